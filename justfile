@@ -1,0 +1,100 @@
+# The commands of this workspace. Plain cargo does for most of them; these are the ones to remember.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+rust_version := `sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml`
+
+# lists the commands
+[default]
+help:
+    @just --list --unsorted
+
+# everything that must hold before a commit, except the tests; writes nothing but the target folder
+check: check-fmt check-clippy check-doc check-no-std check-features check-deny check-msrv
+
+# makes what a machine can make right: formatting, and clippy's own suggestions
+fix:
+    cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+    cargo fmt --all
+
+# all tests, as the README says
+test:
+    cargo test --workspace
+
+# replays all scenarios and prints a summary; `just sim replay scenarios/x.toml` is `cargo sim replay …`
+sim *ARGS:
+    cargo sim {{ ARGS }}
+
+# takes the traces of today as the snapshots; look at the difference before you commit it
+bless:
+    INSTA_UPDATE=always cargo test --package lessor-sim --test it
+    git status --short snapshots
+
+# the benchmarks of the core and the driver (docs/BENCHMARKS.md)
+bench *ARGS:
+    cargo bench --package lessor --all-features {{ ARGS }}
+
+# builds the documentation with everything in it, and says where it is
+doc:
+    cargo doc --workspace --no-deps --all-features
+    @echo "${CARGO_TARGET_DIR:-target}/doc/lessor/index.html"
+
+[private]
+check-fmt:
+    cargo fmt --all --check
+
+# Warnings are denied by flags of the one command: an exported RUSTFLAGS would replace `--cfg madsim`.
+[private]
+check-clippy:
+    cargo clippy --locked --workspace --all-targets -- -D warnings
+
+# The list is appended to the one in .cargo/config.toml, so `--cfg madsim` stays.
+[private]
+check-doc:
+    cargo doc --locked --workspace --no-deps --config 'build.rustdocflags=["-D","warnings"]'
+
+# The core needs no std, and nothing but a hash table and a hasher. It is built for a machine without
+# an operating system if rustup has one installed (`rustup target add thumbv7em-none-eabi`).
+[private]
+check-no-std:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo clippy --locked --package lessor --no-default-features -- -D warnings
+    crates=$(cargo tree --locked --package lessor --no-default-features --edges normal \
+        --prefix none --format '{lib}' | sort -u | paste -sd ' ')
+    if [ "$crates" != "hashbrown lessor siphasher" ]; then
+        echo "the core links «$crates», but may link only hashbrown and siphasher" >&2
+        exit 1
+    fi
+    for folder in "$(rustc --print sysroot)"/lib/rustlib/*-none*; do
+        [ -d "$folder/lib" ] || continue
+        cargo check --locked --package lessor --no-default-features --target "${folder##*/}"
+    done
+
+# Each feature stands on its own.
+[private]
+check-features:
+    for feature in std serde redb tokio; do \
+        cargo clippy --locked --package lessor --no-default-features --features $feature -- -D warnings; \
+    done
+
+[private]
+check-deny:
+    cargo deny --all-features check --hide-inclusion-graph licenses bans sources
+
+# What Cargo.toml promises as `rust-version` is built with: by this toolchain, or by that one.
+[private]
+check-msrv:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    version=$(rustc --version | cut -d ' ' -f 2)
+    if [[ "$version." == "{{ rust_version }}."* ]]; then
+        echo "rust-version {{ rust_version }} is this toolchain, $version"
+    elif cargo "+{{ rust_version }}" --version >/dev/null 2>&1; then
+        cargo "+{{ rust_version }}" check --locked --workspace --all-targets \
+            --target-dir "${CARGO_TARGET_DIR:-target}/msrv"
+    else
+        echo "rust-version {{ rust_version }} cannot be verified with $version:" \
+            "rustup toolchain install {{ rust_version }}" >&2
+        exit 1
+    fi

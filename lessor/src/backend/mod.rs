@@ -1,0 +1,111 @@
+//! Where leases are kept: a trait with one load and one atomic, durable commit, and two stores.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::{Digest, LogIndex, Snapshot, Transaction};
+
+mod memory;
+#[cfg(feature = "redb")]
+mod redb;
+
+pub use self::memory::MemoryBackend;
+#[cfg(feature = "redb")]
+pub use self::redb::RedbBackend;
+
+/// A durable store of one member's leases.
+///
+/// Both calls may block; the [driver](crate::driver) makes them through
+/// [`Runtime::run_blocking`](crate::driver::Runtime::run_blocking), one at a time.
+pub trait Backend: Send + 'static {
+    /// Reads everything that is stored.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the store from being read as a whole. Nothing stored was changed.
+    fn load(&mut self) -> Result<Stored, BackendError>;
+
+    /// Does all of the transaction or nothing, and returns when it would survive a loss of power.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError::OutOfOrder`] if the store does not stand at [`Transaction::after`]. After any
+    /// error it is unknown whether the transaction is stored; the caller must commit nothing more.
+    fn commit(&mut self, transaction: Transaction) -> Result<(), BackendError>;
+}
+
+/// What a [`Backend`] holds.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Stored {
+    /// The last entry of the log that is in it.
+    pub applied: LogIndex,
+    /// The digest that was stored with it, which the reader must compare with its own.
+    pub digest: Digest,
+    /// All leases and items.
+    pub snapshot: Snapshot,
+}
+
+/// Why a store cannot be used.
+///
+/// Each message is one sentence that says what, where and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackendError {
+    /// The file is no lease store.
+    #[error("{}: not a lease store ({found}); name another file, or move this one away", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What was found instead.
+        found: String,
+    },
+    /// The store was written by a newer version of this crate.
+    #[error(
+        "{}: lease store of format {found}, but this version reads up to format {supported}; use a newer lessor",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The format it has.
+        found: u64,
+        /// The newest format that this version reads.
+        supported: u64,
+    },
+    /// The store is a lease store, but its content is not what was written.
+    #[error("{}: damaged lease store ({what}); restore it from a copy, nothing was changed", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Somebody else has the store open.
+    #[error("{}: the lease store is open elsewhere; stop the other process first", path.display())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The operating system refused.
+    #[error("{}: cannot {doing} the lease store: {error}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried, as a verb: open, create, read, write.
+        doing: &'static str,
+        /// What the system said.
+        #[source]
+        error: io::Error,
+    },
+    /// A transaction that does not follow the last one: a bug of the caller.
+    #[error("transaction after {after} refused: the lease store stands at {stored}")]
+    OutOfOrder {
+        /// Where the transaction starts.
+        after: LogIndex,
+        /// Where the store stands.
+        stored: LogIndex,
+    },
+    /// The host's own range deleter failed, so the whole transaction was given up.
+    #[error("the host's range deleter failed: {0}")]
+    RangeDeleter(String),
+}

@@ -1,0 +1,64 @@
+//! The settings of a lease engine: plain values, with etcd's as the defaults.
+
+use core::num::NonZeroU32;
+use core::time::Duration;
+
+use crate::Ttl;
+
+/// The settings of a lease engine.
+///
+/// Nothing that is replicated depends on them, so members may differ.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// What a shorter ttl is raised to where a grant is *proposed*, by [`Member`](crate::Member).
+    /// The lessor itself never raises one, or members with different settings would part.
+    ///
+    /// Default 2 s (etcd: `minTTL`, from 10 election ticks of 100 ms; rounded up from 1.5 s).
+    pub min_ttl: Ttl,
+    /// The most expired leases that leave the lessor in any second: half of it in any half second.
+    /// A rate of 1 is one a second.
+    ///
+    /// Default 1000 a second (etcd: `defaultLeaseRevokeRate`).
+    pub revoke_rate: NonZeroU32,
+    /// The time after which an expired lease that was not revoked comes again.
+    ///
+    /// Default 3 s (etcd: `defaultExpiredleaseRetryInterval`). Zero is taken as 1 ms.
+    pub retry_interval: Duration,
+    /// The time between two checkpoints of a lease; a lease with no more than this left has none.
+    ///
+    /// Default 5 min (etcd: `defaultLeaseCheckpointInterval`). Zero is taken as 1 ms;
+    /// [`Duration::MAX`] turns checkpoints off.
+    pub checkpoint_interval: Duration,
+    /// The time that a promotion adds to every lease, for lessees that could reach no primary.
+    ///
+    /// Default 1 s (etcd: the election timeout).
+    pub extend: Duration,
+    /// The time after which a proposal or a read that got no answer is answered as unknown.
+    ///
+    /// Default 7 s (etcd: `ReqTimeout`, 5 s and two election timeouts).
+    pub request_timeout: Duration,
+    /// The most requests that wait in a driver; the next one waits for its place.
+    ///
+    /// Default 4096.
+    pub queue: NonZeroU32,
+    /// The secret key of the hash index, against ids that are chosen to collide. Nothing observable
+    /// depends on it.
+    ///
+    /// Default `None`: the driver draws one from the system, the bare core uses zero.
+    pub hash_key: Option<u128>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            min_ttl: Ttl::from_secs(2),
+            revoke_rate: const { NonZeroU32::new(1_000).unwrap() },
+            retry_interval: Duration::from_secs(3),
+            checkpoint_interval: Duration::from_secs(300),
+            extend: Duration::from_secs(1),
+            request_timeout: Duration::from_secs(7),
+            queue: const { NonZeroU32::new(4_096).unwrap() },
+            hash_key: None,
+        }
+    }
+}

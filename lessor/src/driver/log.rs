@@ -1,0 +1,135 @@
+//! What the driver asks of a consensus library, and the log of a member that is alone.
+
+use std::collections::VecDeque;
+use std::future::Future;
+
+use crate::{Confirmation, Entry, LogIndex, Proposal, Role, StateAt, Term};
+
+/// A replicated log, as one member sees it.
+///
+/// A consensus library implements it. What it must guarantee:
+/// - every member is handed the same entries in the same order, without gaps;
+/// - a proposal is committed in its own term or never, at most once;
+/// - the proposals of one term are committed in the order in which they were made; any may be lost;
+/// - at most one member leads in a term, and it is told the last index of earlier terms.
+pub trait Log: Send + 'static {
+    /// Begins. Called once, before all else: entries are wanted from behind `applied` on.
+    fn start(&mut self, applied: LogIndex);
+
+    /// Takes a proposal. Must not block; its fate shows in the committed entries, or never.
+    fn propose(&mut self, proposal: Proposal);
+
+    /// Takes the question whether this member leads, to be answered by [`LogEvent::Confirmed`] with
+    /// what a quorum said after it was asked.
+    fn confirm(&mut self, confirmation: Confirmation);
+
+    /// Notes that everything up to `applied` is durable here, so the log need not keep it for this
+    /// member.
+    fn applied(&mut self, applied: LogIndex);
+
+    /// Tries to make this member the leader.
+    fn campaign(&mut self);
+
+    /// Makes this member give up leading.
+    fn resign(&mut self);
+
+    /// The next event, or `None` if there will be none. Dropping the future loses no event.
+    fn next(&mut self) -> impl Future<Output = Option<LogEvent>> + Send;
+}
+
+/// What a log tells its member.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LogEvent {
+    /// Entries were committed, in order, without a gap to those before.
+    Committed(Vec<Entry>),
+    /// This member's role changed.
+    Role(Role),
+    /// The answer to [`Log::confirm`]: the commit index when this member was seen to lead, `None` if
+    /// it does not.
+    Confirmed {
+        /// The question.
+        confirmation: Confirmation,
+        /// The answer.
+        committed: Option<LogIndex>,
+    },
+    /// This member is too far behind for entries and takes a whole state.
+    Installed(StateAt),
+}
+
+/// The log of a member that is alone: it leads from the start, and commits and confirms at once.
+///
+/// It keeps nothing: an entry is safe when the backend has committed it. Its term is one above the
+/// last applied index, so that it is new whenever anything was committed before.
+#[derive(Debug, Default)]
+pub struct LocalLog {
+    index: LogIndex,
+    term: Term,
+    leads: bool,
+    entries: Vec<Entry>,
+    events: VecDeque<LogEvent>,
+}
+
+impl LocalLog {
+    /// A log that has not been started.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Puts what was proposed so far behind the events so far.
+    fn flush(&mut self) {
+        if !self.entries.is_empty() {
+            self.events.push_back(LogEvent::Committed(std::mem::take(&mut self.entries)));
+        }
+    }
+}
+
+impl Log for LocalLog {
+    fn start(&mut self, applied: LogIndex) {
+        self.index = applied;
+        self.term = Term(applied.0);
+        self.campaign();
+    }
+
+    fn propose(&mut self, proposal: Proposal) {
+        if self.leads && proposal.term == self.term {
+            self.index = self.index.next();
+            let (index, term) = (self.index, self.term);
+            self.entries.push(Entry { index, term, proposal: Some(proposal) });
+        }
+    }
+
+    fn confirm(&mut self, confirmation: Confirmation) {
+        self.flush();
+        let committed = self.leads.then_some(self.index);
+        self.events.push_back(LogEvent::Confirmed { confirmation, committed });
+    }
+
+    fn applied(&mut self, _: LogIndex) {}
+
+    fn campaign(&mut self) {
+        if !self.leads {
+            self.flush();
+            self.leads = true;
+            self.term = Term(self.term.0 + 1);
+            let (term, barrier) = (self.term, self.index);
+            self.events.push_back(LogEvent::Role(Role::Leader { term, barrier }));
+        }
+    }
+
+    fn resign(&mut self) {
+        if self.leads {
+            self.flush();
+            self.leads = false;
+            self.events.push_back(LogEvent::Role(Role::Follower { leader: None }));
+        }
+    }
+
+    async fn next(&mut self) -> Option<LogEvent> {
+        self.flush();
+        match self.events.pop_front() {
+            Some(event) => Some(event),
+            None => std::future::pending().await,
+        }
+    }
+}

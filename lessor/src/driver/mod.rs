@@ -1,0 +1,364 @@
+//! The only async code: it waits, feeds the [`Member`], does what the member says in the order in
+//! which it says it, and decides nothing.
+//!
+//! ```text
+//!   Handle ──requests──▶ ┌────────┐ ──commit──▶ Backend (blocking, one at a time)
+//!   Log ─────events────▶ │ Member │ ──propose─▶ Log
+//!   Runtime ──time─────▶ └────────┘ ──answer──▶ Handle
+//! ```
+//!
+//! While a commit is on its way to the disk, everything behind it in the member's queue waits, and
+//! inputs go on being fed: what gathers meanwhile shares the next commit.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tracing::{debug, error, info};
+
+use crate::backend::{Backend, BackendError};
+use crate::{
+    Config, ExpiredBatch, Instant, LogIndex, Member, MemberInput, Output, SnapshotError, StateAt,
+    Ticket,
+};
+
+mod handle;
+mod keep_alive;
+mod log;
+mod runtime;
+
+use self::handle::{Call, End, Reply};
+pub use self::handle::{CallError, Expired, Handle};
+pub use self::keep_alive::KeepAlive;
+pub use self::log::{LocalLog, Log, LogEvent};
+pub use self::runtime::{Runtime, TokioRuntime};
+
+/// Runs one [`Member`] on a runtime, a backend and a log.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use lessor::Config;
+/// use lessor::backend::MemoryBackend;
+/// use lessor::driver::{Driver, LocalLog, TokioRuntime};
+///
+/// let (backend, log) = (MemoryBackend::new(), LocalLog::new());
+/// let (handle, driver) =
+///     Driver::open(&Config::default(), TokioRuntime::new(), backend, log).await?;
+/// tokio::spawn(driver.run());
+/// # Ok(()) }
+/// ```
+pub struct Driver<R, B, L> {
+    runtime: R,
+    /// Away while it commits.
+    backend: Option<B>,
+    log: L,
+    member: Member,
+    observer: Option<Box<dyn Observer>>,
+    calls: mpsc::Receiver<Call>,
+    /// The most requests that are unanswered at a time.
+    queue: usize,
+    replies: BTreeMap<Ticket, Reply>,
+    tickets: u64,
+    expired: Vec<ExpiredQueue>,
+    committing: Option<Committing<B>>,
+    stopping: bool,
+    end: End,
+}
+
+/// Sees every input and output of a member, for instance to record and to replay them.
+pub trait Observer: Send {
+    /// An input is about to be handled.
+    fn before(&mut self, now: Instant, input: &MemberInput);
+
+    /// An input was handled; the outputs were not taken yet.
+    fn after(&mut self, now: Instant, member: &Member);
+
+    /// An output is about to be done.
+    fn output(&mut self, now: Instant, output: &Output);
+}
+
+/// Why a driver could not start, or has ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The backend failed. What was not yet durable is of unknown fate, and was not answered.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// What is stored, or what the log wants to install, is no consistent state.
+    #[error("the lease state is inconsistent: {0}; restore the store from a copy")]
+    State(#[from] SnapshotError),
+    /// The log has no more events.
+    #[error("the log has ended; find out why, and open the lease engine again")]
+    LogEnded,
+}
+
+impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
+    /// Loads the backend and makes a driver that stands where it does. Nothing happens before
+    /// [`run`](Self::run).
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the backend or with what it holds.
+    pub async fn open(
+        config: &Config,
+        runtime: R,
+        mut backend: B,
+        mut log: L,
+    ) -> Result<(Handle, Self), DriverError> {
+        let load = move || (backend.load(), backend);
+        let (stored, backend) = runtime.run_blocking(load).await;
+        let stored = stored?;
+        let stored = StateAt { applied: stored.applied, snapshot: stored.snapshot };
+        let member = Member::new(config, &stored)?;
+        info!(applied = stored.applied.0, leases = member.lessor().len(), "lease engine opened");
+        log.start(stored.applied);
+        let queue = config.queue.get() as usize;
+        let (handle, calls, end) = handle::handle(queue);
+        let driver = Self {
+            runtime,
+            backend: Some(backend),
+            log,
+            member,
+            observer: None,
+            calls,
+            queue,
+            replies: BTreeMap::new(),
+            tickets: 0,
+            expired: Vec::new(),
+            committing: None,
+            stopping: false,
+            end,
+        };
+        Ok((handle, driver))
+    }
+
+    /// Shows everything that goes in and out of the member to `observer`.
+    #[must_use]
+    pub fn observe(mut self, observer: impl Observer + 'static) -> Self {
+        self.observer = Some(Box::new(observer));
+        self
+    }
+
+    /// Runs until it is stopped through a handle, until the last handle is gone, or until the backend
+    /// or the log fails.
+    ///
+    /// # Errors
+    ///
+    /// Why it failed. Requests that were under way are then answered with the same error, and nothing
+    /// is acknowledged that is not durable.
+    pub async fn run(mut self) -> Result<(), Arc<DriverError>> {
+        let outcome = self.turn_until_ended().await.map_err(Arc::new);
+        match &outcome {
+            Ok(()) => info!(applied = self.member.applied().0, "lease engine stopped"),
+            Err(error) => error!(%error, "lease engine failed"),
+        }
+        self.end.declare(outcome.clone());
+        let backend = self.backend.take();
+        self.runtime.run_blocking(move || drop(backend)).await;
+        outcome
+    }
+
+    async fn turn_until_ended(&mut self) -> Result<(), DriverError> {
+        loop {
+            self.do_outputs();
+            if self.stopping && self.committing.is_none() && self.calls.is_empty() {
+                if self.member.is_stopped() {
+                    return Ok(());
+                }
+                if self.member.is_idle() {
+                    self.input(MemberInput::Stop)?;
+                    continue;
+                }
+            }
+            match self.wait().await {
+                Wake::Committed(backend, applied, result) => {
+                    self.backend = Some(backend);
+                    self.committing = None;
+                    result?;
+                    self.log.applied(applied);
+                }
+                Wake::Log(None) => return Err(DriverError::LogEnded),
+                Wake::Log(Some(event)) => self.input(event.into())?,
+                Wake::Timeout => self.input(MemberInput::Timeout)?,
+                Wake::Observers => self.deliver()?,
+                Wake::Calls(calls) => {
+                    for call in calls {
+                        self.take(call)?;
+                    }
+                }
+                Wake::NoMoreCalls => self.stopping = true,
+            }
+        }
+    }
+
+    /// Does what the member says, until there is nothing more or a commit holds up the rest.
+    fn do_outputs(&mut self) {
+        while self.committing.is_none()
+            && let Some(output) = self.member.poll_output()
+        {
+            if let Some(observer) = &mut self.observer {
+                observer.output(self.runtime.now(), &output);
+            }
+            match output {
+                Output::Propose(proposal) => self.log.propose(proposal),
+                Output::Confirm(confirmation) => self.log.confirm(confirmation),
+                Output::Campaign => self.log.campaign(),
+                Output::Resign => self.log.resign(),
+                Output::Commit(transaction) => {
+                    let (applied, changes) = (transaction.applied, transaction.changes.len());
+                    debug!(applied = applied.0, changes, "committing");
+                    let mut backend = self.backend.take().expect("no other commit is on its way");
+                    let work = move || (backend.commit(transaction), backend);
+                    let work = self.runtime.run_blocking(work);
+                    self.committing = Some(Box::pin(async move {
+                        let (result, backend) = work.await;
+                        (backend, applied, result)
+                    }));
+                }
+                Output::Answer { ticket, answer } => {
+                    if let Some(reply) = self.replies.remove(&ticket) {
+                        // Whoever asked may have gone.
+                        let _ = reply.send(answer);
+                    }
+                }
+                Output::Expired(batch) => {
+                    debug!(leases = batch.leases.len(), "leases expired");
+                    for queue in &mut self.expired {
+                        queue.backlog.push_back(batch.clone());
+                    }
+                    self.deliver().expect("holding expired batches cannot fail");
+                }
+            }
+        }
+    }
+
+    /// The select is biased, so it draws no random numbers.
+    async fn wait(&mut self) -> Wake<B> {
+        let deadline = self.member.poll_timeout();
+        let timeout = async {
+            match deadline {
+                Some(deadline) => self.runtime.sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        let committed = async {
+            match &mut self.committing {
+                Some(committing) => committing.await,
+                None => std::future::pending().await,
+            }
+        };
+        let room = self.queue.saturating_sub(self.replies.len()).min(CALLS_AT_ONCE);
+        let mut calls = Vec::new();
+        tokio::select! {
+            biased;
+            (backend, applied, result) = committed => Wake::Committed(backend, applied, result),
+            event = self.log.next() => Wake::Log(event),
+            () = timeout => Wake::Timeout,
+            () = room_for_expired(&self.expired) => Wake::Observers,
+            count = self.calls.recv_many(&mut calls, room), if room > 0 && !self.stopping => {
+                if count == 0 { Wake::NoMoreCalls } else { Wake::Calls(calls) }
+            }
+        }
+    }
+
+    fn take(&mut self, call: Call) -> Result<(), DriverError> {
+        match call {
+            Call::Request { request, reply } => {
+                self.tickets += 1;
+                let ticket = Ticket(self.tickets);
+                self.replies.insert(ticket, reply);
+                self.input(MemberInput::Request { ticket, request })?;
+            }
+            Call::Observe { sender, reply } => {
+                self.expired.push(ExpiredQueue { sender, backlog: VecDeque::new() });
+                // Whoever asked may have gone; then the queue is closed and goes too.
+                let _ = reply.send(());
+            }
+            // What is in the queue already is still taken.
+            Call::Stop => self.calls.close(),
+        }
+        Ok(())
+    }
+
+    /// Hands expired batches to those who watch, and holds further ones while somebody has no room.
+    fn deliver(&mut self) -> Result<(), DriverError> {
+        let held = self.expired.iter().any(|queue| !queue.backlog.is_empty());
+        self.expired.retain_mut(ExpiredQueue::deliver);
+        let hold = self.expired.iter().any(|queue| !queue.backlog.is_empty());
+        if held || hold { self.input(MemberInput::HoldExpired(hold)) } else { Ok(()) }
+    }
+
+    fn input(&mut self, input: MemberInput) -> Result<(), DriverError> {
+        let now = self.runtime.now();
+        let Some(observer) = &mut self.observer else {
+            return Ok(self.member.handle_input(now, input)?);
+        };
+        observer.before(now, &input);
+        self.member.handle_input(now, input)?;
+        observer.after(now, &self.member);
+        Ok(())
+    }
+}
+
+/// Why the driver woke up.
+enum Wake<B> {
+    Committed(B, LogIndex, Result<(), BackendError>),
+    Log(Option<LogEvent>),
+    Timeout,
+    Observers,
+    Calls(Vec<Call>),
+    NoMoreCalls,
+}
+
+/// A commit on its way: the backend comes back with the result.
+type Committing<B> =
+    Pin<Box<dyn Future<Output = (B, LogIndex, Result<(), BackendError>)> + Send + 'static>>;
+
+/// One who watches expired batches.
+struct ExpiredQueue {
+    sender: mpsc::Sender<ExpiredBatch>,
+    /// What had no room when it came.
+    backlog: VecDeque<ExpiredBatch>,
+}
+
+impl ExpiredQueue {
+    /// Hands over what there is room for; false if nobody watches any more.
+    fn deliver(&mut self) -> bool {
+        while let Some(batch) = self.backlog.pop_front() {
+            match self.sender.try_send(batch) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(batch)) => {
+                    self.backlog.push_front(batch);
+                    return true;
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => return false,
+            }
+        }
+        !self.sender.is_closed()
+    }
+}
+
+/// Returns when the first queue that holds things up has room, or has nobody behind it any more.
+async fn room_for_expired(queues: &[ExpiredQueue]) {
+    match queues.iter().find(|queue| !queue.backlog.is_empty()) {
+        // The place is given back at once; only this driver sends, so it stays free.
+        Some(queue) => drop(queue.sender.reserve().await),
+        None => std::future::pending().await,
+    }
+}
+
+impl From<LogEvent> for MemberInput {
+    fn from(event: LogEvent) -> Self {
+        match event {
+            LogEvent::Committed(entries) => Self::Committed(entries),
+            LogEvent::Role(role) => Self::Role(role),
+            LogEvent::Confirmed { confirmation, committed } => {
+                Self::Confirmed { confirmation, committed }
+            }
+            LogEvent::Installed(state) => Self::Installed(state),
+        }
+    }
+}
+
+/// How many requests are taken before the member's outputs are done.
+const CALLS_AT_ONCE: usize = 256;

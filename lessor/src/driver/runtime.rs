@@ -1,0 +1,76 @@
+//! Time and threads, as the driver needs them: the one place that reads a clock.
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::Instant;
+
+/// What the driver asks of an async runtime.
+///
+/// [`TokioRuntime`] is the real one. The simulator brings another, whose clocks it can bend.
+pub trait Runtime: Send + Sync + 'static {
+    /// The moment on this member's clock, which must never go back.
+    fn now(&self) -> Instant;
+
+    /// Returns when the clock has reached `deadline`, or a little later.
+    fn sleep_until(&self, deadline: Instant) -> impl Future<Output = ()> + Send;
+
+    /// Runs what may block away from the async threads.
+    fn run_blocking<T, F>(&self, work: F) -> impl Future<Output = T> + Send + 'static
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static;
+}
+
+/// The [`Runtime`] on tokio; its clock counts from its creation and stands still while the machine
+/// is suspended, so that leases last longer by that time.
+#[derive(Clone, Debug)]
+pub struct TokioRuntime {
+    start: tokio::time::Instant,
+}
+
+impl TokioRuntime {
+    /// A clock that starts now.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the runtime is where the clock is read")]
+    pub fn new() -> Self {
+        Self { start: tokio::time::Instant::now() }
+    }
+}
+
+impl Default for TokioRuntime {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Runtime for TokioRuntime {
+    fn now(&self) -> Instant {
+        Instant::ZERO.saturating_add(self.start.elapsed())
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> impl Future<Output = ()> + Send {
+        // Tokio's own timers end after about two years; the driver asks again when it wakes early.
+        let far = Duration::from_secs(365 * 86_400);
+        tokio::time::sleep(deadline.saturating_since(self.now()).min(far))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the runtime is where threads come from")]
+    fn run_blocking<T, F>(&self, work: F) -> impl Future<Output = T> + Send + 'static
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let task = tokio::task::spawn_blocking(work);
+        async move {
+            match task.await {
+                Ok(result) => result,
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // The runtime is shutting down, and this future with it.
+                    Err(_) => std::future::pending().await,
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What a command or a renew can be refused for: etcd's four errors, in etcd's words.
+
+use core::fmt;
+
+use crate::LeaseId;
+
+/// The reason why a lessor refuses an operation (etcd: `ErrNotPrimary`, `ErrLeaseNotFound`,
+/// `ErrLeaseExists`, `ErrLeaseTTLTooLarge`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+pub enum Error {
+    /// Only the primary renews, expires and knows remaining times.
+    NotPrimary,
+    /// No lease has this id: it was never granted, or it was revoked.
+    LeaseNotFound,
+    /// A lease with this id is there already.
+    LeaseExists,
+    /// The ttl asked for is above [`Ttl::MAX`](crate::Ttl::MAX).
+    TtlTooLarge,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotPrimary => "not a primary lessor",
+            Self::LeaseNotFound => "lease not found",
+            Self::LeaseExists => "lease already exists",
+            Self::TtlTooLarge => "too large lease TTL",
+        })
+    }
+}
+
+impl core::error::Error for Error {}
+
+/// What is wrong with a [`Snapshot`](crate::Snapshot) that a lessor was asked to recover.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SnapshotError {
+    /// Two records have the same id.
+    LeaseTwice(LeaseId),
+    /// A ttl above [`Ttl::MAX`](crate::Ttl::MAX), or more left of it than it is.
+    TtlOutOfRange(LeaseId),
+    /// An item is held by a lease that is not there.
+    UnknownHolder(LeaseId),
+    /// An item is there twice; the second time this lease holds it.
+    ItemTwice(LeaseId),
+}
+
+impl fmt::Display for SnapshotError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LeaseTwice(id) => write!(f, "lease {id} is there twice"),
+            Self::TtlOutOfRange(id) => write!(f, "the ttl of lease {id} is out of range"),
+            Self::UnknownHolder(id) => write!(f, "an item is held by lease {id}, which is missing"),
+            Self::ItemTwice(id) => write!(f, "an item of lease {id} is there twice"),
+        }
+    }
+}
+
+impl core::error::Error for SnapshotError {}

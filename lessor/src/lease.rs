@@ -1,0 +1,215 @@
+//! The nouns of a lease: its id, its ttl, the items that live and die with it, and what is stored.
+
+use alloc::sync::Arc;
+use core::fmt;
+use core::num::{NonZeroI64, NonZeroU64};
+use core::time::Duration;
+
+use crate::Instant;
+
+/// The name of a lease, chosen by whoever grants it: any 64-bit integer but zero.
+///
+/// "No lease" is `None` (etcd: `NoLease`, the id 0).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(transparent))]
+pub struct LeaseId(NonZeroI64);
+
+impl LeaseId {
+    /// The id with this number, or `None` for zero.
+    #[must_use]
+    pub const fn new(id: i64) -> Option<Self> {
+        match NonZeroI64::new(id) {
+            Some(id) => Some(Self(id)),
+            None => None,
+        }
+    }
+
+    /// The number of this id, never zero.
+    #[must_use]
+    pub const fn get(self) -> i64 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// How long a lease lasts without being renewed: whole milliseconds, at least one.
+///
+/// etcd counts whole seconds. What is *stored* is rounded up to the millisecond
+/// ([`From<Duration>`]); whoever shows it in coarser units rounds down, so that no lessee is told
+/// more than it has. A lessor refuses a ttl above [`Ttl::MAX`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(transparent))]
+pub struct Ttl(NonZeroU64);
+
+impl Ttl {
+    /// One millisecond.
+    pub const MIN: Self = Self(NonZeroU64::MIN);
+    /// 9,000,000,000 seconds, about 285 years (etcd: `MaxLeaseTTL`).
+    pub const MAX: Self = Self::from_secs(9_000_000_000);
+
+    /// A ttl of `millis` milliseconds; zero becomes [`Ttl::MIN`].
+    #[must_use]
+    pub const fn from_millis(millis: u64) -> Self {
+        match NonZeroU64::new(millis) {
+            Some(millis) => Self(millis),
+            None => Self::MIN,
+        }
+    }
+
+    /// A ttl of `secs` seconds; zero becomes [`Ttl::MIN`], and what does not fit saturates.
+    #[must_use]
+    pub const fn from_secs(secs: u64) -> Self {
+        Self::from_millis(secs.saturating_mul(1_000))
+    }
+
+    /// The ttl in milliseconds, at least 1.
+    #[must_use]
+    pub const fn as_millis(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The ttl as a span of time.
+    #[must_use]
+    pub const fn as_duration(self) -> Duration {
+        Duration::from_millis(self.0.get())
+    }
+}
+
+/// Rounds up to the millisecond, so that what is stored is never less than what was asked for.
+impl From<Duration> for Ttl {
+    fn from(span: Duration) -> Self {
+        Self::from_millis(u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
+    }
+}
+
+impl From<Ttl> for Duration {
+    fn from(ttl: Ttl) -> Self {
+        ttl.as_duration()
+    }
+}
+
+/// Seconds, with decimals only where there are milliseconds: `10s`, `0.25s`.
+impl fmt::Display for Ttl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.as_duration(), f)
+    }
+}
+
+impl fmt::Debug for Ttl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A key that is attached to a lease and deleted with it: any bytes (etcd: `LeaseItem`).
+///
+/// Cloning shares the bytes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(from = "Vec<u8>", into = "Vec<u8>"))]
+pub struct Item(Arc<[u8]>);
+
+impl Item {
+    /// The item with this key.
+    #[must_use]
+    pub fn new(key: impl AsRef<[u8]>) -> Self {
+        Self(Arc::from(key.as_ref()))
+    }
+
+    /// The key, as bytes.
+    #[must_use]
+    pub fn key(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[cfg(feature = "serde")]
+use alloc::vec::Vec;
+
+#[cfg(feature = "serde")]
+impl From<Vec<u8>> for Item {
+    fn from(key: Vec<u8>) -> Self {
+        Self(Arc::from(key))
+    }
+}
+
+#[cfg(feature = "serde")]
+impl From<Item> for Vec<u8> {
+    fn from(item: Item) -> Self {
+        item.key().into()
+    }
+}
+
+impl From<&str> for Item {
+    fn from(key: &str) -> Self {
+        Self::new(key)
+    }
+}
+
+impl From<&[u8]> for Item {
+    fn from(key: &[u8]) -> Self {
+        Self::new(key)
+    }
+}
+
+/// The key with everything escaped that is not printable ASCII.
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0.escape_ascii(), f)
+    }
+}
+
+impl fmt::Debug for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What is replicated and stored of one lease.
+///
+/// No moment of time is in it: moments belong to one member's clock.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct LeaseRecord {
+    /// The lease's id.
+    pub id: LeaseId,
+    /// The ttl it was granted with.
+    pub ttl: Ttl,
+    /// What was left of the ttl at the last checkpoint since the last renew, if there was one.
+    pub remaining: Option<Ttl>,
+}
+
+/// A look at one lease.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Lease {
+    /// What is replicated of it.
+    pub record: LeaseRecord,
+    /// When it expires on this member's clock; `None` on a member that is not primary.
+    pub expiry: Option<Instant>,
+    /// How many items are attached to it.
+    pub items: usize,
+}
+
+/// Everything that is replicated, in the one order that is the same on every member.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Snapshot {
+    /// All leases, by id.
+    pub leases: alloc::vec::Vec<LeaseRecord>,
+    /// All attached items with the lease that holds each, by key.
+    pub items: alloc::vec::Vec<(Item, LeaseId)>,
+}

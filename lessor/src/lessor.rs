@@ -1,0 +1,675 @@
+//! The lease state machine. etcd: `server/lease/lessor.go`.
+//!
+//! Everything comes in as a call with the host's clock, everything goes out as an [`Effect`]. Two
+//! indexes of the items agree at all times; a primary has exactly one deadline for each lease, a
+//! member that is not primary has none.
+
+use alloc::collections::{BTreeMap, BinaryHeap, VecDeque};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::deadline::{Deadlines, Source};
+use crate::limit::RateLimit;
+use crate::spread::{Due, spread};
+use crate::table::{Row, Table};
+use crate::{
+    Checkpoint, Command, Config, Digest, Effect, Error, ExpiredBatch, Input, Instant, Item, Lease,
+    LeaseId, LeaseRecord, RangeDelete, Snapshot, SnapshotError, Ticket, Ttl, Write,
+};
+
+/// The lease state machine of one member.
+///
+/// It starts empty and not primary. After each call that takes `now`, drain
+/// [`poll_effect`](Self::poll_effect) to `None` and do what it says; then call
+/// [`handle_timeout`](Self::handle_timeout) when the clock reaches
+/// [`poll_timeout`](Self::poll_timeout). A `now` before the last one is taken as the last one.
+///
+/// ```
+/// use lessor::{Command, Config, Effect, Instant, LeaseId, Lessor, Ttl};
+///
+/// let mut lessor = Lessor::new(&Config::default());
+/// let (id, ttl) = (LeaseId::new(7).unwrap(), Ttl::from_secs(10));
+/// lessor.promote(Instant::ZERO, core::time::Duration::ZERO);
+/// lessor.apply(Instant::ZERO, Command::Grant { id, ttl })?;
+/// assert!(matches!(lessor.poll_effect(), Some(Effect::Write(_))));
+///
+/// // Ten seconds later nobody has renewed it.
+/// lessor.handle_timeout(Instant::from_secs(10));
+/// assert!(matches!(lessor.poll_effect(), Some(Effect::Expired(batch)) if batch.leases == [id]));
+/// # Ok::<(), lessor::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Lessor {
+    retry_interval: Duration,
+    checkpoint_interval: Duration,
+    revoke_rate: usize,
+    now: Instant,
+    primary: bool,
+    hold_expired: bool,
+    table: Table,
+    /// The lease that holds each item: the other direction of `Cold::items`.
+    holders: BTreeMap<Item, LeaseId>,
+    expiries: Deadlines,
+    checkpoints: Deadlines,
+    expired_rate: RateLimit,
+    checkpoint_rate: RateLimit,
+    digest: Digest,
+    effects: VecDeque<Effect>,
+}
+
+/// The order of a listing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+pub enum LeaseOrder {
+    /// By id.
+    #[default]
+    Id,
+    /// By expiry, then by id (etcd: `Leases`); by id on a member that is not primary.
+    Expiry,
+}
+
+impl Lessor {
+    /// A lessor without leases that is not primary.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let revoke_rate = config.revoke_rate.get() as usize;
+        let window = if revoke_rate == 1 { 2 * HALF_SECOND } else { HALF_SECOND };
+        Self {
+            retry_interval: config.retry_interval.max(SHORTEST_INTERVAL),
+            checkpoint_interval: config.checkpoint_interval.max(SHORTEST_INTERVAL),
+            revoke_rate,
+            now: Instant::ZERO,
+            primary: false,
+            hold_expired: false,
+            table: Table::new(config.hash_key.unwrap_or_default()),
+            holders: BTreeMap::new(),
+            expiries: Deadlines::new(),
+            checkpoints: Deadlines::new(),
+            expired_rate: RateLimit::new((revoke_rate / 2).max(1), window),
+            checkpoint_rate: RateLimit::new(CHECKPOINTS_A_HALF_SECOND, HALF_SECOND),
+            digest: Digest::default(),
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// Makes any of the changes that the methods below make, from data.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`apply`](Self::apply).
+    pub fn handle_input(&mut self, now: Instant, input: Input) -> Result<(), Error> {
+        match input {
+            Input::Apply(command) => return self.apply(now, command),
+            Input::Renew { ticket, id } => self.renew(now, ticket, id),
+            Input::Promote { extend } => self.promote(now, extend),
+            Input::Demote => self.demote(now),
+            Input::HoldExpired(hold) => self.hold_expired(now, hold),
+            Input::Timeout => self.handle_timeout(now),
+        }
+        Ok(())
+    }
+
+    /// Applies a command of the replicated log. On any member, of any role, it changes the replicated
+    /// state in the same way and has the same writes as effects.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, which is the same on every member and changes nothing:
+    /// - [`Error::LeaseExists`], [`Error::TtlTooLarge`] for a grant;
+    /// - [`Error::LeaseNotFound`] for a revoke, an attach or a detach.
+    pub fn apply(&mut self, now: Instant, command: Command) -> Result<(), Error> {
+        self.set_clock(now);
+        match command {
+            Command::Grant { id, ttl } => self.grant(id, ttl),
+            Command::Revoke { id } => self.revoke(id),
+            Command::Attach { id, items } => self.attach(id, items),
+            Command::Detach { id, items } => self.detach(id, &items),
+            Command::Checkpoint { checkpoints } => {
+                for checkpoint in checkpoints {
+                    self.checkpoint(checkpoint);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Extends a lease to `now` + ttl, and answers the ticket by an [`Effect::Renewed`]: at once, or
+    /// - when the lease is revoked, if it has expired already (with [`Error::LeaseNotFound`]);
+    /// - when an "unset" is applied, if a checkpoint may be in the log, because the promise made by
+    ///   the answer must not be cut short by that checkpoint after the next promotion;
+    /// - when the member is demoted (with [`Error::NotPrimary`]).
+    ///
+    /// Each ticket is answered exactly once. A deadline that is later already stays.
+    pub fn renew(&mut self, now: Instant, ticket: Ticket, id: LeaseId) {
+        self.set_clock(now);
+        if !self.primary {
+            return self.answer(ticket, Err(Error::NotPrimary));
+        }
+        let Some(slot) = self.table.find(id) else {
+            return self.answer(ticket, Err(Error::LeaseNotFound));
+        };
+        let now = self.now;
+        let row = self.table.row_mut(slot);
+        if row.expiry <= now {
+            row.cold_mut().waiting.push(ticket);
+        } else if row.needs_unset() {
+            row.cold_mut().waiting.push(ticket);
+            if row.cold_mut().waiting.len() == 1 {
+                self.effects
+                    .push_back(Effect::Checkpoint(alloc::vec![Checkpoint { id, remaining: None }]));
+                self.schedule_checkpoint(slot);
+            }
+        } else {
+            let ttl = row.ttl;
+            row.expiry = row.expiry.max(now.saturating_add(ttl.as_duration()));
+            self.answer(ticket, Ok(ttl));
+        }
+    }
+
+    /// Makes this member the primary: every lease expires `extend` after what it had left at its last
+    /// checkpoint, or after its whole ttl, counted from `now`. From [`Config::revoke_rate`] leases on,
+    /// those that pile up are spread.
+    ///
+    /// Promoting a primary again only ever moves deadlines later, and leaves leases that have expired
+    /// and wait for their revoke as they are.
+    ///
+    /// The host must have applied every entry of earlier terms before.
+    pub fn promote(&mut self, now: Instant, extend: Duration) {
+        self.set_clock(now);
+        let (now, again) = (self.now, core::mem::replace(&mut self.primary, true));
+        let smooth = self.table.len() >= self.revoke_rate;
+        let mut dues = Vec::with_capacity(if smooth { self.table.len() } else { 0 });
+        for (slot, row) in (0..).zip(self.table.rows_mut()) {
+            if again && row.expiry <= now {
+                continue;
+            }
+            let base = now.saturating_add(extend);
+            let due = base.saturating_add(row.left_to_promote().as_duration());
+            row.expiry = if again { row.expiry.max(due) } else { due };
+            if smooth {
+                let rank = row.id.get().cast_unsigned() ^ (1 << 63);
+                dues.push(Due { at: row.expiry, rank, slot });
+            }
+        }
+        spread(&mut dues, (3 * self.revoke_rate / 4).max(1));
+        for due in dues {
+            self.table.row_mut(due.slot).expiry = due.at;
+        }
+        if !again {
+            self.expiries.advance(now, &Expiries(&self.table));
+            self.checkpoints.advance(now, &Checkpoints(&self.table));
+            for slot in 0..self.slots() {
+                self.arm(slot);
+            }
+        }
+    }
+
+    /// Makes this member not primary: it forgets every deadline and checkpoint schedule, and answers
+    /// every waiting renew with [`Error::NotPrimary`]. Harmless if it is not primary.
+    pub fn demote(&mut self, now: Instant) {
+        self.set_clock(now);
+        self.primary = false;
+        self.expiries = Deadlines::new();
+        self.checkpoints = Deadlines::new();
+        for row in self.table.rows_mut() {
+            row.expiry = Instant::MAX;
+            if let Some(cold) = row.cold_if_any() {
+                cold.checkpoint_in_flight = false;
+                for ticket in core::mem::take(&mut cold.waiting) {
+                    let result = Err(Error::NotPrimary);
+                    self.effects.push_back(Effect::Renewed { ticket, result });
+                }
+                row.tidy();
+            }
+        }
+    }
+
+    /// Says whether expired batches must wait because the host has no place for one. Leases that
+    /// expire meanwhile leave, in order and at the usual rate, when it says that they need not.
+    ///
+    /// They do not wait at first. etcd drops a batch that finds its channel full until the retry.
+    pub fn hold_expired(&mut self, now: Instant, hold: bool) {
+        self.set_clock(now);
+        self.hold_expired = hold;
+    }
+
+    /// Does what is due: a batch of expired leases, checkpoints to propose. A call that comes early
+    /// changes nothing; one that comes late does everything that was missed, at the usual rates.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.set_clock(now);
+        if self.primary {
+            self.emit_expired();
+            self.emit_checkpoints();
+        }
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout); `None` if there is nothing to wait for.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let not_before = |first: Instant, free: Option<Instant>| free.unwrap_or(first).max(first);
+        let expired = self.expiries.first().filter(|_| !self.hold_expired);
+        let expired = expired.map(|first| not_before(first, self.expired_rate.free_at()));
+        let checkpoint = self.checkpoints.first();
+        let checkpoint = checkpoint.map(|first| not_before(first, self.checkpoint_rate.free_at()));
+        expired.into_iter().chain(checkpoint).min()
+    }
+
+    /// The next thing that the host must do.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Replaces all state by what was stored. Afterwards the member is not primary, and renews that
+    /// were waiting are answered with [`Error::NotPrimary`]. A ttl is taken as it was stored, whatever
+    /// [`Config::min_ttl`] says by now. No writes are among the effects.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the snapshot; then nothing was replaced.
+    pub fn recover(&mut self, now: Instant, snapshot: &Snapshot) -> Result<(), SnapshotError> {
+        let mut table = self.table.emptied();
+        let mut holders = BTreeMap::new();
+        let mut digest = Digest::default();
+        for record in &snapshot.leases {
+            if record.ttl > Ttl::MAX || record.remaining.is_some_and(|left| left > record.ttl) {
+                return Err(SnapshotError::TtlOutOfRange(record.id));
+            }
+            if table.find(record.id).is_some() {
+                return Err(SnapshotError::LeaseTwice(record.id));
+            }
+            let slot = table.insert(record.id, record.ttl, Instant::MAX);
+            if record.remaining.is_some() {
+                table.row_mut(slot).cold_mut().remaining = record.remaining;
+            }
+            digest.add_lease(record);
+        }
+        for (item, holder) in &snapshot.items {
+            let slot = table.find(*holder).ok_or(SnapshotError::UnknownHolder(*holder))?;
+            if holders.insert(item.clone(), *holder).is_some() {
+                return Err(SnapshotError::ItemTwice(*holder));
+            }
+            table.row_mut(slot).cold_mut().items.insert(item.clone());
+            digest.add_item(item, *holder);
+        }
+        self.demote(now);
+        (self.table, self.holders, self.digest) = (table, holders, digest);
+        Ok(())
+    }
+
+    /// Everything that is replicated, in the order that is the same on every member.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let mut leases: Vec<LeaseRecord> = self.table.rows().iter().map(Row::record).collect();
+        leases.sort_unstable_by_key(|record| record.id);
+        let items = self.holders.iter().map(|(item, id)| (item.clone(), *id)).collect();
+        Snapshot { leases, items }
+    }
+
+    /// How many leases there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there is no lease.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether this member is the primary, the one that expires and renews.
+    #[must_use]
+    pub fn is_primary(&self) -> bool {
+        self.primary
+    }
+
+    /// The lease with this id.
+    #[must_use]
+    pub fn lookup(&self, id: LeaseId) -> Option<Lease> {
+        self.table.find(id).map(|slot| self.lease(self.table.row(slot)))
+    }
+
+    /// The items of a lease in the order of their keys; nothing if there is no such lease.
+    pub fn items(&self, id: LeaseId) -> impl Iterator<Item = &Item> {
+        self.table.find(id).into_iter().flat_map(|slot| self.table.row(slot).items())
+    }
+
+    /// The lease that holds an item (etcd: `GetLease`).
+    #[must_use]
+    pub fn lease_of(&self, item: &Item) -> Option<LeaseId> {
+        self.holders.get(item).copied()
+    }
+
+    /// The time until a lease expires, zero if it has; `None` if there is no such lease or if this
+    /// member is not primary and so does not know.
+    #[must_use]
+    pub fn remaining(&self, now: Instant, id: LeaseId) -> Option<Duration> {
+        let expiry = self.lookup(id)?.expiry?;
+        Some(expiry.saturating_since(now.max(self.now)))
+    }
+
+    /// Up to `limit` leases in `order`, beginning behind `after`, the last lease of the page before.
+    ///
+    /// A page costs one pass over all leases.
+    #[must_use]
+    pub fn leases(&self, order: LeaseOrder, after: Option<&Lease>, limit: usize) -> Vec<Lease> {
+        let key = |lease: &Lease| match order {
+            LeaseOrder::Id => (None, lease.record.id),
+            LeaseOrder::Expiry => (lease.expiry, lease.record.id),
+        };
+        let after = after.map(key);
+        let mut first = BinaryHeap::new();
+        for (slot, row) in (0_u32..).zip(self.table.rows()) {
+            let place = (key(&self.lease(row)), slot);
+            if after.is_none_or(|after| after < place.0) {
+                first.push(place);
+                if first.len() > limit {
+                    first.pop();
+                }
+            }
+        }
+        let places = first.into_sorted_vec();
+        places.into_iter().map(|(_, slot)| self.lease(self.table.row(slot))).collect()
+    }
+
+    /// A hash of the replicated state, which is equal on members that applied the same log.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Verifies every rule that spans two parts of the state, in time linear in its size.
+    ///
+    /// # Panics
+    ///
+    /// If one is broken, which is a bug.
+    pub fn check(&self) {
+        self.table.check();
+        self.check_leases();
+        self.expiries.check(&Expiries(&self.table));
+        self.checkpoints.check(&Checkpoints(&self.table));
+        let leases = if self.primary { self.len() } else { 0 };
+        assert!(self.expiries.len() == leases, "a primary has one deadline a lease, others none");
+        assert!(self.checkpoints.len() <= leases, "only leases of a primary have checkpoints due");
+    }
+
+    fn check_leases(&self) {
+        let (mut digest, mut attached) = (Digest::default(), 0);
+        for (slot, row) in (0..).zip(self.table.rows()) {
+            let id = row.id;
+            digest.add_lease(&row.record());
+            assert!(row.ttl <= Ttl::MAX, "lease {id} has a ttl that can be granted");
+            assert!(row.remaining() <= Some(row.ttl), "lease {id} has no more left than its ttl");
+            for item in row.items() {
+                attached += 1;
+                digest.add_item(item, id);
+                assert!(self.lease_of(item) == Some(id), "{item} of lease {id} is indexed so");
+            }
+            if self.primary {
+                let armed = self.expiries.armed(slot);
+                let latest = row.expiry.max(self.now.saturating_add(self.retry_interval));
+                assert!(armed.is_some_and(|at| at <= latest), "lease {id} fires at {armed:?}");
+            } else {
+                assert!(row.expiry == Instant::MAX, "lease {id} has no expiry");
+                assert!(!row.is_waited_for(), "nobody waits for lease {id}");
+            }
+            let waits_for = row.expiry <= self.now || row.needs_unset();
+            assert!(!row.is_waited_for() || waits_for, "renews of lease {id} wait for something");
+        }
+        assert!(attached == self.holders.len(), "every item is held by a lease");
+        assert!(digest == self.digest, "the digest is that of the state");
+    }
+
+    fn grant(&mut self, id: LeaseId, ttl: Ttl) -> Result<(), Error> {
+        if ttl > Ttl::MAX {
+            return Err(Error::TtlTooLarge);
+        }
+        if self.table.find(id).is_some() {
+            return Err(Error::LeaseExists);
+        }
+        let expiry = self.now.saturating_add(ttl.as_duration());
+        let expiry = if self.primary { expiry } else { Instant::MAX };
+        let slot = self.table.insert(id, ttl, expiry);
+        let record = LeaseRecord { id, ttl, remaining: None };
+        self.digest.add_lease(&record);
+        self.effects.push_back(Effect::Write(Write::PutLease(record)));
+        if self.primary {
+            self.arm(slot);
+        }
+        Ok(())
+    }
+
+    fn revoke(&mut self, lease: LeaseId) -> Result<(), Error> {
+        let slot = self.table.find(lease).ok_or(Error::LeaseNotFound)?;
+        self.expiries.clear(slot, &Expiries(&self.table));
+        self.checkpoints.clear(slot, &Checkpoints(&self.table));
+        let last = self.slots() - 1;
+        if slot != last {
+            self.expiries.rename(last, slot, &Expiries(&self.table));
+            self.checkpoints.rename(last, slot, &Checkpoints(&self.table));
+        }
+        let mut row = self.table.swap_remove(slot);
+        self.expiries.shrink(self.table.len());
+        self.checkpoints.shrink(self.table.len());
+
+        self.digest.remove_lease(&row.record());
+        let cold = row.cold_if_any().map(core::mem::take).unwrap_or_default();
+        let items: Vec<Item> = cold.items.into_iter().collect();
+        for item in &items {
+            self.holders.remove(item);
+            self.digest.remove_item(item, lease);
+        }
+        if !items.is_empty() {
+            self.effects.push_back(Effect::RangeDelete(RangeDelete { lease, items }));
+        }
+        self.effects.push_back(Effect::Write(Write::DeleteLease(lease)));
+        for ticket in cold.waiting {
+            self.answer(ticket, Err(Error::LeaseNotFound));
+        }
+        Ok(())
+    }
+
+    fn attach(&mut self, id: LeaseId, items: Vec<Item>) -> Result<(), Error> {
+        let slot = self.table.find(id).ok_or(Error::LeaseNotFound)?;
+        for item in items {
+            let holder = self.holders.insert(item.clone(), id);
+            if holder == Some(id) {
+                continue;
+            }
+            if let Some(holder) = holder {
+                self.take_item(holder, &item);
+            }
+            self.table.row_mut(slot).cold_mut().items.insert(item.clone());
+            self.digest.add_item(&item, id);
+            self.effects.push_back(Effect::Write(Write::PutItem(item, id)));
+        }
+        Ok(())
+    }
+
+    fn detach(&mut self, id: LeaseId, items: &[Item]) -> Result<(), Error> {
+        self.table.find(id).ok_or(Error::LeaseNotFound)?;
+        for item in items {
+            if self.lease_of(item) == Some(id) {
+                self.holders.remove(item);
+                self.take_item(id, item);
+                self.effects.push_back(Effect::Write(Write::DeleteItem(item.clone())));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes an item out of the lease that holds it; the other direction is the caller's.
+    fn take_item(&mut self, holder: LeaseId, item: &Item) {
+        let slot = self.table.find(holder).expect("every item is held by a lease");
+        let row = self.table.row_mut(slot);
+        let removed = row.cold_mut().items.remove(item);
+        assert!(removed, "both indexes of the items agree");
+        row.tidy();
+        self.digest.remove_item(item, holder);
+    }
+
+    fn checkpoint(&mut self, Checkpoint { id, remaining }: Checkpoint) {
+        let Some(slot) = self.table.find(id) else { return };
+        let row = self.table.row_mut(slot);
+        let before = row.record();
+        let after = LeaseRecord { remaining: remaining.map(|left| left.min(row.ttl)), ..before };
+        if before != after {
+            row.cold_mut().remaining = after.remaining;
+            self.digest.remove_lease(&before);
+            self.digest.add_lease(&after);
+            self.effects.push_back(Effect::Write(Write::PutLease(after)));
+        }
+        if self.primary {
+            if remaining.is_none() {
+                self.finish_renews(slot);
+            }
+            self.schedule_checkpoint(slot);
+        }
+        self.table.row_mut(slot).tidy();
+    }
+
+    /// Answers the renews that waited for the "unset" which was just applied.
+    fn finish_renews(&mut self, slot: u32) {
+        let now = self.now;
+        let row = self.table.row_mut(slot);
+        let (ttl, expired) = (row.ttl, row.expiry <= now);
+        let Some(cold) = row.cold_if_any() else { return };
+        cold.checkpoint_in_flight = false;
+        if expired || cold.waiting.is_empty() {
+            return;
+        }
+        let waiting = core::mem::take(&mut cold.waiting);
+        row.expiry = row.expiry.max(now.saturating_add(ttl.as_duration()));
+        for ticket in waiting {
+            self.answer(ticket, Ok(ttl));
+        }
+    }
+
+    fn emit_expired(&mut self) {
+        let now = self.now;
+        self.expiries.advance(now, &Expiries(&self.table));
+        let room = if self.hold_expired { 0 } else { self.expired_rate.room(now) };
+        let mut batch = Vec::new();
+        while batch.len() < room {
+            let Some(slot) = self.expiries.pop_due(now, &Expiries(&self.table)) else { break };
+            let row = self.table.row(slot);
+            batch.push((row.expiry, row.id));
+            let again = now.saturating_add(self.retry_interval);
+            self.expiries.set(slot, again, &Expiries(&self.table));
+        }
+        if !batch.is_empty() {
+            self.expired_rate.take(now, batch.len());
+            batch.sort_unstable();
+            let leases = batch.into_iter().map(|(_, id)| id).collect();
+            self.effects.push_back(Effect::Expired(ExpiredBatch { leases }));
+        }
+    }
+
+    fn emit_checkpoints(&mut self) {
+        let now = self.now;
+        self.checkpoints.advance(now, &Checkpoints(&self.table));
+        let room = self.checkpoint_rate.room(now);
+        let mut checkpoints = Vec::new();
+        while checkpoints.len() < room {
+            let Some(slot) = self.checkpoints.pop_due(now, &Checkpoints(&self.table)) else {
+                break;
+            };
+            let row = self.table.row_mut(slot);
+            if row.expiry <= now {
+                continue;
+            }
+            let left = Ttl::from(row.expiry.saturating_since(now));
+            if row.is_waited_for() {
+                checkpoints.push(Checkpoint { id: row.id, remaining: None });
+            } else if left < row.ttl {
+                checkpoints.push(Checkpoint { id: row.id, remaining: Some(left) });
+                row.cold_mut().checkpoint_in_flight = true;
+            }
+            self.schedule_checkpoint(slot);
+        }
+        self.checkpoint_rate.take(now, checkpoints.len());
+        for batch in checkpoints.chunks(Checkpoint::MAX_BATCH) {
+            self.effects.push_back(Effect::Checkpoint(batch.to_vec()));
+        }
+    }
+
+    /// Arms the deadlines of a lease that is new to this reign.
+    fn arm(&mut self, slot: u32) {
+        self.expiries.set(slot, self.table.row(slot).expiry, &Expiries(&self.table));
+        self.schedule_checkpoint(slot);
+    }
+
+    /// Sets when the lease's next checkpoint is due, if it needs one: soon if renews wait for an
+    /// "unset" that may have been lost, else an interval from now if there is more than that left.
+    fn schedule_checkpoint(&mut self, slot: u32) {
+        let row = self.table.row(slot);
+        let after = if row.expiry <= self.now {
+            None
+        } else if row.is_waited_for() {
+            Some(self.retry_interval)
+        } else {
+            let left = row.left_to_promote().as_duration();
+            (left > self.checkpoint_interval).then_some(self.checkpoint_interval)
+        };
+        let source = Checkpoints(&self.table);
+        match after {
+            Some(after) => self.checkpoints.set(slot, self.now.saturating_add(after), &source),
+            None => self.checkpoints.clear(slot, &source),
+        }
+    }
+
+    fn answer(&mut self, ticket: Ticket, result: Result<Ttl, Error>) {
+        self.effects.push_back(Effect::Renewed { ticket, result });
+    }
+
+    fn lease(&self, row: &Row) -> Lease {
+        Lease {
+            record: row.record(),
+            expiry: self.primary.then_some(row.expiry),
+            items: row.items().len(),
+        }
+    }
+
+    fn slots(&self) -> u32 {
+        u32::try_from(self.table.len()).expect("fewer than 2^32 leases")
+    }
+
+    /// The clock never goes back, and never reaches the end of time, where deadlines saturate.
+    fn set_clock(&mut self, now: Instant) {
+        self.now = self.now.max(now.min(LAST));
+    }
+}
+
+/// The expiries as the deadline queue sees them: a renew has moved them later.
+struct Expiries<'a>(&'a Table);
+
+impl Source for Expiries<'_> {
+    fn id(&self, slot: u32) -> LeaseId {
+        self.0.row(slot).id
+    }
+
+    fn due(&self, slot: u32) -> Instant {
+        self.0.row(slot).expiry
+    }
+}
+
+/// The checkpoints as the deadline queue sees them: they are due when they were armed for.
+struct Checkpoints<'a>(&'a Table);
+
+impl Source for Checkpoints<'_> {
+    fn id(&self, slot: u32) -> LeaseId {
+        self.0.row(slot).id
+    }
+
+    fn due(&self, _: u32) -> Instant {
+        Instant::ZERO
+    }
+}
+
+const HALF_SECOND: Duration = Duration::from_millis(500);
+/// etcd: at each tick of half a second 500 batches (`leaseCheckpointRate` / 2).
+const CHECKPOINTS_A_HALF_SECOND: usize = 500 * Checkpoint::MAX_BATCH;
+/// What an interval of zero is raised to, so that nothing is due again at once for ever.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
+const LAST: Instant = Instant::from_nanos(u64::MAX - 1);

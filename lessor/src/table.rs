@@ -1,0 +1,190 @@
+//! All leases: a dense array of small records, and a hash index from the id to the place in it.
+//!
+//! The array has no holes: the last record moves into the place of a removed one, so a pass over
+//! all leases is linear and memory comes back. The index is looked up and never iterated, so the
+//! key of its hasher cannot be observed.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+use hashbrown::HashTable;
+use siphasher::sip::SipHasher13;
+
+use crate::deadline::MAX_SLOTS;
+use crate::{Instant, Item, LeaseId, LeaseRecord, Ticket, Ttl};
+
+/// The lease table.
+#[derive(Debug)]
+pub(crate) struct Table {
+    rows: Vec<Row>,
+    index: HashTable<u32>,
+    hasher: SipHasher13,
+}
+
+/// One lease: what every renew touches, and a box for what most leases lack.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) id: LeaseId,
+    pub(crate) ttl: Ttl,
+    /// When it expires on this member's clock; [`Instant::MAX`] on a member that is not primary.
+    pub(crate) expiry: Instant,
+    cold: Option<Box<Cold>>,
+}
+
+/// What most leases lack.
+#[derive(Debug, Default)]
+pub(crate) struct Cold {
+    /// What was left at the last checkpoint since the last renew.
+    pub(crate) remaining: Option<Ttl>,
+    /// Whether this primary proposed a checkpoint since the last "unset" was applied, so that one may
+    /// still be on its way and a renew must not be answered before an "unset" that follows it.
+    pub(crate) checkpoint_in_flight: bool,
+    /// Renews that wait: for the revoke if the lease has expired, else for the "unset".
+    pub(crate) waiting: Vec<Ticket>,
+    pub(crate) items: BTreeSet<Item>,
+}
+
+impl Table {
+    pub(crate) fn new(hash_key: u128) -> Self {
+        let hasher = SipHasher13::new_with_key(&hash_key.to_le_bytes());
+        Self { rows: Vec::new(), index: HashTable::new(), hasher }
+    }
+
+    /// An empty table with the same key.
+    pub(crate) fn emptied(&self) -> Self {
+        Self { rows: Vec::new(), index: HashTable::new(), hasher: self.hasher }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    pub(crate) fn rows_mut(&mut self) -> &mut [Row] {
+        &mut self.rows
+    }
+
+    pub(crate) fn row(&self, slot: u32) -> &Row {
+        &self.rows[slot as usize]
+    }
+
+    pub(crate) fn row_mut(&mut self, slot: u32) -> &mut Row {
+        &mut self.rows[slot as usize]
+    }
+
+    pub(crate) fn find(&self, id: LeaseId) -> Option<u32> {
+        self.index.find(hash(&self.hasher, id), |&slot| self.rows[slot as usize].id == id).copied()
+    }
+
+    /// Adds a lease whose id is not there yet.
+    pub(crate) fn insert(&mut self, id: LeaseId, ttl: Ttl, expiry: Instant) -> u32 {
+        assert!(self.rows.len() < MAX_SLOTS, "a lessor holds fewer than 2^32 leases");
+        let slot = u32::try_from(self.rows.len()).expect("fewer than 2^32 leases");
+        self.rows.push(Row { id, ttl, expiry, cold: None });
+        let (rows, hasher) = (&self.rows, &self.hasher);
+        self.index
+            .insert_unique(hash(hasher, id), slot, |&other| hash(hasher, rows[other as usize].id));
+        slot
+    }
+
+    /// Removes a lease; the last one, if it is another, takes its slot.
+    pub(crate) fn swap_remove(&mut self, slot: u32) -> Row {
+        let last = u32::try_from(self.rows.len() - 1).expect("fewer than 2^32 leases");
+        let id = self.rows[slot as usize].id;
+        self.index
+            .find_entry(hash(&self.hasher, id), |&other| other == slot)
+            .expect("every lease is in the index")
+            .remove();
+        if slot != last {
+            let moved = hash(&self.hasher, self.rows[last as usize].id);
+            *self
+                .index
+                .find_mut(moved, |&other| other == last)
+                .expect("every lease is in the index") = slot;
+        }
+        let row = self.rows.swap_remove(slot as usize);
+        self.shrink();
+        row
+    }
+
+    /// Panics unless the index and the array say the same.
+    pub(crate) fn check(&self) {
+        assert!(self.index.len() == self.rows.len(), "as many leases indexed as there are");
+        for (slot, row) in self.rows.iter().enumerate() {
+            let found = self.find(row.id).map(|found| found as usize);
+            assert!(found == Some(slot), "lease {} is indexed at {found:?}, not {slot}", row.id);
+        }
+    }
+
+    fn shrink(&mut self) {
+        let (len, hasher) = (self.rows.len(), &self.hasher);
+        if self.rows.capacity() > 4 * len.max(64) {
+            self.rows.shrink_to(2 * len);
+            let rows = &self.rows;
+            self.index.shrink_to(2 * len, |&slot| hash(hasher, rows[slot as usize].id));
+        }
+    }
+}
+
+impl Row {
+    pub(crate) fn record(&self) -> LeaseRecord {
+        LeaseRecord { id: self.id, ttl: self.ttl, remaining: self.remaining() }
+    }
+
+    pub(crate) fn remaining(&self) -> Option<Ttl> {
+        self.cold.as_ref().and_then(|cold| cold.remaining)
+    }
+
+    /// What is there to share among a new reign: what was left at the last checkpoint, else all.
+    pub(crate) fn left_to_promote(&self) -> Ttl {
+        self.remaining().unwrap_or(self.ttl)
+    }
+
+    /// Whether a checkpoint is, or may come to be, in the state, which a renew must take back first.
+    pub(crate) fn needs_unset(&self) -> bool {
+        self.cold.as_ref().is_some_and(|cold| cold.remaining.is_some() || cold.checkpoint_in_flight)
+    }
+
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.cold.as_ref().is_some_and(|cold| !cold.waiting.is_empty())
+    }
+
+    pub(crate) fn items(&self) -> impl ExactSizeIterator<Item = &Item> {
+        static NONE: BTreeSet<Item> = BTreeSet::new();
+        self.cold.as_ref().map_or(&NONE, |cold| &cold.items).iter()
+    }
+
+    /// The box, which is made if it is not there.
+    pub(crate) fn cold_mut(&mut self) -> &mut Cold {
+        self.cold.get_or_insert_default()
+    }
+
+    /// The box if it is there.
+    pub(crate) fn cold_if_any(&mut self) -> Option<&mut Cold> {
+        self.cold.as_deref_mut()
+    }
+
+    /// Gives the box back if nothing is in it.
+    pub(crate) fn tidy(&mut self) {
+        let empty = self.cold.as_ref().is_some_and(|cold| {
+            cold.remaining.is_none()
+                && !cold.checkpoint_in_flight
+                && cold.waiting.is_empty()
+                && cold.items.is_empty()
+        });
+        if empty {
+            self.cold = None;
+        }
+    }
+}
+
+fn hash(hasher: &SipHasher13, id: LeaseId) -> u64 {
+    use core::hash::Hasher;
+    let mut hasher = *hasher;
+    hasher.write_u64(id.get().cast_unsigned());
+    hasher.finish()
+}

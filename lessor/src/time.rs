@@ -1,0 +1,73 @@
+//! The clock of a lessor: a count of nanoseconds that the host hands in, and that never goes back.
+//!
+//! The core owns no clock. Spans are [`core::time::Duration`]; all arithmetic here saturates.
+
+use core::fmt;
+use core::time::Duration;
+
+/// A moment on the host's clock: nanoseconds since an epoch of the host's choosing.
+///
+/// The clock must be monotonic and must go on while the host is suspended, or leases last longer
+/// than they should; [`Lessor`](crate::Lessor) treats a step backward as no time having passed.
+/// [`Instant::MAX`], 584 years after the epoch, is the end of time: a deadline that would lie past
+/// it is at `MAX` and never comes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(transparent))]
+pub struct Instant(u64);
+
+impl Instant {
+    /// The host's epoch.
+    pub const ZERO: Self = Self(0);
+    /// The end of time, which no clock reaches.
+    pub const MAX: Self = Self(u64::MAX);
+
+    /// The moment `nanos` nanoseconds after the epoch.
+    #[must_use]
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// The moment `millis` milliseconds after the epoch, at most [`Instant::MAX`].
+    #[must_use]
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis.saturating_mul(1_000_000))
+    }
+
+    /// The moment `secs` seconds after the epoch, at most [`Instant::MAX`].
+    #[must_use]
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(secs.saturating_mul(1_000_000_000))
+    }
+
+    /// Nanoseconds since the epoch.
+    #[must_use]
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// This moment `span` later, at most [`Instant::MAX`].
+    #[must_use]
+    pub fn saturating_add(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// The time from `earlier` to this moment, zero if `earlier` is not earlier.
+    #[must_use]
+    pub fn saturating_since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Seconds since the epoch with all nine decimals.
+impl fmt::Display for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:09}s", self.0 / 1_000_000_000, self.0 % 1_000_000_000)
+    }
+}
+
+impl fmt::Debug for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
