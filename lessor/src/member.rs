@@ -576,6 +576,11 @@ impl Member {
         Some(output)
     }
 
+    /// What the host still has to do, in order.
+    pub fn outputs(&self) -> impl Iterator<Item = &Output> {
+        self.outputs.iter()
+    }
+
     /// Whether it waits for nothing from its log: no proposal, no confirmation, no change of role.
     #[must_use]
     pub fn is_idle(&self) -> bool {

@@ -87,7 +87,7 @@ impl Handle {
         ttl: impl Into<Ttl>,
     ) -> Result<(LeaseId, Ttl), CallError> {
         let Response::Granted { id, ttl } =
-            self.call(Request::Grant { id, ttl: ttl.into() }).await?
+            self.request(Request::Grant { id, ttl: ttl.into() }).await?
         else {
             unreachable!("a grant is not answered so")
         };
@@ -110,7 +110,7 @@ impl Handle {
     ///
     /// [`Error::LeaseNotFound`], or what every call can meet.
     pub async fn renew(&self, id: LeaseId) -> Result<Ttl, CallError> {
-        let Response::Renewed { ttl } = self.call(Request::Renew { id }).await? else {
+        let Response::Renewed { ttl } = self.request(Request::Renew { id }).await? else {
             unreachable!("a renew is not answered so")
         };
         Ok(ttl)
@@ -150,7 +150,7 @@ impl Handle {
     ///
     /// What every call can meet.
     pub async fn lookup(&self, id: LeaseId) -> Result<Option<LeaseStatus>, CallError> {
-        let Response::Lookup(status) = self.call(Request::Lookup { id }).await? else {
+        let Response::Lookup(status) = self.request(Request::Lookup { id }).await? else {
             unreachable!("a lookup is not answered so")
         };
         Ok(status)
@@ -179,7 +179,8 @@ impl Handle {
         after: Option<Lease>,
         limit: usize,
     ) -> Result<Vec<Lease>, CallError> {
-        let Response::Leases(leases) = self.call(Request::Leases { order, after, limit }).await?
+        let Response::Leases(leases) =
+            self.request(Request::Leases { order, after, limit }).await?
         else {
             unreachable!("a listing is not answered so")
         };
@@ -192,7 +193,8 @@ impl Handle {
     ///
     /// What every call can meet.
     pub async fn lease_of(&self, item: impl Into<Item>) -> Result<Option<LeaseId>, CallError> {
-        let Response::LeaseOf(holder) = self.call(Request::LeaseOf { item: item.into() }).await?
+        let Response::LeaseOf(holder) =
+            self.request(Request::LeaseOf { item: item.into() }).await?
         else {
             unreachable!("a question for a holder is not answered so")
         };
@@ -243,17 +245,25 @@ impl Handle {
         self.ended.wait().await
     }
 
+    /// Asks for anything that a member can be asked, as data: what the methods above are made of, and
+    /// what a front on a network hands on.
+    ///
+    /// # Errors
+    ///
+    /// What every call can meet.
+    pub async fn request(&self, request: Request) -> Result<Response, CallError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Call::Request { request, reply }).await?;
+        // A driver that was torn down, and so declared no end, may have done it.
+        let unknown = || CallError::Request(RequestError::Unknown);
+        Ok(answer.await.map_err(|_| self.ended.failure().unwrap_or_else(unknown))??)
+    }
+
     async fn done(&self, request: Request) -> Result<(), CallError> {
-        let Response::Done = self.call(request).await? else {
+        let Response::Done = self.request(request).await? else {
             unreachable!("a command is not answered so")
         };
         Ok(())
-    }
-
-    async fn call(&self, request: Request) -> Result<Response, CallError> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Call::Request { request, reply }).await?;
-        Ok(answer.await.map_err(|_| self.ended.error())??)
     }
 
     async fn send(&self, call: Call) -> Result<(), CallError> {
@@ -293,10 +303,15 @@ impl Ended {
         self.outcome.get().cloned().unwrap_or(Ok(()))
     }
 
+    /// Why a call was not taken.
     fn error(&self) -> CallError {
+        self.failure().unwrap_or(CallError::Request(RequestError::Stopped))
+    }
+
+    fn failure(&self) -> Option<CallError> {
         match self.outcome.get() {
-            Some(Err(error)) => CallError::Failed(error.clone()),
-            Some(Ok(())) | None => CallError::Request(RequestError::Stopped),
+            Some(Err(error)) => Some(CallError::Failed(error.clone())),
+            Some(Ok(())) | None => None,
         }
     }
 }

@@ -13,15 +13,20 @@ use crate::{LeaseId, RequestError, Ttl};
 #[derive(Debug)]
 pub struct KeepAlive {
     task: JoinHandle<()>,
-    lost: oneshot::Receiver<CallError>,
+    loss: oneshot::Receiver<CallError>,
+    /// What `loss` gave, which it gives only once.
+    lost: Option<CallError>,
 }
 
 impl KeepAlive {
     /// Returns when the lease can no longer be counted on: it is gone, the engine has ended, or no
-    /// renew has succeeded for a whole ttl.
+    /// renew has succeeded for a whole ttl. It may be asked again, and says the same.
     pub async fn lost(&mut self) -> CallError {
-        let stopped = CallError::Request(RequestError::Stopped);
-        (&mut self.lost).await.unwrap_or(stopped)
+        if self.lost.is_none() {
+            let stopped = CallError::Request(RequestError::Stopped);
+            self.lost = Some((&mut self.loss).await.unwrap_or(stopped));
+        }
+        self.lost.clone().expect("it was set above")
     }
 }
 
@@ -43,39 +48,49 @@ impl Handle {
     pub async fn keep_alive(&self, id: LeaseId) -> Result<KeepAlive, CallError> {
         let asked = now();
         let ttl = self.renew(id).await?;
-        let (sender, lost) = oneshot::channel();
+        let (sender, loss) = oneshot::channel();
         let handle = self.clone();
         let task = tokio::spawn(async move {
             // The receiver is there for as long as this task is not aborted.
             let _ = sender.send(handle.renew_until_lost(id, asked, ttl).await);
         });
-        Ok(KeepAlive { task, lost })
+        Ok(KeepAlive { task, loss, lost: None })
     }
 
     async fn renew_until_lost(&self, id: LeaseId, mut renewed: Instant, mut ttl: Ttl) -> CallError {
         let mut pause = ttl.as_duration() / 3;
+        let mut failure = CallError::Request(RequestError::Unknown);
         loop {
-            sleep(pause.max(Duration::from_millis(1))).await;
+            sleep(pause.max(Duration::from_millis(1)).min(left(renewed, ttl))).await;
             let asked = now();
-            let answer = tokio::time::timeout(ttl.as_duration(), self.renew(id)).await;
-            let error = match answer.unwrap_or(Err(RequestError::Unknown.into())) {
-                Ok(again) => {
+            // Whoever is told later than this would count on a lease that may be gone.
+            let patience = left(renewed, ttl);
+            if patience.is_zero() {
+                return failure;
+            }
+            match tokio::time::timeout(patience, self.renew(id)).await {
+                Ok(Ok(again)) => {
                     (renewed, ttl) = (asked, again);
                     pause = ttl.as_duration() / 3;
-                    continue;
                 }
-                Err(error) => error,
-            };
-            let may_succeed = matches!(
-                error,
-                CallError::Request(RequestError::Unknown | RequestError::NotPrimary { .. })
-            );
-            if !may_succeed || renewed.elapsed() >= ttl.as_duration() {
-                return error;
+                Ok(Err(error)) if may_succeed_later(&error) => {
+                    failure = error;
+                    pause = ttl.as_duration() / 10;
+                }
+                Ok(Err(error)) => return error,
+                Err(_) => return CallError::Request(RequestError::Unknown),
             }
-            pause = ttl.as_duration() / 10;
         }
     }
+}
+
+fn may_succeed_later(error: &CallError) -> bool {
+    matches!(error, CallError::Request(RequestError::Unknown | RequestError::NotPrimary { .. }))
+}
+
+/// What a lessee can count on after a renew.
+fn left(renewed: Instant, ttl: Ttl) -> Duration {
+    ttl.as_duration().saturating_sub(renewed.elapsed())
 }
 
 #[expect(clippy::disallowed_methods, reason = "a keep-alive lives on the lessee's own clock")]

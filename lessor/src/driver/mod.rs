@@ -26,12 +26,16 @@ use crate::{
 mod handle;
 mod keep_alive;
 mod log;
+#[cfg(feature = "redb")]
+mod open;
 mod runtime;
 
 use self::handle::{Call, End, Reply};
 pub use self::handle::{CallError, Expired, Handle};
 pub use self::keep_alive::KeepAlive;
 pub use self::log::{LocalLog, Log, LogEvent};
+#[cfg(feature = "redb")]
+pub use self::open::open;
 pub use self::runtime::{Runtime, TokioRuntime};
 
 /// Runs one [`Member`] on a runtime, a backend and a log.
@@ -153,6 +157,10 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
             Err(error) => error!(%error, "lease engine failed"),
         }
         self.end.declare(outcome.clone());
+        // Whoever opens the store next must find it closed, even if a commit outlived the log.
+        if let Some(committing) = self.committing.take() {
+            self.backend = Some(committing.await.0);
+        }
         let backend = self.backend.take();
         self.runtime.run_blocking(move || drop(backend)).await;
         outcome

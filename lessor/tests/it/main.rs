@@ -1,0 +1,8 @@
+//! The tests of the crate through its public interface.
+
+mod conformance;
+mod driver;
+mod kill;
+mod member;
+mod random;
+mod redb_backend;
