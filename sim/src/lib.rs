@@ -1,2 +1,28 @@
-//! placeholder
+//! A deterministic simulator for [`lessor`]: it replays seeded scenarios of promotion, demotion, crash
+//! and recovery against the real core, the real driver and the real redb, and judges them by an
+//! oracle of its own.
+//!
+//! ```text
+//!  Scenario ──▶ World ─────────────────────────────┐        Cluster (madsim)
+//!  (TOML)       steps, lessees, Consensus, disks    │ ─does─▶ one node a member:
+//!               Oracle ─▶ invariants, Trace ─▶ hash │ ◀─sees─ Driver<SimRuntime, SimBackend, SimLog>
+//!               └───────────────────────────────────┘         on redb on a FaultyDisk
+//! ```
+//!
+//! The world decides everything and owns no clock, thread or socket; only [`cluster`] knows madsim.
+
+#[cfg(madsim)]
+pub mod campaign;
+#[cfg(madsim)]
+pub mod cluster;
+pub mod consensus;
 pub mod disk;
+pub mod invariant;
+pub mod lessee;
+pub mod model;
+pub mod oracle;
+pub mod report;
+pub mod scenario;
+pub mod trace;
+mod words;
+pub mod world;

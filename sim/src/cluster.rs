@@ -1,0 +1,345 @@
+//! Runs a [`World`] under madsim: one node a member, each with the real driver on redb over a disk
+//! that can fail. The only file that knows madsim; it decides nothing.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lessor::backend::{Backend, BackendError, RedbBackend, Stored};
+use lessor::driver::{Driver, Handle, Log, LogEvent, Observer, Runtime};
+use lessor::{
+    Confirmation, Instant, LogIndex, Member, MemberId, MemberInput, Output, Proposal, Transaction,
+};
+use madsim::runtime::NodeHandle;
+use tokio::sync::{Notify, mpsc};
+
+use crate::report::{Panic, Report};
+use crate::scenario::Scenario;
+use crate::world::{Action, World};
+
+/// Replays a scenario from its seed, on a fresh thread, and says how it went.
+///
+/// A panic ends the run and is part of the report, instead of being printed.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "nothing runs beside the thread of a replay")]
+pub fn replay(scenario: &Scenario) -> Report {
+    catch_panics();
+    let (seed, shared) = (scenario.seed, Shared::new(World::new(scenario)));
+    let inside = shared.clone();
+    // Hash keys and generators of a thread are drawn once: a fresh thread has fresh ones.
+    let thread = std::thread::spawn(move || {
+        PANIC.set(Some(None));
+        let run = || {
+            let config = madsim::Config::default();
+            let runtime = madsim::runtime::Runtime::with_seed_and_config(seed, config);
+            runtime.block_on(Cluster::new(inside).run());
+        };
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err();
+        PANIC.take().flatten().filter(|_| panicked)
+    });
+    let panic = thread.join().expect("every panic inside was caught");
+    let mut world = shared.world();
+    if let Some(panic) = panic {
+        world.panicked(panic);
+    }
+    world.report()
+}
+
+thread_local! {
+    /// On a thread that replays: the first panic, when there was one.
+    static PANIC: RefCell<Option<Option<Panic>>> = const { RefCell::new(None) };
+}
+
+/// Has panics of threads that replay kept for the report; those of others are printed as ever.
+fn catch_panics() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let print = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            PANIC.with_borrow_mut(|kept| match kept {
+                None => print(info),
+                Some(Some(_)) => {}
+                Some(first) => {
+                    let message = info.payload_as_str().unwrap_or("without a message").to_owned();
+                    let at = info.location().map(|at| (at.file().to_owned(), at.line()));
+                    let (file, line) = at.unwrap_or_default();
+                    *first = Some(Panic { message, file, line });
+                }
+            });
+        }));
+    });
+}
+
+/// The world, as every task of the simulation has it.
+#[derive(Clone)]
+struct Shared {
+    world: Arc<Mutex<World>>,
+    /// Wakes the one task that does what the world wants.
+    changed: Arc<Notify>,
+}
+
+impl Shared {
+    fn new(world: World) -> Self {
+        Self { world: Arc::new(Mutex::new(world)), changed: Arc::new(Notify::new()) }
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        // A panic ends the run; what the world knows until then is still worth a report.
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the world something at this moment.
+    fn tell<T>(&self, tell: impl FnOnce(&mut World, Duration) -> T) -> T {
+        let told = tell(&mut self.world(), now());
+        self.changed.notify_one();
+        told
+    }
+}
+
+/// True time since the start of the run.
+fn now() -> Duration {
+    madsim::time::TimeHandle::current().elapsed()
+}
+
+struct Cluster {
+    shared: Shared,
+    nodes: BTreeMap<MemberId, NodeHandle>,
+    /// Where each running member takes its log events.
+    events: BTreeMap<MemberId, mpsc::UnboundedSender<LogEvent>>,
+    /// Where each running member takes requests; filled when it has opened.
+    handles: Arc<Mutex<BTreeMap<MemberId, Handle>>>,
+}
+
+impl Cluster {
+    fn new(shared: Shared) -> Self {
+        let (nodes, events) = (BTreeMap::new(), BTreeMap::new());
+        Self { shared, nodes, events, handles: Arc::default() }
+    }
+
+    async fn run(mut self) {
+        let changed = self.shared.changed.clone();
+        self.shared.world().advance(now());
+        while !self.shared.world().has_ended() {
+            loop {
+                let action = self.shared.world().poll_action();
+                let Some(action) = action else { break };
+                self.act(action);
+            }
+            let deadline = self.shared.world().poll_timeout();
+            let pause = deadline.saturating_sub(now());
+            tokio::select! {
+                biased;
+                () = changed.notified() => {}
+                () = madsim::time::sleep(pause) => {}
+            }
+            self.shared.world().advance(now());
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        let supervisor = madsim::runtime::Handle::current();
+        match action {
+            Action::Boot(member) => self.boot(member),
+            Action::Kill(member) => {
+                self.handles.lock().unwrap_or_else(PoisonError::into_inner).remove(&member);
+                self.events.remove(&member);
+                if let Some(node) = self.nodes.get(&member) {
+                    supervisor.kill(node.id());
+                }
+            }
+            Action::Pause(member) => {
+                if let Some(node) = self.nodes.get(&member) {
+                    supervisor.pause(node.id());
+                }
+            }
+            Action::Resume(member) => {
+                if let Some(node) = self.nodes.get(&member) {
+                    supervisor.resume(node.id());
+                }
+            }
+            Action::Deliver(member, event) => {
+                if let Some(events) = self.events.get(&member) {
+                    // The member may have just ended.
+                    let _ = events.send(event);
+                }
+            }
+            Action::Call { call, member, request } => {
+                let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+                let handle = handles.get(&member).cloned();
+                let shared = self.shared.clone();
+                madsim::task::spawn(async move {
+                    let answer = match handle {
+                        Some(handle) => Some(handle.request(request).await),
+                        None => None,
+                    };
+                    shared.tell(|world, now| world.answered(now, call, answer));
+                });
+            }
+            Action::Stop(member) => {
+                let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(handle) = handles.get(&member).cloned() {
+                    madsim::task::spawn(async move { handle.stop().await });
+                }
+            }
+        }
+    }
+
+    /// Starts a member's process: it opens its store, and runs the driver until it ends.
+    fn boot(&mut self, member: MemberId) {
+        let supervisor = madsim::runtime::Handle::current();
+        let node = self
+            .nodes
+            .entry(member)
+            .or_insert_with(|| supervisor.create_node().name(format!("member {member}")).build());
+        supervisor.restart(node.id());
+        let node = supervisor.get_node(node.id()).expect("the node was created");
+        let (sender, events) = mpsc::unbounded_channel();
+        self.events.insert(member, sender);
+        let (shared, handles) = (self.shared.clone(), self.handles.clone());
+        let _running = node.spawn(async move {
+            let config = shared.world().config().clone();
+            let runtime = SimRuntime { shared: shared.clone(), member };
+            let log = SimLog { shared: shared.clone(), member, events };
+            let backend = match SimBackend::mount(shared.clone(), member) {
+                Ok(backend) => backend,
+                Err(error) => {
+                    return shared.tell(|world, now| {
+                        world.process_ended(now, member, Err(error.to_string()));
+                    });
+                }
+            };
+            let outcome = match Driver::open(&config, runtime, backend, log).await {
+                Ok((handle, driver)) => {
+                    let driver = driver.observe(Watch { shared: shared.clone(), member });
+                    handles.lock().unwrap_or_else(PoisonError::into_inner).insert(member, handle);
+                    shared.tell(|world, now| world.booted(now, member));
+                    driver.run().await.map_err(|error| error.to_string())
+                }
+                Err(error) => Err(error.to_string()),
+            };
+            shared.tell(|world, now| world.process_ended(now, member, outcome));
+        });
+        self.nodes.insert(member, node);
+    }
+}
+
+/// Time and threads of a member: virtual, with a clock of its own, and one thread.
+struct SimRuntime {
+    shared: Shared,
+    member: MemberId,
+}
+
+impl Runtime for SimRuntime {
+    fn now(&self) -> Instant {
+        self.shared.world().clock(now(), self.member)
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> impl Future<Output = ()> + Send {
+        madsim::time::sleep(deadline.saturating_since(self.now()))
+    }
+
+    fn run_blocking<T, F>(&self, work: F) -> impl Future<Output = T> + Send + 'static
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let (shared, member) = (self.shared.clone(), self.member);
+        async move {
+            let result = work();
+            if shared.world().power_is_off(member) {
+                // A machine without power does not come to know of it.
+                shared.tell(|world, now| world.power_lost(now, member));
+                std::future::pending::<()>().await;
+            }
+            let latency = shared.world().disk_latency();
+            madsim::time::sleep(latency).await;
+            result
+        }
+    }
+}
+
+/// A member's end of the modelled log.
+struct SimLog {
+    shared: Shared,
+    member: MemberId,
+    events: mpsc::UnboundedReceiver<LogEvent>,
+}
+
+impl Log for SimLog {
+    fn start(&mut self, applied: LogIndex) {
+        self.shared.tell(|world, now| world.log_started(now, self.member, applied));
+    }
+
+    fn propose(&mut self, proposal: Proposal) {
+        self.shared.tell(|world, now| world.proposed(now, self.member, proposal));
+    }
+
+    fn confirm(&mut self, confirmation: Confirmation) {
+        self.shared.tell(|world, now| world.confirm_asked(now, self.member, confirmation));
+    }
+
+    fn applied(&mut self, _: LogIndex) {}
+
+    fn campaign(&mut self) {
+        self.shared.tell(|world, now| world.campaigned(now, self.member));
+    }
+
+    fn resign(&mut self) {
+        self.shared.tell(|world, now| world.resigned(now, self.member));
+    }
+
+    async fn next(&mut self) -> Option<LogEvent> {
+        self.events.recv().await
+    }
+}
+
+/// The real redb on the member's disk, which may lose its power around or inside a commit.
+struct SimBackend {
+    shared: Shared,
+    member: MemberId,
+    store: RedbBackend,
+}
+
+impl SimBackend {
+    fn mount(shared: Shared, member: MemberId) -> Result<Self, BackendError> {
+        let mount = shared.world().disk(member).mount();
+        Ok(Self { shared, member, store: RedbBackend::with_storage(mount)? })
+    }
+}
+
+impl Backend for SimBackend {
+    fn load(&mut self) -> Result<Stored, BackendError> {
+        let stored = self.store.load()?;
+        self.shared.tell(|world, now| world.loaded(now, self.member, &stored));
+        Ok(stored)
+    }
+
+    fn commit(&mut self, transaction: Transaction) -> Result<(), BackendError> {
+        self.shared.world().before_commit(self.member);
+        let result = self.store.commit(transaction);
+        self.shared.world().after_commit(self.member);
+        result
+    }
+}
+
+/// Shows the world everything that a member is told and says.
+struct Watch {
+    shared: Shared,
+    member: MemberId,
+}
+
+impl Observer for Watch {
+    fn before(&mut self, clock: Instant, input: &MemberInput) {
+        self.shared.world().before(now(), self.member, clock, input);
+    }
+
+    fn after(&mut self, clock: Instant, member: &Member) {
+        self.shared.world().after(now(), self.member, clock, member);
+    }
+
+    fn output(&mut self, clock: Instant, output: &Output) {
+        self.shared.world().output(now(), self.member, clock, output);
+    }
+}

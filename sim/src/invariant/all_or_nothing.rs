@@ -1,0 +1,117 @@
+//! S4, all or nothing: what a member's store holds is exactly what the log says at the place where
+//! the store stands, at each commit and after each crash; S4a: what was durable stays.
+
+use std::collections::BTreeMap;
+
+use lessor::{LogIndex, MemberId};
+
+use super::{Broken, Event, Invariant, Judged, Scene};
+
+/// Up to where each member's store has said that it is durable.
+#[derive(Debug, Default)]
+pub(super) struct AllOrNothing {
+    durable: BTreeMap<MemberId, LogIndex>,
+}
+
+impl Invariant for AllOrNothing {
+    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+        match event {
+            Event::Durable { applied } => {
+                self.durable.insert(scene.member, *applied);
+                Ok(Judged::NotConcerned)
+            }
+            Event::Opened { stored, difference } => {
+                let durable = self.durable.get(&scene.member).copied().unwrap_or_default();
+                if stored.applied < durable {
+                    let what = format!(
+                        "the store is back at {}, but {durable} was durable",
+                        stored.applied
+                    );
+                    return Err(Broken::new("S4a", what));
+                }
+                match difference {
+                    None => {
+                        let what = format!(
+                            "the store stands at {}, which was never committed",
+                            stored.applied
+                        );
+                        Err(Broken::new("S4", what))
+                    }
+                    Some(Some(difference)) => Err(Broken::new(
+                        "S4",
+                        format!("recovered at {}: {difference}", stored.applied),
+                    )),
+                    Some(None) => Ok(Judged::Holds),
+                }
+            }
+            Event::Commit { difference: Some(difference), transaction, .. }
+                if !difference.is_loss() =>
+            {
+                Err(Broken::new("S4", format!("at {}: {difference}", transaction.applied)))
+            }
+            Event::Commit { .. } => Ok(Judged::Holds),
+            Event::Agreed { .. }
+            | Event::Applied { .. }
+            | Event::Stands { .. }
+            | Event::Promoted { .. }
+            | Event::Demoted
+            | Event::Expired { .. }
+            | Event::Served { .. }
+            | Event::Asked { .. }
+            | Event::Answered { .. }
+            | Event::Ended { .. } => Ok(Judged::NotConcerned),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lessor::backend::Stored;
+
+    use super::super::harness::{History, lease, transaction};
+    use super::*;
+    use crate::model::Difference;
+
+    fn opened(difference: Option<Option<Difference>>) -> Result<Judged, Broken> {
+        let mut history = History::<AllOrNothing>::default();
+        history.holds(Event::Durable { applied: LogIndex(3) });
+        let stored = Stored { applied: LogIndex(3), ..Stored::default() };
+        history.see(Event::Opened { stored: &stored, difference })
+    }
+
+    #[test]
+    fn a_store_that_is_what_the_log_says_is_fine() {
+        assert_eq!(opened(Some(None)), Ok(Judged::Holds));
+    }
+
+    #[test]
+    fn canary_a_store_that_holds_half_a_lease_is_found() {
+        let half = Difference::Item { item: "k".into(), stored: Some(lease(7)), log: None };
+        assert_eq!(opened(Some(Some(half))).map_err(|b| b.property), Err("S4"));
+    }
+
+    #[test]
+    fn canary_a_store_at_a_place_that_never_was_is_found() {
+        assert_eq!(opened(None).map_err(|b| b.property), Err("S4"));
+    }
+
+    #[test]
+    fn canary_a_durable_commit_that_is_gone_is_found() {
+        let mut history = History::<AllOrNothing>::default();
+        history.holds(Event::Durable { applied: LogIndex(3) });
+        let stored = Stored { applied: LogIndex(2), ..Stored::default() };
+        let opened = Event::Opened { stored: &stored, difference: Some(None) };
+        assert_eq!(history.see(opened).map_err(|b| b.property), Err("S4a"));
+    }
+
+    #[test]
+    fn canary_a_record_that_is_left_behind_is_found() {
+        let mut history = History::<AllOrNothing>::default();
+        let stored = Some((lessor::Ttl::from_secs(10), None));
+        let difference = Some(Difference::Lease { id: lease(7), stored, log: None });
+        let transaction = transaction(0, 1);
+        let (revoked, deletes) = (&[], &[]);
+        let commit = Event::Commit { transaction: &transaction, revoked, deletes, difference };
+        assert_eq!(history.see(commit).map_err(|b| b.property), Err("S4"));
+    }
+}

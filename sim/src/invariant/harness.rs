@@ -1,0 +1,112 @@
+//! A hand-made history for the canaries: one invariant, one state a member, a clock that is set.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lessor::{
+    Command, Config, Digest, Entry, ExpiredBatch, Instant, LeaseId, LogIndex, MemberId, Proposal,
+    Request, Response, Term, Transaction, Ttl,
+};
+
+use super::{Broken, Event, Invariant, Judged, Scene};
+use crate::model::State;
+
+pub(crate) struct History<I> {
+    invariant: I,
+    config: Config,
+    states: BTreeMap<MemberId, State>,
+    member: MemberId,
+    now: Duration,
+}
+
+impl<I: Default> Default for History<I> {
+    fn default() -> Self {
+        let states = BTreeMap::from([(MemberId(1), State::default())]);
+        let member = MemberId(1);
+        Self {
+            invariant: I::default(),
+            config: Config::default(),
+            states,
+            member,
+            now: Duration::ZERO,
+        }
+    }
+}
+
+impl<I: Invariant> History<I> {
+    pub(crate) fn at(&mut self, millis: u64) {
+        self.now = Duration::from_millis(millis);
+    }
+
+    pub(crate) fn on(&mut self, member: u64) {
+        self.member = MemberId(member);
+    }
+
+    pub(crate) fn state(&mut self) -> &mut State {
+        self.states.entry(self.member).or_default()
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "a literal reads better without a borrow")]
+    pub(crate) fn see(&mut self, event: Event<'_>) -> Result<Judged, Broken> {
+        let state = self.states.entry(self.member).or_default();
+        let (now, member, config) = (self.now, self.member, &self.config);
+        let clock = Instant::ZERO.saturating_add(now);
+        self.invariant.observe(&Scene { now, member, clock, state, config }, &event)
+    }
+
+    pub(crate) fn holds(&mut self, event: Event<'_>) {
+        self.see(event).expect("nothing is wrong yet");
+    }
+
+    /// Commits an entry and applies it on the member.
+    pub(crate) fn try_log(&mut self, index: u64, command: Command) -> Result<Judged, Broken> {
+        let entry = entry(index, command);
+        let applied = self.state().apply(&entry);
+        let agreed = self.see(Event::Agreed { entry: &entry, applied: &applied })?;
+        let judged = self.see(Event::Applied { entry: &entry, applied: &applied })?;
+        Ok(if agreed == Judged::Holds { agreed } else { judged })
+    }
+
+    pub(crate) fn log(&mut self, index: u64, command: Command) {
+        self.try_log(index, command).expect("nothing is wrong yet");
+    }
+}
+
+pub(crate) fn lease(id: i64) -> LeaseId {
+    LeaseId::new(id).expect("not zero")
+}
+
+pub(crate) fn millis(millis: u64) -> Instant {
+    Instant::from_millis(millis)
+}
+
+pub(crate) fn granted(id: i64, ttl_ms: u64) -> Command {
+    Command::Grant { id: lease(id), ttl: Ttl::from_millis(ttl_ms) }
+}
+
+pub(crate) fn revoked(id: i64) -> Command {
+    Command::Revoke { id: lease(id) }
+}
+
+pub(crate) fn renew(id: i64) -> Request {
+    Request::Renew { id: lease(id) }
+}
+
+pub(crate) fn renewed(ttl_ms: u64) -> Response {
+    Response::Renewed { ttl: Ttl::from_millis(ttl_ms) }
+}
+
+pub(crate) fn batch(ids: &[i64]) -> ExpiredBatch {
+    ExpiredBatch { leases: ids.iter().map(|id| lease(*id)).collect() }
+}
+
+pub(crate) fn entry(index: u64, command: Command) -> Entry {
+    let term = Term(1);
+    let proposal = Some(Proposal { term, sequence: index, command });
+    Entry { index: LogIndex(index), term, proposal }
+}
+
+pub(crate) fn transaction(after: u64, applied: u64) -> Transaction {
+    let (after, applied) = (LogIndex(after), LogIndex(applied));
+    Transaction { after, applied, digest: Digest::default(), reset: false, changes: Vec::new() }
+}

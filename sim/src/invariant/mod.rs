@@ -1,0 +1,254 @@
+//! The properties that must hold, one file each, with the numbers of docs/SEMANTICS.md.
+//!
+//! An invariant is shown [events](Event) and keeps what it needs to judge the next one. It is written
+//! from the property, never from the code that it judges, and each has a canary among its tests: a
+//! history with a planted bug that it must object to.
+
+use std::fmt;
+use std::time::Duration;
+
+use lessor::backend::Stored;
+use lessor::{
+    Config, Digest, Entry, ExpiredBatch, Instant, LeaseId, LogIndex, MemberId, RangeDelete,
+    Request, Response, Transaction, Ttl,
+};
+
+use crate::model::{Applied, Difference, State};
+
+mod all_or_nothing;
+mod never_early;
+mod no_resurrection;
+mod one_history;
+mod only_for_cause;
+mod only_the_primary;
+mod promise;
+mod revoked_in_time;
+
+/// Something that the oracle saw.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The log has committed an entry.
+    Agreed {
+        /// The entry.
+        entry: &'a Entry,
+        /// What it does.
+        applied: &'a Applied,
+    },
+    /// A member has loaded its store.
+    Opened {
+        /// What was in it.
+        stored: &'a Stored,
+        /// The first difference to the log at the same place; `None` if the log has no such place.
+        difference: Option<Option<Difference>>,
+    },
+    /// A member has applied an entry in memory.
+    Applied {
+        /// The entry.
+        entry: &'a Entry,
+        /// What the log says that it does.
+        applied: &'a Applied,
+    },
+    /// A member stands at a place with this digest.
+    Stands {
+        /// The place.
+        applied: LogIndex,
+        /// The member's digest.
+        digest: Digest,
+    },
+    /// A member was promoted, or promoted again.
+    Promoted {
+        /// Whether it was primary already.
+        again: bool,
+    },
+    /// A member was demoted, or has ended.
+    Demoted,
+    /// A member has decided that these leases have expired.
+    Expired {
+        /// The leases.
+        batch: &'a ExpiredBatch,
+    },
+    /// A member has decided to answer a request with success.
+    Served {
+        /// What was asked.
+        request: &'a Request,
+        /// When it came in, on the member's clock.
+        asked: Instant,
+        /// The answer.
+        response: &'a Response,
+    },
+    /// A member hands a transaction to its store. Everything up to the last one is durable.
+    Commit {
+        /// The transaction.
+        transaction: &'a Transaction,
+        /// The revokes that the log has in it, in order.
+        revoked: &'a [(LeaseId, Vec<lessor::Item>)],
+        /// The range deletes that the transaction has in it, in order.
+        deletes: &'a [&'a RangeDelete],
+        /// The first difference between store and log afterwards.
+        difference: Option<Difference>,
+    },
+    /// A commit has come back: everything up to here is promised to be durable.
+    Durable {
+        /// The place.
+        applied: LogIndex,
+    },
+    /// A lessee asks.
+    Asked {
+        /// For what.
+        request: &'a Request,
+    },
+    /// A lessee has a successful answer.
+    Answered {
+        /// What it asked.
+        request: &'a Request,
+        /// When it sent that.
+        sent: Duration,
+        /// The answer.
+        response: &'a Response,
+    },
+    /// The scenario has ended.
+    Ended {
+        /// How.
+        end: &'a End,
+    },
+}
+
+/// How a run ended, for liveness.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct End {
+    /// The leader, if one is up, reaches a majority and is promoted.
+    pub primary: Option<MemberId>,
+    /// The members that reach the leader.
+    pub connected: Vec<MemberId>,
+    /// The last moment at which a fault, a repair or an election happened.
+    pub stable_since: Duration,
+    /// How many proposals were lost on purpose.
+    pub losses: u32,
+}
+
+/// Where an event happened.
+#[derive(Clone, Copy, Debug)]
+pub struct Scene<'a> {
+    /// True time since the start of the run.
+    pub now: Duration,
+    /// The member that it happened on; 0 for what belongs to none.
+    pub member: MemberId,
+    /// That member's clock.
+    pub clock: Instant,
+    /// What that member has applied in memory; for no member, what the log has committed.
+    pub state: &'a State,
+    /// The settings of all members.
+    pub config: &'a Config,
+}
+
+/// A property, as it is judged event by event.
+pub trait Invariant: Send {
+    /// Judges an event and notes what it needs for later ones.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, and by which property.
+    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken>;
+}
+
+/// Whether an event was one that the property speaks of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Judged {
+    /// It was, and the property holds.
+    Holds,
+    /// It was not.
+    NotConcerned,
+}
+
+/// A property that does not hold.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Broken {
+    /// Its number.
+    pub property: &'static str,
+    /// What was seen, as a sentence.
+    pub what: String,
+}
+
+impl Broken {
+    fn new(property: &'static str, what: String) -> Self {
+        Self { property, what }
+    }
+}
+
+/// A property that did not hold, with the place.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct Violation {
+    /// The number of the property.
+    pub property: &'static str,
+    /// What was seen, as a sentence.
+    pub what: String,
+    /// When, in virtual milliseconds.
+    pub at_ms: u64,
+    /// On which member, 0 if on none.
+    pub member: u64,
+}
+
+impl Violation {
+    /// Whether it is about something that must happen, rather than something that must not.
+    #[must_use]
+    pub fn is_liveness(&self) -> bool {
+        self.property.starts_with('L')
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let title = PROPERTIES.iter().find(|(id, _)| self.property.starts_with(id));
+        let title = title.map_or("", |(_, title)| title);
+        let (secs, millis) = (self.at_ms / 1_000, self.at_ms % 1_000);
+        write!(f, "{} ({title}) at {secs}.{millis:03}", self.property)?;
+        if self.member > 0 {
+            write!(f, " on member {}", self.member)?;
+        }
+        write!(f, ": {}", self.what)
+    }
+}
+
+/// The properties that are judged, by number, with their short names.
+pub const PROPERTIES: [(&str, &str); 8] = [
+    ("S1", "never early"),
+    ("S2", "a promise is kept"),
+    ("S3", "deleted only for cause"),
+    ("S4", "all or nothing"),
+    ("S5", "one history"),
+    ("S6", "only the primary decides"),
+    ("S7", "no resurrection"),
+    ("L1", "revoked in time"),
+];
+
+/// A fresh judge for each of [`PROPERTIES`], in the same order.
+#[must_use]
+pub fn all() -> Vec<Box<dyn Invariant>> {
+    vec![
+        Box::<never_early::NeverEarly>::default(),
+        Box::<promise::PromiseKept>::default(),
+        Box::<only_for_cause::OnlyForCause>::default(),
+        Box::<all_or_nothing::AllOrNothing>::default(),
+        Box::<one_history::OneHistory>::default(),
+        Box::<only_the_primary::OnlyThePrimary>::default(),
+        Box::<no_resurrection::NoResurrection>::default(),
+        Box::<revoked_in_time::RevokedInTime>::default(),
+    ]
+}
+
+/// The ttl that a successful answer promises to a lessee, and for which lease.
+fn promised(request: &Request, response: &Response) -> Option<(LeaseId, Ttl)> {
+    match (request, response) {
+        (_, Response::Granted { id, ttl }) => Some((*id, *ttl)),
+        (Request::Renew { id }, Response::Renewed { ttl }) => Some((*id, *ttl)),
+        _ => None,
+    }
+}
+
+/// What a lease has from a promotion on, besides the extension.
+fn left(lease: &crate::model::Lease) -> Duration {
+    lease.remaining.unwrap_or(lease.ttl).as_duration()
+}
+
+#[cfg(test)]
+pub(crate) mod harness;

@@ -1,0 +1,150 @@
+//! S1, never early: a lease is in no expired batch before grant, renew or promotion plus what each
+//! gives it, on the clock of the member that decides.
+
+use std::collections::BTreeMap;
+
+use lessor::{Command, Instant, LeaseId, MemberId};
+
+use super::{Broken, Event, Invariant, Judged, Scene, left, promised};
+
+/// The reign of each member that is promoted: no lease expires before the moment noted here.
+#[derive(Debug, Default)]
+pub(super) struct NeverEarly {
+    reigns: BTreeMap<MemberId, BTreeMap<LeaseId, Instant>>,
+}
+
+impl Invariant for NeverEarly {
+    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+        match event {
+            Event::Promoted { again: false } => {
+                let base = scene.clock.saturating_add(scene.config.extend);
+                let leases = scene.state.leases.iter();
+                let reign = leases.map(|(id, lease)| (*id, base.saturating_add(left(lease))));
+                self.reigns.insert(scene.member, reign.collect());
+            }
+            Event::Promoted { again: true } => {
+                let base = scene.clock.saturating_add(scene.config.extend);
+                for (id, bound) in self.reigns.entry(scene.member).or_default() {
+                    // One whose bound has passed may have expired, and stays so.
+                    if let Some(lease) = scene.state.leases.get(id)
+                        && *bound > scene.clock
+                    {
+                        *bound = (*bound).max(base.saturating_add(left(lease)));
+                    }
+                }
+            }
+            Event::Demoted => {
+                self.reigns.remove(&scene.member);
+            }
+            Event::Applied { entry, applied } => {
+                let Some(reign) = self.reigns.get_mut(&scene.member) else {
+                    return Ok(Judged::NotConcerned);
+                };
+                if let Some((id, _)) = &applied.revoked {
+                    reign.remove(id);
+                }
+                if let Some(proposal) = &entry.proposal
+                    && let Command::Grant { id, ttl } = proposal.command
+                    && applied.leases.contains(&id)
+                {
+                    reign.insert(id, scene.clock.saturating_add(ttl.as_duration()));
+                }
+            }
+            Event::Served { request, asked, response } => {
+                let Some((id, ttl)) = promised(request, response) else {
+                    return Ok(Judged::NotConcerned);
+                };
+                if let Some(reign) = self.reigns.get_mut(&scene.member)
+                    && let Some(bound) = reign.get_mut(&id)
+                {
+                    *bound = (*bound).max(asked.saturating_add(ttl.as_duration()));
+                }
+            }
+            Event::Expired { batch } => {
+                let Some(reign) = self.reigns.get(&scene.member) else {
+                    return Ok(Judged::NotConcerned);
+                };
+                for id in &batch.leases {
+                    if let Some(bound) = reign.get(id)
+                        && *bound > scene.clock
+                    {
+                        let early = bound.saturating_since(scene.clock);
+                        let what = format!("lease {id} expired {early:?} early");
+                        return Err(Broken::new("S1", what));
+                    }
+                }
+                return Ok(Judged::Holds);
+            }
+            Event::Agreed { .. }
+            | Event::Opened { .. }
+            | Event::Stands { .. }
+            | Event::Commit { .. }
+            | Event::Durable { .. }
+            | Event::Asked { .. }
+            | Event::Answered { .. }
+            | Event::Ended { .. } => {}
+        }
+        Ok(Judged::NotConcerned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lessor::ExpiredBatch;
+
+    use super::super::harness::{History, batch, granted, millis, renew, renewed};
+    use super::*;
+
+    fn primary() -> History<NeverEarly> {
+        let mut history = History::<NeverEarly>::default();
+        history.log(1, granted(7, 10_000));
+        history.at(1_000);
+        history.holds(Event::Promoted { again: false });
+        history
+    }
+
+    fn expired(history: &mut History<NeverEarly>, at: u64) -> Result<Judged, Broken> {
+        history.at(at);
+        let batch: ExpiredBatch = batch(&[7]);
+        history.see(Event::Expired { batch: &batch })
+    }
+
+    #[test]
+    fn a_lease_that_expires_on_time_after_a_promotion_is_fine() {
+        assert_eq!(expired(&mut primary(), 12_000), Ok(Judged::Holds));
+    }
+
+    #[test]
+    fn canary_a_promotion_that_forgets_the_extension_is_found() {
+        let broken = expired(&mut primary(), 11_999).expect_err("it is early");
+        assert_eq!(broken.property, "S1");
+    }
+
+    #[test]
+    fn canary_a_renew_that_moves_no_deadline_is_found() {
+        let mut history = primary();
+        history.at(5_000);
+        let (request, response) = (renew(7), renewed(10_000));
+        let asked = millis(5_000);
+        history.holds(Event::Served { request: &request, asked, response: &response });
+        assert_eq!(expired(&mut history, 14_999).map_err(|b| b.property), Err("S1"));
+        assert_eq!(expired(&mut history, 15_000), Ok(Judged::Holds));
+    }
+
+    #[test]
+    fn canary_a_grant_in_a_reign_that_expires_early_is_found() {
+        let mut history = History::<NeverEarly>::default();
+        history.holds(Event::Promoted { again: false });
+        history.log(1, granted(7, 10_000));
+        assert_eq!(expired(&mut history, 9_999).map_err(|b| b.property), Err("S1"));
+        assert_eq!(expired(&mut history, 10_000), Ok(Judged::Holds));
+    }
+
+    #[test]
+    fn canary_a_second_promotion_that_shortens_is_found() {
+        let mut history = primary();
+        history.at(6_000);
+        history.holds(Event::Promoted { again: true });
+        assert_eq!(expired(&mut history, 16_999).map_err(|b| b.property), Err("S1"));
+    }
+}

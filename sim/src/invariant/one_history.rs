@@ -1,0 +1,80 @@
+//! S5, one history: members that stand at the same place of the log have applied the same entries and
+//! have equal digests.
+
+use std::collections::BTreeMap;
+
+use lessor::{Digest, Entry, LogIndex, MemberId};
+
+use super::{Broken, Event, Invariant, Judged, Scene};
+
+/// What the first member at each place had.
+#[derive(Debug, Default)]
+pub(super) struct OneHistory {
+    entries: BTreeMap<LogIndex, Entry>,
+    digests: BTreeMap<LogIndex, (MemberId, Digest)>,
+}
+
+impl Invariant for OneHistory {
+    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+        match event {
+            Event::Applied { entry, .. } => {
+                let first = self.entries.entry(entry.index).or_insert_with(|| (*entry).clone());
+                if first == *entry {
+                    return Ok(Judged::Holds);
+                }
+                let what = format!("{} is another entry than elsewhere", entry.index);
+                Err(Broken::new("S5", what))
+            }
+            Event::Stands { applied, digest } => {
+                let &mut (member, first) =
+                    self.digests.entry(*applied).or_insert((scene.member, *digest));
+                if first == *digest {
+                    return Ok(Judged::Holds);
+                }
+                let what =
+                    format!("at {applied} its digest is {digest}, member {member} had {first}");
+                Err(Broken::new("S5", what))
+            }
+            Event::Agreed { .. }
+            | Event::Opened { .. }
+            | Event::Promoted { .. }
+            | Event::Demoted
+            | Event::Expired { .. }
+            | Event::Served { .. }
+            | Event::Commit { .. }
+            | Event::Durable { .. }
+            | Event::Asked { .. }
+            | Event::Answered { .. }
+            | Event::Ended { .. } => Ok(Judged::NotConcerned),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::{History, entry, granted};
+    use super::*;
+    use crate::model::Applied;
+
+    #[test]
+    fn canary_members_that_part_are_found() {
+        let mut history = History::<OneHistory>::default();
+        let stands =
+            |digest| Event::Stands { applied: LogIndex(4), digest: Digest::from_u64(digest) };
+        history.on(1);
+        assert_eq!(history.see(stands(1)), Ok(Judged::Holds));
+        history.on(2);
+        assert_eq!(history.see(stands(1)), Ok(Judged::Holds));
+        assert_eq!(history.see(stands(2)).map_err(|b| b.property), Err("S5"));
+    }
+
+    #[test]
+    fn canary_members_that_apply_different_entries_are_found() {
+        let mut history = History::<OneHistory>::default();
+        let applied = Applied::default();
+        let (one, other) = (entry(1, granted(7, 10_000)), entry(1, granted(8, 10_000)));
+        history.holds(Event::Applied { entry: &one, applied: &applied });
+        let other = Event::Applied { entry: &other, applied: &applied };
+        assert_eq!(history.see(other).map_err(|b| b.property), Err("S5"));
+    }
+}

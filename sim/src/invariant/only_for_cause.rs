@@ -1,0 +1,107 @@
+//! S3, deleted only for cause: an item goes with the revoke of the lease that holds it at that place
+//! of the log and with nothing else; and S3a: all of its items go, in ascending order.
+
+use super::{Broken, Event, Invariant, Judged, Scene};
+
+/// Needs no memory: each transaction is compared with the entries that it stands for.
+#[derive(Debug, Default)]
+pub(super) struct OnlyForCause;
+
+impl Invariant for OnlyForCause {
+    fn observe(&mut self, _: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+        let Event::Commit { revoked, deletes, difference, .. } = event else {
+            return Ok(Judged::NotConcerned);
+        };
+        let caused = revoked.iter().filter(|(_, items)| !items.is_empty()).map(Some);
+        for (caused, deleted) in caused.chain([None]).zip(deletes.iter().map(Some).chain([None])) {
+            match (caused, deleted) {
+                (Some((id, items)), Some(delete)) if *id == delete.lease => {
+                    if *items != delete.items {
+                        let (gone, held) = (delete.items.len(), items.len());
+                        let what = format!(
+                            "the revoke of lease {id} deleted {gone} items, but it held {held}, \
+                             in ascending order"
+                        );
+                        return Err(Broken::new("S3a", what));
+                    }
+                }
+                (_, Some(delete)) => {
+                    let what = format!("the items of lease {} were deleted uncaused", delete.lease);
+                    return Err(Broken::new("S3", what));
+                }
+                (Some((id, _)), None) => {
+                    let what = format!("the revoke of lease {id} left its items behind");
+                    return Err(Broken::new("S3a", what));
+                }
+                (None, None) => {}
+            }
+        }
+        if revoked.iter().filter(|(_, items)| !items.is_empty()).count() < deletes.len() {
+            return Err(Broken::new("S3", "more items were deleted than were revoked".to_owned()));
+        }
+        match difference {
+            Some(difference) if difference.is_loss() => {
+                Err(Broken::new("S3", difference.to_string()))
+            }
+            Some(_) | None if revoked.is_empty() => Ok(Judged::NotConcerned),
+            Some(_) | None => Ok(Judged::Holds),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lessor::{Item, LeaseId, RangeDelete};
+
+    use super::super::harness::{History, lease, transaction};
+    use super::*;
+    use crate::model::Difference;
+
+    fn commit(
+        revoked: &[(LeaseId, Vec<Item>)],
+        deletes: &[RangeDelete],
+        difference: Option<Difference>,
+    ) -> Result<Judged, Broken> {
+        let (transaction, deletes) = (transaction(0, 1), deletes.iter().collect::<Vec<_>>());
+        let commit =
+            Event::Commit { transaction: &transaction, revoked, deletes: &deletes, difference };
+        History::<OnlyForCause>::default().see(commit)
+    }
+
+    fn items(keys: &[&str]) -> Vec<Item> {
+        keys.iter().map(|key| Item::from(*key)).collect()
+    }
+
+    fn delete(id: i64, keys: &[&str]) -> RangeDelete {
+        RangeDelete { lease: lease(id), items: items(keys) }
+    }
+
+    #[test]
+    fn a_revoke_that_deletes_its_items_in_order_is_fine() {
+        let revoked = [(lease(7), items(&["a", "b"])), (lease(8), items(&[]))];
+        assert_eq!(commit(&revoked, &[delete(7, &["a", "b"])], None), Ok(Judged::Holds));
+    }
+
+    #[test]
+    fn canary_each_wrong_delete_is_found() {
+        let revoked = [(lease(7), items(&["a", "b"]))];
+        let cases = [
+            ("order", &revoked[..], vec![delete(7, &["b", "a"])], "S3a"),
+            ("incomplete", &revoked, vec![delete(7, &["a"])], "S3a"),
+            ("left behind", &revoked, vec![], "S3a"),
+            ("no cause", &[], vec![delete(7, &["a"])], "S3"),
+            ("another lease", &revoked, vec![delete(8, &["a", "b"])], "S3"),
+            ("too many", &revoked, vec![delete(7, &["a", "b"]), delete(9, &["c"])], "S3"),
+        ];
+        for (what, revoked, deletes, property) in cases {
+            let found = commit(revoked, &deletes, None).map_err(|broken| broken.property);
+            assert_eq!(found, Err(property), "{what}");
+        }
+    }
+
+    #[test]
+    fn canary_an_item_that_vanishes_without_a_range_delete_is_found() {
+        let lost = Difference::Item { item: "k".into(), stored: None, log: Some(lease(7)) };
+        assert_eq!(commit(&[], &[], Some(lost)).map_err(|b| b.property), Err("S3"));
+    }
+}

@@ -1,0 +1,69 @@
+//! S6, only the primary decides: a member that is not promoted emits no expired batch and renews
+//! nothing.
+
+use std::collections::BTreeSet;
+
+use lessor::{MemberId, Request};
+
+use super::{Broken, Event, Invariant, Judged, Scene};
+
+/// The members that are promoted.
+#[derive(Debug, Default)]
+pub(super) struct OnlyThePrimary {
+    promoted: BTreeSet<MemberId>,
+}
+
+impl Invariant for OnlyThePrimary {
+    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+        let what = match event {
+            Event::Promoted { .. } => {
+                self.promoted.insert(scene.member);
+                return Ok(Judged::NotConcerned);
+            }
+            Event::Demoted => {
+                self.promoted.remove(&scene.member);
+                return Ok(Judged::NotConcerned);
+            }
+            Event::Expired { batch } => format!("{} leases expired", batch.leases.len()),
+            Event::Served { request: Request::Renew { id }, .. } => {
+                format!("lease {id} was renewed")
+            }
+            Event::Agreed { .. }
+            | Event::Opened { .. }
+            | Event::Applied { .. }
+            | Event::Stands { .. }
+            | Event::Served { .. }
+            | Event::Commit { .. }
+            | Event::Durable { .. }
+            | Event::Asked { .. }
+            | Event::Answered { .. }
+            | Event::Ended { .. } => return Ok(Judged::NotConcerned),
+        };
+        if self.promoted.contains(&scene.member) {
+            return Ok(Judged::Holds);
+        }
+        Err(Broken::new("S6", format!("{what} by a member that is not primary")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::{History, batch, millis, renew, renewed};
+    use super::*;
+
+    #[test]
+    fn canary_a_member_that_decides_after_its_demotion_is_found() {
+        let mut history = History::<OnlyThePrimary>::default();
+        let batch = batch(&[7]);
+        let (request, response) = (renew(7), renewed(10_000));
+        let expired = || Event::Expired { batch: &batch };
+        let served = || Event::Served { request: &request, asked: millis(0), response: &response };
+        assert_eq!(history.see(expired()).map_err(|b| b.property), Err("S6"));
+        history.holds(Event::Promoted { again: false });
+        assert_eq!(history.see(expired()), Ok(Judged::Holds));
+        assert_eq!(history.see(served()), Ok(Judged::Holds));
+        history.holds(Event::Demoted);
+        assert_eq!(history.see(expired()).map_err(|b| b.property), Err("S6"));
+        assert_eq!(history.see(served()).map_err(|b| b.property), Err("S6"));
+    }
+}

@@ -1,0 +1,119 @@
+//! S2, a promise is kept: a grant or renew that a lessee was answered with a ttl means that the lease
+//! exists until the moment it *asked* plus that ttl, unless a lessee asked for its revoke.
+//!
+//! All clocks of the first floor run at the same rate, so the bound has no allowance for drift.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use lessor::{LeaseId, Request};
+
+use super::{Broken, Event, Invariant, Judged, Scene, promised};
+
+/// Until when each lease was promised, and for which of them somebody asked the end.
+#[derive(Debug, Default)]
+pub(super) struct PromiseKept {
+    until: BTreeMap<LeaseId, Duration>,
+    revoked_by_lessee: BTreeSet<LeaseId>,
+}
+
+impl Invariant for PromiseKept {
+    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+        match event {
+            Event::Asked { request: Request::Revoke { id } } => {
+                self.revoked_by_lessee.insert(*id);
+            }
+            Event::Answered { request, sent, response } => {
+                let Some((id, ttl)) = promised(request, response) else {
+                    return Ok(Judged::NotConcerned);
+                };
+                let until = sent.saturating_add(ttl.as_duration());
+                let promise = self.until.entry(id).or_default();
+                *promise = until.max(*promise);
+                if !scene.state.leases.contains_key(&id) {
+                    return self.judge(scene.now, id);
+                }
+            }
+            Event::Agreed { applied, .. } => {
+                if let Some((id, _)) = &applied.revoked {
+                    return self.judge(scene.now, *id);
+                }
+            }
+            Event::Asked { .. }
+            | Event::Applied { .. }
+            | Event::Opened { .. }
+            | Event::Stands { .. }
+            | Event::Promoted { .. }
+            | Event::Demoted
+            | Event::Expired { .. }
+            | Event::Served { .. }
+            | Event::Commit { .. }
+            | Event::Durable { .. }
+            | Event::Ended { .. } => {}
+        }
+        Ok(Judged::NotConcerned)
+    }
+}
+
+impl PromiseKept {
+    /// Judges that a lease does not exist at `now`.
+    fn judge(&self, now: Duration, id: LeaseId) -> Result<Judged, Broken> {
+        let Some(until) = self.until.get(&id) else { return Ok(Judged::NotConcerned) };
+        if *until > now && !self.revoked_by_lessee.contains(&id) {
+            let short = until.saturating_sub(now);
+            let what = format!("lease {id} is gone {short:?} before what its lessee was promised");
+            return Err(Broken::new("S2", what));
+        }
+        Ok(Judged::Holds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::{History, granted, lease, renew, renewed, revoked};
+    use super::*;
+
+    fn promised_until_15_s() -> History<PromiseKept> {
+        let mut history = History::<PromiseKept>::default();
+        history.log(1, granted(7, 10_000));
+        history.at(5_100);
+        let (request, response) = (renew(7), renewed(10_000));
+        let sent = Duration::from_secs(5);
+        history.holds(Event::Answered { request: &request, sent, response: &response });
+        history
+    }
+
+    #[test]
+    fn canary_a_lease_that_ends_before_its_promise_is_found() {
+        let mut history = promised_until_15_s();
+        history.at(14_999);
+        assert_eq!(history.try_log(2, revoked(7)).map_err(|b| b.property), Err("S2"));
+    }
+
+    #[test]
+    fn a_lease_may_end_when_its_promise_has() {
+        let mut history = promised_until_15_s();
+        history.at(15_000);
+        assert_eq!(history.try_log(2, revoked(7)), Ok(Judged::Holds));
+    }
+
+    #[test]
+    fn a_lessee_may_end_it_at_any_time() {
+        let mut history = promised_until_15_s();
+        let request = Request::Revoke { id: lease(7) };
+        history.holds(Event::Asked { request: &request });
+        assert_eq!(history.try_log(2, revoked(7)), Ok(Judged::Holds));
+    }
+
+    #[test]
+    fn canary_a_stale_primary_that_renews_what_is_gone_is_found() {
+        let mut history = History::<PromiseKept>::default();
+        history.log(1, granted(7, 10_000));
+        history.at(12_000);
+        history.log(2, revoked(7));
+        let (request, response) = (renew(7), renewed(10_000));
+        let sent = Duration::from_secs(11);
+        let answered = Event::Answered { request: &request, sent, response: &response };
+        assert_eq!(history.see(answered).map_err(|b| b.property), Err("S2"));
+    }
+}

@@ -1,0 +1,165 @@
+//! L1, revoked in time: under a primary that stays, every lease that nobody renews is gone from every
+//! connected member within its deadline plus what retries, the rate and one commit may take.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lessor::{Command, Config, LeaseId, MemberId};
+
+use super::{Broken, End, Event, Invariant, Judged, Scene, left, promised};
+
+/// By when each lease of each reign expires at the latest.
+#[derive(Debug, Default)]
+pub(super) struct RevokedInTime {
+    reigns: BTreeMap<MemberId, BTreeMap<LeaseId, Duration>>,
+    /// The leases that each member holds, as of its last event.
+    held: BTreeMap<MemberId, BTreeMap<LeaseId, ()>>,
+    most_leases: usize,
+}
+
+impl Invariant for RevokedInTime {
+    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+        let state = scene.state;
+        match event {
+            Event::Promoted { again } => {
+                let count = state.leases.len();
+                let base = scene.now + scene.config.extend + smoothing(scene.config, count);
+                let reign = self.reigns.entry(scene.member).or_default();
+                if !again {
+                    reign.clear();
+                }
+                for (id, lease) in &state.leases {
+                    let deadline = reign.entry(*id).or_default();
+                    *deadline = base.saturating_add(left(lease)).max(*deadline);
+                }
+            }
+            Event::Demoted => {
+                self.reigns.remove(&scene.member);
+            }
+            Event::Opened { stored, .. } => {
+                let leases = stored.snapshot.leases.iter().map(|record| (record.id, ()));
+                self.held.insert(scene.member, leases.collect());
+            }
+            Event::Applied { entry, applied } => {
+                let held = self.held.entry(scene.member).or_default();
+                if let Some((id, _)) = &applied.revoked {
+                    held.remove(id);
+                }
+                if let Some(proposal) = &entry.proposal
+                    && let Command::Grant { id, ttl } = proposal.command
+                    && applied.leases.contains(&id)
+                {
+                    held.insert(id, ());
+                    if let Some(reign) = self.reigns.get_mut(&scene.member) {
+                        reign.insert(id, scene.now.saturating_add(ttl.as_duration()));
+                    }
+                }
+                self.most_leases = self.most_leases.max(held.len());
+            }
+            Event::Served { request, response, .. } => {
+                if let Some((id, ttl)) = promised(request, response)
+                    && let Some(reign) = self.reigns.get_mut(&scene.member)
+                    && let Some(deadline) = reign.get_mut(&id)
+                {
+                    *deadline = scene.now.saturating_add(ttl.as_duration()).max(*deadline);
+                }
+            }
+            Event::Ended { end } => return self.judge(scene, end),
+            Event::Agreed { .. }
+            | Event::Stands { .. }
+            | Event::Expired { .. }
+            | Event::Commit { .. }
+            | Event::Durable { .. }
+            | Event::Asked { .. }
+            | Event::Answered { .. } => {}
+        }
+        Ok(Judged::NotConcerned)
+    }
+}
+
+impl RevokedInTime {
+    fn judge(&self, scene: &Scene<'_>, end: &End) -> Result<Judged, Broken> {
+        let Some(reign) = end.primary.and_then(|primary| self.reigns.get(&primary)) else {
+            return Ok(Judged::NotConcerned);
+        };
+        let slack = slack(scene.config, self.most_leases, end.losses);
+        let mut judged = Judged::NotConcerned;
+        for member in &end.connected {
+            for id in self.held.get(member).into_iter().flat_map(BTreeMap::keys) {
+                // One that the primary does not have was revoked, and the news is on its way.
+                let deadline = reign.get(id).copied().unwrap_or_default();
+                let due = deadline.max(end.stable_since).saturating_add(slack);
+                if scene.now >= due {
+                    let late = scene.now.saturating_sub(deadline);
+                    let what =
+                        format!("member {member} still has lease {id}, {late:?} after its end");
+                    return Err(Broken::new("L1", what));
+                }
+            }
+            judged = Judged::Holds;
+        }
+        Ok(judged)
+    }
+}
+
+/// The longest delay that smoothing gives to one of `count` leases.
+fn smoothing(config: &Config, count: usize) -> Duration {
+    let rate = config.revoke_rate.get();
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    if count < rate {
+        return Duration::ZERO;
+    }
+    Duration::from_secs(u64::from(count.div_ceil((3 * rate / 4).max(1))) + 1)
+}
+
+/// What may pass between a deadline and the last member's revoke.
+fn slack(config: &Config, leases: usize, losses: u32) -> Duration {
+    let backlog = u32::try_from(leases).unwrap_or(u32::MAX).div_ceil(config.revoke_rate.get());
+    let commit = Duration::from_secs(1);
+    config.retry_interval * (losses + 1) + Duration::from_secs(u64::from(backlog) + 1) + commit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::{History, granted, revoked};
+    use super::*;
+
+    fn ended(history: &mut History<RevokedInTime>, at: u64) -> Result<Judged, Broken> {
+        history.at(at);
+        let end = End {
+            primary: Some(MemberId(1)),
+            connected: vec![MemberId(1), MemberId(2)],
+            stable_since: Duration::ZERO,
+            losses: 0,
+        };
+        history.see(Event::Ended { end: &end })
+    }
+
+    fn granted_on_both() -> History<RevokedInTime> {
+        let mut history = History::<RevokedInTime>::default();
+        history.on(1);
+        history.holds(Event::Promoted { again: false });
+        history.log(1, granted(7, 10_000));
+        history.on(2);
+        history.log(1, granted(7, 10_000));
+        history
+    }
+
+    #[test]
+    fn canary_a_lease_that_is_never_revoked_is_found() {
+        // Ten seconds, one retry of three, one second for the backlog, one for the tick, one to commit.
+        assert_eq!(ended(&mut granted_on_both(), 15_999), Ok(Judged::Holds));
+        assert_eq!(ended(&mut granted_on_both(), 16_000).map_err(|b| b.property), Err("L1"));
+    }
+
+    #[test]
+    fn canary_a_revoke_that_reaches_only_the_primary_is_found() {
+        let mut history = granted_on_both();
+        history.on(1);
+        history.log(2, revoked(7));
+        assert_eq!(ended(&mut history, 60_000).map_err(|b| b.property), Err("L1"));
+        history.on(2);
+        history.log(2, revoked(7));
+        assert_eq!(ended(&mut history, 60_000), Ok(Judged::Holds));
+    }
+}

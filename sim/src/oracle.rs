@@ -1,0 +1,317 @@
+//! The oracle: it watches everything that goes in and out of each member and what the lessees are
+//! told, keeps its own idea of what the log means, and lets every [invariant](crate::invariant) judge.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lessor::backend::Stored;
+use lessor::{
+    Config, Entry, Instant, Item, LeaseId, LogIndex, Member, MemberId, MemberInput, Output,
+    Request, Response, Ticket,
+};
+
+use crate::invariant::{self, Broken, End, Event, Invariant, Judged, PROPERTIES, Scene, Violation};
+use crate::model::{Difference, State, Store, named};
+
+/// Watches a run, and judges it.
+pub struct Oracle {
+    config: Config,
+    invariants: Vec<Box<dyn Invariant>>,
+    /// How often each property spoke.
+    judged: [u64; PROPERTIES.len()],
+    violations: Vec<Violation>,
+    /// What the log has committed.
+    log: Vec<Entry>,
+    agreed: State,
+    members: BTreeMap<MemberId, Watched>,
+    /// When each lease first was in an expired batch.
+    expired: BTreeMap<LeaseId, Duration>,
+}
+
+/// What the oracle knows of a member.
+#[derive(Debug, Default)]
+struct Watched {
+    /// What it has applied in memory.
+    state: State,
+    /// What the log says at the place where its store stands, and what was written there.
+    durable: State,
+    store: Store,
+    primary: bool,
+    asked: BTreeMap<Ticket, (Instant, Request)>,
+    /// How many outputs were queued and how many were taken.
+    queued: usize,
+    taken: usize,
+    committing: Option<LogIndex>,
+}
+
+impl Oracle {
+    /// An oracle of members with these settings.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self {
+            config: config.clone(),
+            invariants: invariant::all(),
+            judged: [0; PROPERTIES.len()],
+            violations: Vec::new(),
+            log: Vec::new(),
+            agreed: State::default(),
+            members: BTreeMap::new(),
+            expired: BTreeMap::new(),
+        }
+    }
+
+    /// The log has committed the next entry.
+    pub fn agreed(&mut self, now: Duration, entry: &Entry) {
+        let applied = self.agreed.apply(entry);
+        self.log.push(entry.clone());
+        self.judge(now, NOBODY, Instant::ZERO, &Event::Agreed { entry, applied: &applied });
+    }
+
+    /// A member has loaded its store.
+    pub fn opened(&mut self, now: Duration, member: MemberId, clock: Instant, stored: &Stored) {
+        let watched = self.members.entry(member).or_default();
+        let mut state = std::mem::take(&mut watched.durable);
+        if state.applied > stored.applied {
+            // The last commit did not survive; whether it had to is for S4a to say.
+            state = State::default();
+        }
+        while state.applied < stored.applied
+            && let Some(entry) = entry_behind(&self.log, state.applied)
+        {
+            state.apply(entry);
+        }
+        let known = state.applied == stored.applied;
+        let difference = known.then(|| state.difference(&stored.snapshot));
+        let leases = stored.snapshot.leases.iter();
+        let store = Store {
+            leases: leases.map(|record| (record.id, (record.ttl, record.remaining))).collect(),
+            items: stored.snapshot.items.iter().cloned().collect(),
+        };
+        *watched = Watched { state: state.clone(), durable: state, store, ..Watched::default() };
+        self.judge(now, member, clock, &Event::Opened { stored, difference });
+        let (applied, digest) = (stored.applied, stored.digest);
+        self.judge(now, member, clock, &Event::Stands { applied, digest });
+    }
+
+    /// A member's process has ended.
+    pub fn ended(&mut self, now: Duration, member: MemberId) {
+        self.watched(member).primary = false;
+        self.judge(now, member, Instant::ZERO, &Event::Demoted);
+    }
+
+    /// A member is about to handle an input.
+    pub fn before(&mut self, now: Duration, member: MemberId, clock: Instant, input: &MemberInput) {
+        match input {
+            MemberInput::Request { ticket, request } => {
+                let watched = self.watched(member);
+                watched.asked.insert(*ticket, (clock, request.clone()));
+                if *request == Request::Promote && watched.primary {
+                    self.judge(now, member, clock, &Event::Promoted { again: true });
+                }
+            }
+            MemberInput::Committed(entries) => {
+                for entry in entries {
+                    let state = &mut self.watched(member).state;
+                    if entry.index <= state.applied {
+                        continue;
+                    }
+                    let applied = state.apply(entry);
+                    self.judge(now, member, clock, &Event::Applied { entry, applied: &applied });
+                }
+            }
+            MemberInput::Role(_)
+            | MemberInput::Confirmed { .. }
+            | MemberInput::Installed(_)
+            | MemberInput::HoldExpired(_)
+            | MemberInput::Timeout
+            | MemberInput::Stop => {}
+        }
+    }
+
+    /// A member has handled an input, and its host has not taken the outputs yet.
+    pub fn after(&mut self, now: Duration, id: MemberId, clock: Instant, member: &Member) {
+        if member.lessor().len() <= CHECKED_LEASES {
+            member.lessor().check();
+        }
+        let watched = self.watched(id);
+        let was = std::mem::replace(&mut watched.primary, member.is_primary());
+        let seen = watched.queued - watched.taken;
+        watched.queued = watched.taken + member.outputs().count();
+        if !was && member.is_primary() {
+            self.judge(now, id, clock, &Event::Promoted { again: false });
+        }
+        for output in member.outputs().skip(seen) {
+            match output {
+                Output::Expired(batch) => {
+                    for lease in &batch.leases {
+                        self.expired.entry(*lease).or_insert(now);
+                    }
+                    self.judge(now, id, clock, &Event::Expired { batch });
+                }
+                Output::Answer { ticket, answer: Ok(response) } => {
+                    if let Some((asked, request)) = self.watched(id).asked.get(ticket).cloned() {
+                        let request = &request;
+                        self.judge(now, id, clock, &Event::Served { request, asked, response });
+                    }
+                }
+                Output::Answer { answer: Err(_), .. }
+                | Output::Propose(_)
+                | Output::Confirm(_)
+                | Output::Campaign
+                | Output::Resign
+                | Output::Commit(_) => {}
+            }
+        }
+        if was && !member.is_primary() {
+            self.judge(now, id, clock, &Event::Demoted);
+        }
+        let (applied, digest) = (member.applied(), member.lessor().digest());
+        self.judge(now, id, clock, &Event::Stands { applied, digest });
+    }
+
+    /// A member's host is about to do an output; a commit that was on its way has come back.
+    pub fn output(&mut self, now: Duration, member: MemberId, clock: Instant, output: &Output) {
+        let watched = self.watched(member);
+        watched.taken += 1;
+        if let Some(applied) = watched.committing.take() {
+            self.judge(now, member, clock, &Event::Durable { applied });
+        }
+        match output {
+            Output::Commit(transaction) => {
+                let watched = self.members.entry(member).or_default();
+                watched.committing = Some(transaction.applied);
+                let deletes = watched.store.commit(transaction);
+                let (mut leases, mut items) = named(transaction);
+                let mut revoked: Vec<(LeaseId, Vec<Item>)> = Vec::new();
+                while watched.durable.applied < transaction.applied
+                    && let Some(entry) = entry_behind(&self.log, watched.durable.applied)
+                {
+                    let applied = watched.durable.apply(entry);
+                    leases.extend(applied.leases);
+                    items.extend(applied.items);
+                    revoked.extend(applied.revoked);
+                }
+                let difference = watched.store.compare(&watched.durable, &leases, &items);
+                let (revoked, deletes) = (&*revoked, &*deletes);
+                let commit = Event::Commit { transaction, revoked, deletes, difference };
+                self.judge(now, member, clock, &commit);
+            }
+            Output::Answer { ticket, .. } => {
+                self.watched(member).asked.remove(ticket);
+            }
+            Output::Propose(_)
+            | Output::Confirm(_)
+            | Output::Campaign
+            | Output::Resign
+            | Output::Expired(_) => {}
+        }
+    }
+
+    /// A lessee asks for something.
+    pub fn asked(&mut self, now: Duration, request: &Request) {
+        self.judge(now, NOBODY, Instant::ZERO, &Event::Asked { request });
+    }
+
+    /// A lessee has a successful answer to what it sent at `sent`.
+    pub fn answered(
+        &mut self,
+        now: Duration,
+        sent: Duration,
+        request: &Request,
+        response: &Response,
+    ) {
+        self.judge(now, NOBODY, Instant::ZERO, &Event::Answered { request, sent, response });
+    }
+
+    /// The scenario has ended.
+    pub fn finish(&mut self, now: Duration, end: &End) {
+        for member in &end.connected {
+            let watched = self.watched(*member);
+            let (leases, items) = (&watched.durable.leases, &watched.durable.holders);
+            let names = leases.keys().chain(watched.store.leases.keys());
+            let keys = items.keys().chain(watched.store.items.keys());
+            let difference = watched.store.compare(&watched.durable, names, keys);
+            self.stands_as_the_log_says(now, *member, difference);
+        }
+        self.judge(now, NOBODY, Instant::ZERO, &Event::Ended { end });
+    }
+
+    /// Everything that was found to be wrong, in order.
+    #[must_use]
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    /// How often each of [`PROPERTIES`] was judged.
+    #[must_use]
+    pub fn judged(&self) -> [u64; PROPERTIES.len()] {
+        self.judged
+    }
+
+    /// When each lease first was in an expired batch.
+    #[must_use]
+    pub fn expired(&self) -> &BTreeMap<LeaseId, Duration> {
+        &self.expired
+    }
+
+    /// What the log says at the place where a member's store stands.
+    #[must_use]
+    pub fn stored(&self, member: MemberId) -> Option<&State> {
+        self.members.get(&member).map(|watched| &watched.durable)
+    }
+
+    /// Whether a member was promoted and not demoted since.
+    #[must_use]
+    pub fn is_primary(&self, member: MemberId) -> bool {
+        self.members.get(&member).is_some_and(|watched| watched.primary)
+    }
+
+    fn stands_as_the_log_says(
+        &mut self,
+        now: Duration,
+        member: MemberId,
+        difference: Option<Difference>,
+    ) {
+        if let Some(difference) = difference {
+            let broken = Broken { property: "S4", what: format!("at the end: {difference}") };
+            self.object(now, member, broken);
+        }
+    }
+
+    fn judge(&mut self, now: Duration, member: MemberId, clock: Instant, event: &Event<'_>) {
+        let state = self.members.get(&member).map_or(&self.agreed, |watched| &watched.state);
+        let scene = Scene { now, member, clock, state, config: &self.config };
+        let mut broken = Vec::new();
+        for (invariant, judged) in self.invariants.iter_mut().zip(&mut self.judged) {
+            match invariant.observe(&scene, event) {
+                Ok(Judged::Holds) => *judged += 1,
+                Ok(Judged::NotConcerned) => {}
+                Err(wrong) => {
+                    *judged += 1;
+                    broken.push(wrong);
+                }
+            }
+        }
+        for broken in broken {
+            self.object(now, member, broken);
+        }
+    }
+
+    fn object(&mut self, now: Duration, member: MemberId, Broken { property, what }: Broken) {
+        let at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        self.violations.push(Violation { property, what, at_ms, member: member.0 });
+    }
+
+    fn watched(&mut self, member: MemberId) -> &mut Watched {
+        self.members.entry(member).or_default()
+    }
+}
+
+fn entry_behind(log: &[Entry], applied: LogIndex) -> Option<&Entry> {
+    log.get(usize::try_from(applied.0).ok()?)
+}
+
+/// What happens to no member.
+const NOBODY: MemberId = MemberId(0);
+/// Up to this many leases the lessor's own check runs after each input.
+const CHECKED_LEASES: usize = 64;

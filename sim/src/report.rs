@@ -1,0 +1,125 @@
+//! What came of a replay, for people and for machines.
+
+use std::time::Duration;
+
+use crate::invariant::{PROPERTIES, Violation};
+use crate::trace::Trace;
+
+/// How a replay went.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The name of the scenario: the stem of its file.
+    pub name: String,
+    /// The seed that it was replayed from.
+    pub seed: u64,
+    /// Virtual time that passed.
+    pub virtual_time: Duration,
+    /// Properties that did not hold.
+    pub violations: Vec<Violation>,
+    /// What the scenario expected and did not get, each with its line.
+    pub disappointments: Vec<String>,
+    /// Faults that the scenario orders and that had no effect, each with its line.
+    pub ineffective: Vec<String>,
+    /// The panic that ended it, if one did.
+    pub panic: Option<Panic>,
+    /// How often each of [`PROPERTIES`] was judged.
+    pub judged: [u64; PROPERTIES.len()],
+    /// Everything that happened.
+    pub trace: Trace,
+}
+
+/// A panic, of the code under test or of the testbed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Panic {
+    /// What it said.
+    pub message: String,
+    /// In which file.
+    pub file: String,
+    /// On which line.
+    pub line: u32,
+}
+
+impl Panic {
+    /// Whether the testbed is to blame rather than what it tests. Assertions of the core about itself,
+    /// which the oracle calls, are the core's.
+    #[must_use]
+    pub fn is_of_testbed(&self) -> bool {
+        self.file.starts_with("sim/") || self.file.contains("madsim")
+    }
+}
+
+/// What a replay proved, by the exit code that it is given.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Verdict {
+    /// All properties held, all expectations were met.
+    Clean,
+    /// Something that the scenario orders had no effect, so it proves less than it says.
+    Vacuous,
+    /// A liveness property did not hold.
+    Liveness,
+    /// A safety property did not hold, an expectation was not met, or the code under test panicked.
+    Safety,
+    /// Two replays of one seed differ.
+    Nondeterminism,
+    /// The testbed itself failed, so nothing is proved.
+    Testbed,
+}
+
+impl Verdict {
+    /// The exit code.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Clean => 0,
+            Self::Safety => 1,
+            Self::Liveness => 3,
+            Self::Nondeterminism => 5,
+            Self::Vacuous => 6,
+            Self::Testbed => 70,
+        }
+    }
+
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::Safety => "safety",
+            Self::Liveness => "liveness",
+            Self::Nondeterminism => "nondeterminism",
+            Self::Vacuous => "vacuous",
+            Self::Testbed => "testbed",
+        }
+    }
+}
+
+impl Report {
+    /// The gravest thing that was found.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let harmed = self.violations.iter().any(|violation| !violation.is_liveness());
+        if self.panic.as_ref().is_some_and(Panic::is_of_testbed) {
+            Verdict::Testbed
+        } else if harmed || self.panic.is_some() || !self.disappointments.is_empty() {
+            Verdict::Safety
+        } else if !self.violations.is_empty() {
+            Verdict::Liveness
+        } else if !self.ineffective.is_empty() {
+            Verdict::Vacuous
+        } else {
+            Verdict::Clean
+        }
+    }
+
+    /// Each thing that is wrong, as a sentence.
+    pub fn findings(&self) -> impl Iterator<Item = String> {
+        let panic = self
+            .panic
+            .iter()
+            .map(|Panic { message, file, line }| format!("panicked at {file}:{line}: {message}"));
+        let violations = self.violations.iter().map(ToString::to_string);
+        let disappointments = self.disappointments.iter().cloned();
+        let ineffective = self.ineffective.iter().cloned();
+        panic.chain(violations).chain(disappointments).chain(ineffective)
+    }
+}

@@ -1,0 +1,339 @@
+//! A scenario: the one input of the simulator. Strict TOML, in which every mistake is met with one
+//! sentence that names the file, the line, and what is allowed.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lessor::{Config, Error, Item, LeaseId, MemberId, Request, RequestError, Response, Ttl};
+use serde::Deserialize;
+
+use crate::consensus::{Delays, Loss};
+use crate::disk::Unsynced;
+
+mod check;
+mod file;
+mod span;
+
+/// What happens, to whom, when, and what is expected of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Scenario {
+    /// The stem of its file.
+    pub name: String,
+    /// The comment at the head of its file.
+    pub story: String,
+    /// Where all chance comes from.
+    pub seed: u64,
+    /// How many members the group has, 1 to 5, named from 1 on.
+    pub members: u8,
+    /// When it ends.
+    pub duration: Duration,
+    /// The settings of every member.
+    pub config: Config,
+    /// How long the log takes.
+    pub log: Delays,
+    /// What happens, in order.
+    pub steps: Vec<Step>,
+    /// Lessees in numbers.
+    pub herds: Vec<Herd>,
+    /// What must be seen.
+    pub expects: Vec<Expect>,
+}
+
+/// Something that happens at a moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Step {
+    /// When.
+    pub at: Duration,
+    /// The line of the file, for messages.
+    pub line: usize,
+    /// What.
+    pub action: Action,
+}
+
+/// What can happen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// A lessee asks for something.
+    Ask {
+        /// What.
+        request: Request,
+        /// Whom; by default whoever leads.
+        member: Option<MemberId>,
+        /// Its name.
+        lessee: Option<String>,
+        /// The answer that it must get.
+        answer: Option<AnswerKind>,
+    },
+    /// The world changes.
+    Fault(Fault),
+}
+
+/// How the world can change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// This member is elected, if a majority can hear it.
+    Elect(MemberId),
+    /// Whoever leads does so no more.
+    Depose,
+    /// This member's machine loses its power.
+    Crash(Crash),
+    /// This member's process ends at once; what it has written stays.
+    Kill(MemberId),
+    /// This member's machine starts again.
+    Restart(MemberId),
+    /// This member is stopped gracefully.
+    Stop(MemberId),
+    /// This member's process stands still for a while.
+    Pause {
+        /// Whose.
+        member: MemberId,
+        /// For how long.
+        span: Duration,
+    },
+    /// This member is cut off from the others, not from lessees.
+    Isolate(MemberId),
+    /// This member, or every one, is no longer cut off.
+    Heal(Option<MemberId>),
+    /// Proposals of this member are lost on their way.
+    Lose {
+        /// Whose.
+        member: MemberId,
+        /// Which.
+        loss: Loss,
+        /// How many.
+        count: u32,
+    },
+}
+
+/// A power cut.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Crash {
+    /// Whose.
+    pub member: MemberId,
+    /// When.
+    pub when: CrashWhen,
+    /// What becomes of writes that were not synced.
+    pub unsynced: Unsynced,
+}
+
+/// The moment of a power cut.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CrashWhen {
+    /// At the time of the step.
+    Now,
+    /// When the next commit is about to begin.
+    BeforeCommit,
+    /// Inside the next commit, at this operation of the disk, counted from 1.
+    DuringCommit {
+        /// Which.
+        disk_operation: u64,
+    },
+    /// When the next commit is durable, before anybody learns of it.
+    AfterCommit,
+}
+
+/// The kinds of answers that a step can ask for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AnswerKind {
+    /// Success.
+    Ok,
+    /// No such lease, or no lease that holds the item.
+    NotFound,
+    /// The id is in use.
+    Exists,
+    /// The ttl is too large.
+    TooLarge,
+    /// The member does not lead.
+    NotPrimary,
+    /// Nobody knows, or nobody was there.
+    Unknown,
+    /// No answer until the end.
+    None,
+}
+
+/// Many lessees with a lease each.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Herd {
+    /// What they are called, and how their items begin.
+    pub name: String,
+    /// How many.
+    pub leases: u32,
+    /// The id of the first lease; the others follow.
+    pub first_lease: LeaseId,
+    /// Their ttl.
+    pub ttl: Ttl,
+    /// When the first one starts.
+    pub start: Duration,
+    /// Over which time the others do.
+    pub over: Duration,
+    /// How often each renews, if it does.
+    pub renew_every: Option<Duration>,
+    /// When all of them vanish, if they do.
+    pub until: Option<Duration>,
+    /// How many items each attaches.
+    pub items: u32,
+}
+
+/// Something that must be seen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Expect {
+    /// The line of the file, for messages.
+    pub line: usize,
+    /// What.
+    pub what: Expectation,
+}
+
+/// What can be expected.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Expectation {
+    /// Something of a moment.
+    At {
+        /// When.
+        at: Duration,
+        /// On which member's store; by default on that of whoever leads.
+        member: Option<MemberId>,
+        /// What.
+        what: AtMoment,
+    },
+    /// How many leases expire for the first time in each window of a stretch of time.
+    Expired {
+        /// The beginning.
+        from: Duration,
+        /// The end, which is not part of it.
+        to: Duration,
+        /// The length of a window.
+        every: Duration,
+        /// At least so many.
+        at_least: Option<u32>,
+        /// At most so many.
+        at_most: Option<u32>,
+    },
+}
+
+/// What can be expected of a moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AtMoment {
+    /// A lease is there, or is not.
+    Present(LeaseId, bool),
+    /// A lease has this much left, by the primary's own word.
+    Remaining {
+        /// Which.
+        lease: LeaseId,
+        /// At least.
+        at_least: Option<Duration>,
+        /// At most.
+        at_most: Option<Duration>,
+    },
+    /// A lease holds exactly these items.
+    Items(LeaseId, Vec<Item>),
+    /// An item is held by this lease, or by none.
+    Holder(Item, Option<LeaseId>),
+    /// This member is primary, or none is.
+    Primary(Option<MemberId>),
+    /// There are so many leases.
+    Leases(usize),
+}
+
+/// Why a file is no scenario that can be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// It cannot be read.
+    #[error("{}: cannot read the scenario: {error}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        error: std::io::Error,
+    },
+    /// It is not what a scenario must be.
+    #[error("{}:{line}: {what}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: usize,
+        /// What is wrong, and what is allowed.
+        what: String,
+    },
+    /// It was written for another version of the simulator.
+    #[error(
+        "{}:{line}: the scenario has schema {found}, but this version replays schema {SCHEMA}; use the lessor-sim that it was written for",
+        path.display()
+    )]
+    OtherSchema {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: usize,
+        /// The schema that it has.
+        found: u64,
+    },
+}
+
+impl Scenario {
+    /// Reads a scenario from its file.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be replayed.
+    pub fn load(path: &Path) -> Result<Self, ScenarioError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ScenarioError::Io { path: path.to_path_buf(), error })?;
+        Self::parse(path, &text)
+    }
+
+    /// Reads a scenario from the text of a file.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be replayed.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ScenarioError> {
+        check::parse(path, text)
+    }
+}
+
+impl Herd {
+    /// The id of its last lease.
+    #[must_use]
+    pub fn last_lease(&self) -> LeaseId {
+        let id = self.first_lease.get() + i64::from(self.leases) - 1;
+        LeaseId::new(id).expect("a herd's ids were checked")
+    }
+}
+
+impl AnswerKind {
+    /// The kind of an answer.
+    #[must_use]
+    pub fn of(answer: &Result<Response, RequestError>) -> Self {
+        match answer {
+            Ok(Response::Lookup(None) | Response::LeaseOf(None)) => Self::NotFound,
+            Ok(_) => Self::Ok,
+            Err(RequestError::Refused(Error::LeaseNotFound)) => Self::NotFound,
+            Err(RequestError::Refused(Error::LeaseExists)) => Self::Exists,
+            Err(RequestError::Refused(Error::TtlTooLarge)) => Self::TooLarge,
+            Err(RequestError::Refused(Error::NotPrimary) | RequestError::NotPrimary { .. }) => {
+                Self::NotPrimary
+            }
+            Err(RequestError::Unknown | RequestError::Stopped) => Self::Unknown,
+        }
+    }
+
+    /// As it is written in a scenario.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::NotFound => "not-found",
+            Self::Exists => "exists",
+            Self::TooLarge => "too-large",
+            Self::NotPrimary => "not-primary",
+            Self::Unknown => "unknown",
+            Self::None => "none",
+        }
+    }
+}
+
+/// The version of the format that this simulator reads.
+pub const SCHEMA: u64 = 1;

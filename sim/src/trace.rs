@@ -1,0 +1,174 @@
+//! What a run did, one aligned line an event, and a hash of all of it.
+//!
+//! The hash is the 128-bit FNV-1a of every line with its time in nanoseconds, also of the lines that
+//! are too many to show. Nothing in it depends on an address, the wall clock, a path or a thread.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use lessor::MemberId;
+
+/// The events of a run.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    lines: Vec<Line>,
+    hash: u128,
+    events: u64,
+    /// What happened too often for a line each since `second`, by member, kind and words.
+    gathered: BTreeMap<(u64, &'static str, String), u64>,
+    second: u64,
+}
+
+/// A shown line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Line {
+    /// Virtual time since the start.
+    pub at: Duration,
+    /// On which member, with the letter of its role: **P**rimary, **L**eader that is not promoted yet,
+    /// **F**ollower, or `-` if it is down.
+    pub member: Option<(MemberId, char)>,
+    /// The part of the world.
+    pub kind: &'static str,
+    /// What happened.
+    pub words: String,
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self { lines: Vec::new(), hash: OFFSET, events: 0, gathered: BTreeMap::new(), second: 0 }
+    }
+}
+
+impl Trace {
+    /// Notes an event.
+    pub fn line(&mut self, line: Line) {
+        self.pass(line.at);
+        self.absorb(&line);
+        self.lines.push(line);
+    }
+
+    /// Notes an event of a kind that comes in thousands: it is hashed, and counted in one line a
+    /// second under `label`.
+    pub fn gather(&mut self, line: &Line, label: &str) {
+        self.pass(line.at);
+        self.absorb(line);
+        let member = line.member.map_or(0, |(member, _)| member.0);
+        *self.gathered.entry((member, line.kind, label.to_owned())).or_default() += 1;
+    }
+
+    /// Notes an event that nobody needs to see: it is only hashed.
+    pub fn hide(&mut self, line: &Line) {
+        self.absorb(line);
+    }
+
+    /// Ends the run: afterwards [`hash`](Self::hash) covers all of it.
+    pub fn finish(&mut self, at: Duration) {
+        self.pass(at + Duration::from_secs(1));
+    }
+
+    /// The shown lines.
+    #[must_use]
+    pub fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// How many events there were, shown or not.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// The hash, as 32 hexadecimal digits.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        format!("{:032x}", self.hash)
+    }
+
+    /// Shows what was gathered, if its second is over.
+    fn pass(&mut self, at: Duration) {
+        if at.as_secs() <= self.second {
+            return;
+        }
+        let over = Duration::from_secs(self.second + 1) - Duration::from_millis(1);
+        self.second = at.as_secs();
+        let mut lines: BTreeMap<(u64, &'static str), String> = BTreeMap::new();
+        for ((member, kind, label), count) in std::mem::take(&mut self.gathered) {
+            let words = lines.entry((member, kind)).or_default();
+            let comma = if words.is_empty() { "" } else { ", " };
+            words.push_str(&format!("{comma}{count} {label}"));
+        }
+        for ((member, kind), words) in lines {
+            let member = (member > 0).then_some((MemberId(member), ' '));
+            self.lines.push(Line {
+                at: over,
+                member,
+                kind,
+                words: format!("this second: {words}"),
+            });
+        }
+    }
+
+    fn absorb(&mut self, line: &Line) {
+        self.events += 1;
+        for byte in format!("{} {line}\n", line.at.as_nanos()).bytes() {
+            self.hash = (self.hash ^ u128::from(byte)).wrapping_mul(PRIME);
+        }
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (secs, millis) = (self.at.as_secs(), self.at.subsec_millis());
+        let member = self.member.map_or(String::new(), |(member, role)| format!("{member} {role}"));
+        write!(f, "{secs:>6}.{millis:03}  {member:<3}  {:<7} {}", self.kind, self.words)
+    }
+}
+
+impl fmt::Display for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.lines {
+            writeln!(f, "{line}")?;
+        }
+        writeln!(f, "hash {} over {} events", self.hash(), self.events)
+    }
+}
+
+const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(millis: u64, words: &str) -> Line {
+        let at = Duration::from_millis(millis);
+        Line { at, member: Some((MemberId(1), 'P')), kind: "apply", words: words.to_owned() }
+    }
+
+    #[test]
+    fn the_hash_is_fnv_1a() {
+        assert_eq!(Trace::default().hash(), "6c62272e07bb014262b821756295c58d");
+    }
+
+    #[test]
+    fn canary_a_hidden_nanosecond_changes_the_hash() {
+        let (mut one, mut other) = (Trace::default(), Trace::default());
+        one.line(line(5, "x"));
+        other.line(Line { at: Duration::from_nanos(5_000_001), ..line(5, "x") });
+        assert_eq!(one.lines()[0].to_string(), other.lines()[0].to_string());
+        assert_ne!(one.hash(), other.hash());
+    }
+
+    #[test]
+    fn what_comes_in_thousands_is_one_line_a_second() {
+        let mut trace = Trace::default();
+        for millis in 0..2_000 {
+            trace.gather(&line(millis, "one of many"), "renewed");
+        }
+        trace.finish(Duration::from_secs(2));
+        let shown: Vec<_> = trace.lines().iter().map(|line| line.words.clone()).collect();
+        assert_eq!(shown, ["this second: 1000 renewed"; 2]);
+        assert_eq!(trace.events(), 2_000);
+    }
+}

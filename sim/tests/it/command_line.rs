@@ -1,0 +1,115 @@
+//! What users type, see and get as an exit code.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn sim(arguments: &[&str]) -> Output {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("sim is in the workspace");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lessor-sim"));
+    command.current_dir(root).args(arguments).output().expect("the simulator runs")
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("it was not killed")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("it writes UTF-8")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("it writes UTF-8")
+}
+
+/// Writes a scenario to a folder of its own, replays it, and returns the message without the folder.
+fn refused(text: &str) -> (i32, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("bad.toml");
+    std::fs::write(&path, text).expect("it is written");
+    let output = sim(&["run", path.to_str().expect("a path in UTF-8")]);
+    assert_eq!(std::fs::read_to_string(&path).expect("it is still there"), text);
+    assert_eq!(folder.path().read_dir().expect("it can be read").count(), 1);
+    let folder = format!("{}/", folder.path().display());
+    (code(&output), stderr(&output).replace(&folder, ""))
+}
+
+#[test]
+fn a_bad_scenario_is_refused_with_one_sentence_and_code_2() {
+    let head = "schema = 1\nmembers = 3\nduration = \"9s\"\n[[step]]\nat = \"1s\"\n";
+    let cases = [
+        ("renew = { lease = 7, foo = 1 }", "bad.toml:6: unknown field `foo`, expected one of"),
+        ("renew = { lease = true }", "bad.toml:6: invalid type: boolean `true`, expected i64"),
+        ("elect = { member = 9 }", "bad.toml:4: member 9, but the scenario has members 1 to 3"),
+        ("pause = { member = 1, for = \"-5s\" }", "bad.toml:6: `-5s` is no span of time; write"),
+    ];
+    for (step, message) in cases {
+        let (code, found) = refused(&format!("{head}{step}\n"));
+        assert_eq!(code, 2, "{found}");
+        assert!(found.starts_with(&format!("lessor-sim: {message}")), "{found}");
+        assert_eq!(found.lines().count(), 1, "{found}");
+    }
+}
+
+#[test]
+fn a_scenario_of_another_schema_cannot_be_judged() {
+    let (code, message) = refused("schema = 2\n");
+    assert_eq!(code, 125);
+    assert!(message.contains("schema 2, but this version replays schema 1"), "{message}");
+}
+
+#[test]
+fn a_file_that_is_not_there_and_a_folder_without_scenarios_have_their_codes() {
+    assert_eq!(code(&sim(&["run", "no/such/file.toml"])), 2);
+    assert_eq!(code(&sim(&["replay", "no/such/file.toml"])), 2);
+    assert_eq!(code(&sim(&["run", "--no-such-flag"])), 2);
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = sim(&["run", folder.path().to_str().expect("a path in UTF-8")]);
+    assert_eq!(code(&output), 4);
+    assert!(stderr(&output).contains("no scenario (*.toml) in"), "{}", stderr(&output));
+}
+
+#[test]
+fn the_summary_and_the_trace_are_plain_text_where_nobody_looks() {
+    let file = "scenarios/grant-renew-expire.toml";
+    let (summary, trace) = (sim(&["run", file]), sim(&["replay", file]));
+    assert_eq!((code(&summary), code(&trace)), (0, 0));
+    assert!(stdout(&summary).contains("1 scenarios: 1 clean, 0 not"), "{}", stdout(&summary));
+    assert!(stdout(&trace).contains("granted lease 7, ttl 10s"), "{}", stdout(&trace));
+    assert!(!stdout(&summary).contains('\u{1b}') && !stdout(&trace).contains('\u{1b}'));
+}
+
+#[test]
+fn a_failure_says_how_to_reproduce_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("wrong.toml");
+    let text = "schema = 1\nduration = \"9s\"\n[[expect]]\nat = \"5s\"\nprimary = \"none\"\n";
+    std::fs::write(&path, text).expect("it is written");
+    let output = sim(&["run", path.to_str().expect("a path in UTF-8")]);
+    assert_eq!(code(&output), 1);
+    let text = stdout(&output);
+    assert!(
+        text.contains("line 3: at 5.000 member 1 is primary, which was not expected"),
+        "{text}"
+    );
+    assert!(text.contains(&format!("cargo sim replay {} --seed 0", path.display())), "{text}");
+}
+
+/// A fresh process has other addresses and other keys of std's hash tables.
+#[test]
+fn fresh_processes_give_the_same_hashes_as_json() {
+    let files = ["scenarios/torn-write-recovery.toml", "scenarios/stale-primary.toml"];
+    let records = || {
+        let output = sim(&["run", files[0], files[1], "--json", "-"]);
+        let mut json: serde_json::Value =
+            serde_json::from_slice(&output.stdout).expect("the standard output is JSON alone");
+        for record in json["scenarios"].as_array_mut().expect("a list") {
+            record["wall_ms"].take();
+            assert_eq!(record["hash"].as_str().map(str::len), Some(32), "{record}");
+            assert_eq!(record["verdict"], "clean");
+        }
+        assert_eq!((&json["schema"], &json["exit_code"]), (&1.into(), &0.into()));
+        assert_eq!(json["scenarios"][1]["name"], "stale-primary");
+        json
+    };
+    assert_eq!(records(), records());
+}

@@ -1,0 +1,7 @@
+//! The tests of the simulator through its library and its command line.
+
+#[cfg(madsim)]
+mod command_line;
+mod guard;
+#[cfg(madsim)]
+mod scenarios;

@@ -1,0 +1,167 @@
+//! Every scenario of the folder, against its snapshot, and replays against each other.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use lessor_sim::cluster::replay;
+use lessor_sim::report::{Report, Verdict};
+use lessor_sim::scenario::Scenario;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("sim is in the workspace").to_path_buf()
+}
+
+fn scenarios() -> Vec<PathBuf> {
+    let entries = root().join("scenarios").read_dir().expect("the folder is there");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("it can be read").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    paths.sort();
+    paths
+}
+
+fn load(path: &Path) -> Scenario {
+    Scenario::load(path).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Story, trace, hash, and what the trace proves.
+fn snapshot(scenario: &Scenario, report: &Report) -> String {
+    let story: String = scenario.story.lines().map(|line| format!("# {line}\n")).collect();
+    format!("{story}\n{}{}\n", report.trace, report.verdict().word())
+}
+
+#[test]
+fn every_scenario_is_clean_and_leaves_the_trace_of_its_snapshot() {
+    let mut differ = Vec::new();
+    for path in scenarios() {
+        let scenario = load(&path);
+        let report = replay(&scenario);
+        let findings: Vec<_> = report.findings().collect();
+        assert_eq!(report.verdict(), Verdict::Clean, "{}: {findings:#?}", scenario.name);
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path(root().join("snapshots"));
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        let text = snapshot(&scenario, &report);
+        let check = || settings.bind(|| insta::assert_snapshot!(scenario.name.clone(), text));
+        if catch_unwind(AssertUnwindSafe(check)).is_err() {
+            differ.push(scenario.name.clone());
+        }
+    }
+    assert!(
+        differ.is_empty(),
+        "the traces have changed, see above; if they should: just bless ({differ:?})"
+    );
+}
+
+#[test]
+fn every_snapshot_has_its_scenario_and_every_scenario_its_story() {
+    let names: BTreeSet<_> = scenarios().iter().map(|path| load(path).name).collect();
+    let snapshots = root().join("snapshots").read_dir().expect("the folder is there");
+    let snapshots: BTreeSet<_> = snapshots
+        .map(|entry| entry.expect("it can be read").file_name().to_string_lossy().into_owned())
+        .filter_map(|name| name.strip_suffix(".snap").map(ToOwned::to_owned))
+        .collect();
+    assert_eq!(names, snapshots);
+    for path in scenarios() {
+        assert!(load(&path).story.len() > 40, "{} tells no story", path.display());
+    }
+}
+
+#[test]
+fn every_property_is_judged_by_the_scenarios() {
+    let mut judged = [0; lessor_sim::invariant::PROPERTIES.len()];
+    for path in scenarios() {
+        for (sum, count) in judged.iter_mut().zip(replay(&load(&path)).judged) {
+            *sum += count;
+        }
+    }
+    for ((id, title), count) in lessor_sim::invariant::PROPERTIES.iter().zip(judged) {
+        assert!(count >= 10, "{id}, {title}, was judged {count} times");
+    }
+}
+
+#[test]
+fn a_replay_is_the_same_again_and_another_under_another_seed() {
+    let mut scenario = load(&root().join("scenarios/torn-write-recovery.toml"));
+    let hash = |scenario: &Scenario| replay(scenario).trace.hash();
+    let first = hash(&scenario);
+    assert_eq!(hash(&scenario), first);
+    scenario.seed += 1;
+    assert_ne!(hash(&scenario), first);
+}
+
+/// Nothing observable may depend on the key of the index, which a real host draws by chance.
+#[test]
+fn the_key_of_the_index_changes_no_trace() {
+    let mut scenario = load(&root().join("scenarios/promote-spreads-pileup.toml"));
+    let hash = |scenario: &Scenario| replay(scenario).trace.hash();
+    let first = hash(&scenario);
+    scenario.config.hash_key = Some(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+    assert_eq!(hash(&scenario), first);
+}
+
+/// The scenarios hold under other seeds too, not just under the one that they were written with.
+#[test]
+fn every_scenario_is_clean_under_other_seeds() {
+    for path in scenarios() {
+        let mut scenario = load(&path);
+        if !scenario.herds.is_empty() {
+            continue;
+        }
+        for seed in 100..120 {
+            scenario.seed = seed;
+            let report = replay(&scenario);
+            let findings: Vec<_> = report.findings().collect();
+            let verdict = report.verdict();
+            assert_eq!(verdict, Verdict::Clean, "{} --seed {seed}: {findings:#?}", scenario.name);
+        }
+    }
+}
+
+fn verdict_of(text: &str) -> (Verdict, Vec<String>) {
+    let scenario = Scenario::parse(Path::new("canary.toml"), text);
+    let report = replay(&scenario.unwrap_or_else(|error| panic!("{error}")));
+    (report.verdict(), report.findings().collect())
+}
+
+const HEAD: &str = "schema = 1\nmembers = 1\nduration = \"20s\"\n\
+    [[step]]\nat = \"1s\"\ngrant = { lease = 7, ttl = \"5s\", answer = \"ok\" }\n";
+
+#[test]
+fn canary_an_expectation_that_is_not_met_is_found() {
+    let (verdict, findings) =
+        verdict_of(&format!("{HEAD}[[expect]]\nat = \"10s\"\nlease = 7\npresent = true\n"));
+    assert_eq!(verdict, Verdict::Safety);
+    assert_eq!(findings, ["line 7: at 10.000 lease 7 is absent, which was not expected"]);
+}
+
+#[test]
+fn canary_an_answer_that_is_not_given_is_found() {
+    let (verdict, findings) = verdict_of(&HEAD.replace("\"ok\"", "\"exists\""));
+    assert_eq!(verdict, Verdict::Safety);
+    assert_eq!(findings, ["line 4: grant lease 7, ttl 5s was answered ok, not exists"]);
+}
+
+#[test]
+fn canary_a_fault_that_meets_nothing_makes_a_scenario_vacuous() {
+    let late = "[[step]]\nat = \"19s\"\ncrash = { member = 1, when = \"before-commit\" }\n";
+    let (verdict, findings) = verdict_of(&format!("{HEAD}{late}"));
+    assert_eq!(verdict, Verdict::Vacuous);
+    assert_eq!(findings, ["line 7: the crash never came, for want of a commit"]);
+    let twice = "[[step]]\nat = \"8s\"\nrestart = { member = 1 }\n";
+    assert_eq!(verdict_of(&format!("{HEAD}{twice}")).0, Verdict::Vacuous);
+}
+
+/// Revokes that are lost for ever, beyond what the scenario owns up to, are a lack of liveness.
+#[test]
+fn canary_a_lease_that_is_never_revoked_is_found() {
+    let text = "schema = 1\nmembers = 3\nduration = \"40s\"\n[log]\ncommit_delay = \"30s\"\n\
+        [[step]]\nat = \"1s\"\ngrant = { lease = 7, ttl = \"5s\" }\n";
+    // A commit takes 30 s, so the lease is granted at 31 s, expires at 36 s and is there at the end;
+    // nothing was owed yet.
+    assert_eq!(verdict_of(text).0, Verdict::Clean);
+    let (verdict, findings) = verdict_of(&text.replace("40s", "60s"));
+    assert_eq!(verdict, Verdict::Liveness, "{findings:?}");
+    assert!(findings[0].starts_with("L1 (revoked in time)"), "{findings:?}");
+}
