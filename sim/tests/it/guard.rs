@@ -1,6 +1,7 @@
 //! Outside of every cfg, so that a build without the simulator cannot be green.
 
 #[test]
+#[expect(clippy::assertions_on_constants, reason = "it is about how it was built")]
 fn the_simulator_is_built() {
     assert!(
         cfg!(madsim),
