@@ -37,7 +37,8 @@ pub struct Config {
     ///
     /// Default 7 s (etcd: `ReqTimeout`, 5 s and two election timeouts).
     pub request_timeout: Duration,
-    /// The most requests that wait in a driver; the next one waits for its place.
+    /// The most requests that a driver works on, and again the most that wait for their turn; the
+    /// next one waits for its place.
     ///
     /// Default 4096.
     pub queue: NonZeroU32,

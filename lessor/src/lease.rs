@@ -1,6 +1,8 @@
 //! The nouns of a lease: its id, its ttl, the items that live and die with it, and what is stored.
 
+use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 use core::num::{NonZeroI64, NonZeroU64};
 use core::time::Duration;
@@ -136,13 +138,15 @@ impl Item {
     }
 }
 
-#[cfg(feature = "serde")]
-use alloc::vec::Vec;
-
-#[cfg(feature = "serde")]
 impl From<Vec<u8>> for Item {
     fn from(key: Vec<u8>) -> Self {
         Self(Arc::from(key))
+    }
+}
+
+impl From<String> for Item {
+    fn from(key: String) -> Self {
+        key.into_bytes().into()
     }
 }
 

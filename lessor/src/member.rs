@@ -581,10 +581,13 @@ impl Member {
         self.outputs.iter()
     }
 
-    /// Whether it waits for nothing from its log: no proposal, no confirmation, no change of role.
+    /// Whether it owes no answer that its log has yet to make possible. A renew that waits for its
+    /// lease to be revoked does not count, nor do the revokes themselves, which may never come about.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.pending.is_empty() && self.held.is_empty() && self.turns.is_empty()
+        self.pending.iter().all(|pending| pending.asked.is_none())
+            && self.held.iter().all(|held| matches!(held.work, Work::Revoke(_)))
+            && self.turns.is_empty()
     }
 
     /// Whether it was stopped.

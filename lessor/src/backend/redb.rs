@@ -12,7 +12,7 @@ use std::io;
 use std::ops::Bound;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::backends::FileBackend;
 use redb::{
@@ -45,7 +45,7 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct RedbBackend {
-    database: Database,
+    database: Arc<Database>,
     path: PathBuf,
     /// What `lessor.meta` holds, so that a commit reads nothing.
     applied: LogIndex,
@@ -137,17 +137,19 @@ impl RedbBackend {
         self
     }
 
-    /// The redb database, for tables of the host's own in the same file.
+    /// The redb database, for tables of the host's own in the same file, also while a driver has the
+    /// store. The file is released when this and the store are gone.
     ///
     /// A host that changes the tables `lessor.*` damages the store. While it has a write transaction
     /// open, a commit waits.
     #[must_use]
-    pub fn database(&self) -> &Database {
-        &self.database
+    pub fn database(&self) -> Arc<Database> {
+        self.database.clone()
     }
 
     fn new(database: Database, path: PathBuf) -> Result<Self, BackendError> {
         let meta = read_meta(&begin_read(&database, &path)?, &path)?;
+        let database = Arc::new(database);
         Ok(Self { database, path, applied: meta.applied, poisoned: false, range_deleter: None })
     }
 

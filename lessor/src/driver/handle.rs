@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::Stream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::DriverError;
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Handle {
     calls: mpsc::Sender<Call>,
+    stop: Arc<Notify>,
     ended: Ended,
 }
 
@@ -240,8 +241,8 @@ impl Handle {
     ///
     /// The error with which the engine ended before, if it did.
     pub async fn stop(&self) -> Result<(), Arc<DriverError>> {
-        // If it cannot be sent, the engine has ended or is about to.
-        let _ = self.calls.send(Call::Stop).await;
+        // Not through the queue, which may be full of renews that wait.
+        self.stop.notify_one();
         self.ended.wait().await
     }
 
@@ -276,7 +277,6 @@ impl Handle {
 pub(super) enum Call {
     Request { request: Request, reply: Reply },
     Observe { sender: mpsc::Sender<ExpiredBatch>, reply: oneshot::Sender<()> },
-    Stop,
 }
 
 /// The way back of a request.
@@ -323,13 +323,15 @@ impl End {
     }
 }
 
-/// A handle, and the driver's ends of it.
-pub(super) fn handle(queue: usize) -> (Handle, mpsc::Receiver<Call>, End) {
+/// A handle, and the driver's ends of it: its calls, the wish to stop, and its end.
+pub(super) fn handle(queue: usize) -> (Handle, mpsc::Receiver<Call>, Arc<Notify>, End) {
     let (sender, calls) = mpsc::channel(queue);
     let (gone, receiver) = mpsc::channel(1);
     let outcome = Arc::new(OnceLock::new());
     let ended = Ended { outcome: outcome.clone(), gone };
-    (Handle { calls: sender, ended }, calls, End { outcome, _gone: receiver })
+    let stop = Arc::new(Notify::new());
+    let handle = Handle { calls: sender, stop: stop.clone(), ended };
+    (handle, calls, stop, End { outcome, _gone: receiver })
 }
 
 /// How many batches wait for an observer (etcd: the channel of `ExpiredLeasesC`).

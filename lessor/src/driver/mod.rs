@@ -14,13 +14,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tracing::{debug, error, info};
 
-use crate::backend::{Backend, BackendError};
+use crate::backend::{Backend, BackendError, Stored};
 use crate::{
-    Config, ExpiredBatch, Instant, LogIndex, Member, MemberInput, Output, SnapshotError, StateAt,
-    Ticket,
+    Config, Digest, ExpiredBatch, Instant, LogIndex, Member, MemberInput, Output, SnapshotError,
+    StateAt, Ticket,
 };
 
 mod handle;
@@ -66,6 +66,10 @@ pub struct Driver<R, B, L> {
     tickets: u64,
     expired: Vec<ExpiredQueue>,
     committing: Option<Committing<B>>,
+    stop: Arc<Notify>,
+    /// Somebody has asked to stop: no call comes in any more.
+    closing: bool,
+    /// All calls were taken.
     stopping: bool,
     end: End,
 }
@@ -91,6 +95,16 @@ pub enum DriverError {
     /// What is stored, or what the log wants to install, is no consistent state.
     #[error("the lease state is inconsistent: {0}; restore the store from a copy")]
     State(#[from] SnapshotError),
+    /// What is stored is a consistent state, but not the one that was stored.
+    #[error(
+        "the lease state has the digest {found}, but {stored} was stored with it; restore the store from a copy"
+    )]
+    Digest {
+        /// What was stored with it.
+        stored: Digest,
+        /// What it has.
+        found: Digest,
+    },
     /// The log has no more events.
     #[error("the log has ended; find out why, and open the lease engine again")]
     LogEnded,
@@ -111,13 +125,17 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
     ) -> Result<(Handle, Self), DriverError> {
         let load = move || (backend.load(), backend);
         let (stored, backend) = runtime.run_blocking(load).await;
-        let stored = stored?;
-        let stored = StateAt { applied: stored.applied, snapshot: stored.snapshot };
+        let Stored { applied, digest, snapshot } = stored?;
+        let stored = StateAt { applied, snapshot };
         let member = Member::new(config, &stored)?;
+        let found = member.lessor().digest();
+        if found != digest {
+            return Err(DriverError::Digest { stored: digest, found });
+        }
         info!(applied = stored.applied.0, leases = member.lessor().len(), "lease engine opened");
         log.start(stored.applied);
         let queue = config.queue.get() as usize;
-        let (handle, calls, end) = handle::handle(queue);
+        let (handle, calls, stop, end) = handle::handle(queue);
         let driver = Self {
             runtime,
             backend: Some(backend),
@@ -130,6 +148,8 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
             tickets: 0,
             expired: Vec::new(),
             committing: None,
+            stop,
+            closing: false,
             stopping: false,
             end,
         };
@@ -194,6 +214,11 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                         self.take(call)?;
                     }
                 }
+                Wake::Stop => {
+                    // What is in the queue already is still taken.
+                    self.calls.close();
+                    self.closing = true;
+                }
                 Wake::NoMoreCalls => self.stopping = true,
             }
         }
@@ -255,7 +280,9 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                 None => std::future::pending().await,
             }
         };
-        let room = self.queue.saturating_sub(self.replies.len()).min(CALLS_AT_ONCE);
+        // The last calls are let in even if renews that wait have taken all the room.
+        let room = if self.closing { usize::MAX } else { self.queue };
+        let room = room.saturating_sub(self.replies.len()).min(CALLS_AT_ONCE);
         let mut calls = Vec::new();
         tokio::select! {
             biased;
@@ -263,6 +290,7 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
             event = self.log.next() => Wake::Log(event),
             () = timeout => Wake::Timeout,
             () = room_for_expired(&self.expired) => Wake::Observers,
+            () = self.stop.notified(), if !self.closing => Wake::Stop,
             count = self.calls.recv_many(&mut calls, room), if room > 0 && !self.stopping => {
                 if count == 0 { Wake::NoMoreCalls } else { Wake::Calls(calls) }
             }
@@ -282,8 +310,6 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                 // Whoever asked may have gone; then the queue is closed and goes too.
                 let _ = reply.send(());
             }
-            // What is in the queue already is still taken.
-            Call::Stop => self.calls.close(),
         }
         Ok(())
     }
@@ -314,6 +340,7 @@ enum Wake<B> {
     Log(Option<LogEvent>),
     Timeout,
     Observers,
+    Stop,
     Calls(Vec<Call>),
     NoMoreCalls,
 }

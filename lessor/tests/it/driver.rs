@@ -141,6 +141,39 @@ async fn stop_tells_renews_that_wait() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn stop_gets_through_when_renews_that_wait_have_taken_all_room() {
+    let config = Config { queue: 2.try_into().unwrap(), ..Config::default() };
+    let engine = Engine::start(&config, false).await;
+    let (handle, _expired) = (&engine.handle, engine.handle.expired().await.unwrap());
+    engine.fill_observer().await;
+    handle.grant(Some(id(7)), 2 * SECOND).await.unwrap();
+    advance(3 * SECOND).await;
+    let renews: Vec<_> = (0..6).map(|_| engine.renew(7)).collect();
+    sleep(TICK).await;
+
+    handle.stop().await.unwrap();
+
+    for renew in renews {
+        assert!(renew.await.unwrap().is_err());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn stop_does_not_wait_for_revokes_that_the_log_never_confirms() {
+    let engine = Engine::open().await;
+    engine.handle.grant(Some(id(7)), 2 * SECOND).await.unwrap();
+    engine.log.confirm_nothing();
+    // The lease expires anew each 3 s, and each time the question for the leadership hangs for 7 s.
+    sleep(30 * SECOND).await;
+    let asked = tokio_now();
+
+    engine.handle.stop().await.unwrap();
+
+    assert!(tokio_now() - asked < SECOND);
+    assert_eq!(engine.stored().leases.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_engine_stops_when_the_last_handle_is_dropped() {
     let engine = Engine::open().await;
     let second = engine.handle.clone();
@@ -222,6 +255,14 @@ async fn a_store_that_cannot_be_used_is_not_opened() {
     let snapshot = Snapshot { leases: Vec::new(), items };
     let error = open(Unusable(Some(snapshot))).await.err().unwrap();
     assert!(matches!(error, DriverError::State(SnapshotError::UnknownHolder(_))), "{error}");
+
+    let record = LeaseRecord { id: id(7), ttl: Ttl::from_secs(2), remaining: None };
+    let snapshot = Snapshot { leases: vec![record], items: Vec::new() };
+    let error = open(Unusable(Some(snapshot))).await.err().unwrap();
+    assert!(
+        matches!(error, DriverError::Digest { .. }),
+        "the digest of nothing was stored: {error}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

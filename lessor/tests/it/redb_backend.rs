@@ -370,15 +370,15 @@ fn the_hosts_rows_go_in_the_transaction_that_removes_the_lease() {
         }
         Ok(())
     });
-    insert(backend.database(), HOSTS, "a", 1);
-    insert(backend.database(), HOSTS, "kept", 2);
+    insert(&backend.database(), HOSTS, "a", 1);
+    insert(&backend.database(), HOSTS, "kept", 2);
     backend.commit(model.step([put(1, 10, None), put_item("a", 1)])).unwrap();
     backend.commit(model.step([range_delete(1, ["a"]), delete(1)])).unwrap();
-    assert_eq!(hosts_rows(backend.database()), ["kept"]);
+    assert_eq!(hosts_rows(&backend.database()), ["kept"]);
     assert_eq!(backend.load().unwrap(), model.stored());
     drop(backend);
     let mut backend = store.open();
-    assert_eq!(hosts_rows(backend.database()), ["kept"]);
+    assert_eq!(hosts_rows(&backend.database()), ["kept"]);
     assert_eq!(backend.load().unwrap().snapshot, Snapshot::default());
 }
 
@@ -390,7 +390,7 @@ fn if_the_range_deleter_fails_nothing_at_all_is_done() {
         write.open_table(HOSTS).unwrap().remove("a").unwrap();
         Err("the index of keys is gone".into())
     });
-    insert(backend.database(), HOSTS, "a", 1);
+    insert(&backend.database(), HOSTS, "a", 1);
     backend.commit(model.step([put(1, 10, None), put_item("a", 1)])).unwrap();
     let before = model.stored();
     let changes = [put(2, 10, None), range_delete(1, ["a"]), delete(1)];
@@ -398,10 +398,10 @@ fn if_the_range_deleter_fails_nothing_at_all_is_done() {
     assert!(matches!(&failed, BackendError::RangeDeleter(text) if text.contains("index")));
     println!("{failed}");
     assert!(backend.load().is_err(), "a failed commit poisons the backend");
-    assert_eq!(hosts_rows(backend.database()), ["a"]);
+    assert_eq!(hosts_rows(&backend.database()), ["a"]);
     drop(backend);
     let mut backend = store.open();
-    assert_eq!(hosts_rows(backend.database()), ["a"]);
+    assert_eq!(hosts_rows(&backend.database()), ["a"]);
     assert_eq!(backend.load().unwrap(), before);
 }
 
@@ -410,12 +410,12 @@ fn the_host_may_keep_tables_of_its_own_in_the_file() {
     let store = Store::new();
     let mut model = Model::default();
     let mut backend = store.open();
-    insert(backend.database(), HOSTS, "one", 1);
+    insert(&backend.database(), HOSTS, "one", 1);
     backend.commit(model.step([put(1, 10, None)])).unwrap();
-    insert(backend.database(), HOSTS, "two", 2);
+    insert(&backend.database(), HOSTS, "two", 2);
     drop(backend);
     let mut backend = store.open();
-    assert_eq!(hosts_rows(backend.database()), ["one", "two"]);
+    assert_eq!(hosts_rows(&backend.database()), ["one", "two"]);
     assert_eq!(backend.load().unwrap(), model.stored());
 }
 
@@ -514,7 +514,7 @@ fn tampered_rows_in_storage_of_a_host_are_found_by_the_load() {
     let mut model = Model::default();
     let mut backend = RedbBackend::with_storage(disk.clone()).unwrap();
     backend.commit(model.step([put(1, 10, None)])).unwrap();
-    insert_lease(backend.database(), 1, 11, u64::MAX);
+    insert_lease(&backend.database(), 1, 11, u64::MAX);
     assert!(matches!(backend.load(), Err(BackendError::Damaged { .. })));
 }
 
