@@ -1,5 +1,6 @@
 //! The oracle: it watches everything that goes in and out of each member and what the lessees are
-//! told, keeps its own idea of what the log means, and lets every [invariant](crate::invariant) judge.
+//! told, keeps its own idea of what the log means, and lets every one of the
+//! [invariants](crate::invariant) judge.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
