@@ -1,7 +1,10 @@
 //! A scenario: the one input of the simulator. Strict TOML, in which every mistake is met with one
 //! sentence that names the file, the line, and what is allowed.
+//!
+//! `file` is what serde reads, `check` and `expect` make a scenario of it, `write` makes a file
+//! of one.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use lessor::{Config, Error, Item, LeaseId, MemberId, Request, RequestError, Response, Ttl};
@@ -11,8 +14,15 @@ use crate::consensus::{Delays, Loss};
 use crate::disk::Unsynced;
 
 mod check;
+mod error;
+mod expect;
 mod file;
 mod span;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use self::error::ScenarioError;
 
 /// What happens, to whom, when, and what is expected of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,7 +41,7 @@ pub struct Scenario {
     pub config: Config,
     /// How long the log takes.
     pub log: Delays,
-    /// What happens, in order.
+    /// What happens, by time; what happens at the same time stays in the order of the file.
     pub steps: Vec<Step>,
     /// Lessees in numbers.
     pub herds: Vec<Herd>,
@@ -39,8 +49,8 @@ pub struct Scenario {
     pub expects: Vec<Expect>,
 }
 
-/// Something that happens at a moment.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Something that happens at a moment. Equality does not look at the line.
+#[derive(Clone, Debug)]
 pub struct Step {
     /// When.
     pub at: Duration,
@@ -175,8 +185,8 @@ pub struct Herd {
     pub items: u32,
 }
 
-/// Something that must be seen.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Something that must be seen. Equality does not look at the line.
+#[derive(Clone, Debug)]
 pub struct Expect {
     /// The line of the file, for messages.
     pub line: usize,
@@ -235,64 +245,56 @@ pub enum AtMoment {
     Leases(usize),
 }
 
-/// Why a file is no scenario that can be replayed.
-#[derive(Debug, thiserror::Error)]
-pub enum ScenarioError {
-    /// It cannot be read.
-    #[error("{}: cannot read the scenario: {error}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        error: std::io::Error,
-    },
-    /// It is not what a scenario must be.
-    #[error("{}:{line}: {what}", path.display())]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// The line.
-        line: usize,
-        /// What is wrong, and what is allowed.
-        what: String,
-    },
-    /// It was written for another version of the simulator.
-    #[error(
-        "{}:{line}: the scenario has schema {found}, but this version replays schema {SCHEMA}; use the lessor-sim that it was written for",
-        path.display()
-    )]
-    OtherSchema {
-        /// The file.
-        path: PathBuf,
-        /// The line.
-        line: usize,
-        /// The schema that it has.
-        found: u64,
-    },
-}
-
 impl Scenario {
     /// Reads a scenario from its file.
     ///
     /// # Errors
     ///
-    /// Why it cannot be replayed.
+    /// [`ScenarioError::Io`] if it cannot be read, else as [`parse`](Self::parse).
     pub fn load(path: &Path) -> Result<Self, ScenarioError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ScenarioError::Io { path: path.to_path_buf(), error })?;
-        Self::parse(path, &text)
+        let read = std::fs::read(path);
+        let bytes = read.map_err(|error| ScenarioError::Io { path: path.to_path_buf(), error })?;
+        let text = std::str::from_utf8(&bytes);
+        Self::parse(path, text.map_err(|error| error::not_utf8(path, &bytes, error))?)
     }
 
-    /// Reads a scenario from the text of a file.
+    /// Reads a scenario from the text of a file. The label stands for the file in errors, and its
+    /// stem is the scenario's name.
     ///
     /// # Errors
     ///
-    /// Why it cannot be replayed.
-    pub fn parse(path: &Path, text: &str) -> Result<Self, ScenarioError> {
-        check::parse(path, text)
+    /// [`ScenarioError::OtherSchema`] if it is for another version, [`ScenarioError::Invalid`] for
+    /// the first mistake in it.
+    pub fn parse(label: impl AsRef<Path>, text: &str) -> Result<Self, ScenarioError> {
+        check::parse(label.as_ref(), text)
+    }
+
+    /// The text of a file that says the same, without what is at its default anyway.
+    ///
+    /// Parsed again under the same name it gives an equal scenario, if this one was parsed itself
+    /// or says nothing that a file cannot: times have whole milliseconds, keys are text, a grant
+    /// has an id.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        write::to_toml(self)
     }
 }
+
+impl PartialEq for Step {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, &self.action) == (other.at, &other.action)
+    }
+}
+
+impl Eq for Step {}
+
+impl PartialEq for Expect {
+    fn eq(&self, other: &Self) -> bool {
+        self.what == other.what
+    }
+}
+
+impl Eq for Expect {}
 
 impl Herd {
     /// The id of its last lease.

@@ -1,8 +1,10 @@
 //! A scenario as it stands in its file: what serde reads, before anything is checked.
 
+use std::fmt;
 use std::num::NonZeroU32;
+use std::ops::Range;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
 use super::span::Span;
@@ -63,7 +65,7 @@ pub(super) struct Log {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Step {
-    pub(super) at: Span,
+    pub(super) at: Spanned<Span>,
     pub(super) grant: Option<Grant>,
     pub(super) revoke: Option<OfLease>,
     pub(super) renew: Option<OfLease>,
@@ -89,9 +91,9 @@ pub(super) struct Step {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Grant {
-    pub(super) lease: i64,
-    pub(super) ttl: Span,
-    pub(super) member: Option<i64>,
+    pub(super) lease: Spanned<i64>,
+    pub(super) ttl: Spanned<Span>,
+    pub(super) member: Option<Spanned<i64>>,
     pub(super) lessee: Option<String>,
     pub(super) answer: Option<super::AnswerKind>,
 }
@@ -99,8 +101,8 @@ pub(super) struct Grant {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OfLease {
-    pub(super) lease: i64,
-    pub(super) member: Option<i64>,
+    pub(super) lease: Spanned<i64>,
+    pub(super) member: Option<Spanned<i64>>,
     pub(super) lessee: Option<String>,
     pub(super) answer: Option<super::AnswerKind>,
 }
@@ -108,9 +110,9 @@ pub(super) struct OfLease {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OfItems {
-    pub(super) lease: i64,
+    pub(super) lease: Spanned<i64>,
     pub(super) items: Vec<String>,
-    pub(super) member: Option<i64>,
+    pub(super) member: Option<Spanned<i64>>,
     pub(super) lessee: Option<String>,
     pub(super) answer: Option<super::AnswerKind>,
 }
@@ -121,7 +123,7 @@ pub(super) struct Leases {
     #[serde(default)]
     pub(super) order: lessor::LeaseOrder,
     pub(super) limit: u32,
-    pub(super) member: Option<i64>,
+    pub(super) member: Option<Spanned<i64>>,
     pub(super) lessee: Option<String>,
     pub(super) answer: Option<super::AnswerKind>,
 }
@@ -130,7 +132,7 @@ pub(super) struct Leases {
 #[serde(deny_unknown_fields)]
 pub(super) struct LeaseOf {
     pub(super) item: String,
-    pub(super) member: Option<i64>,
+    pub(super) member: Option<Spanned<i64>>,
     pub(super) lessee: Option<String>,
     pub(super) answer: Option<super::AnswerKind>,
 }
@@ -138,14 +140,14 @@ pub(super) struct LeaseOf {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OfHandle {
-    pub(super) member: i64,
+    pub(super) member: Spanned<i64>,
     pub(super) answer: Option<super::AnswerKind>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OfMember {
-    pub(super) member: i64,
+    pub(super) member: Spanned<i64>,
 }
 
 #[derive(Deserialize)]
@@ -155,10 +157,10 @@ pub(super) struct Nothing {}
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Crash {
-    pub(super) member: i64,
+    pub(super) member: Spanned<i64>,
     #[serde(default)]
     pub(super) when: When,
-    pub(super) disk_operation: Option<u64>,
+    pub(super) disk_operation: Option<Spanned<u64>>,
     #[serde(default)]
     pub(super) unsynced: Unsynced,
 }
@@ -185,7 +187,7 @@ pub(super) enum Unsynced {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Pause {
-    pub(super) member: i64,
+    pub(super) member: Spanned<i64>,
     #[serde(rename = "for")]
     pub(super) span: Span,
 }
@@ -193,15 +195,15 @@ pub(super) struct Pause {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Heal {
-    pub(super) member: Option<i64>,
+    pub(super) member: Option<Spanned<i64>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Lose {
-    pub(super) member: i64,
+    pub(super) member: Spanned<i64>,
     pub(super) what: What,
-    pub(super) count: u32,
+    pub(super) count: Spanned<u32>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -216,13 +218,13 @@ pub(super) enum What {
 #[serde(deny_unknown_fields)]
 pub(super) struct Herd {
     pub(super) name: String,
-    pub(super) leases: u32,
-    pub(super) first_lease: i64,
-    pub(super) ttl: Span,
-    pub(super) start: Span,
-    pub(super) over: Option<Span>,
-    pub(super) renew_every: Option<Span>,
-    pub(super) until: Option<Span>,
+    pub(super) leases: Spanned<u32>,
+    pub(super) first_lease: Spanned<i64>,
+    pub(super) ttl: Spanned<Span>,
+    pub(super) start: Spanned<Span>,
+    pub(super) over: Option<Spanned<Span>>,
+    pub(super) renew_every: Option<Spanned<Span>>,
+    pub(super) until: Option<Spanned<Span>>,
     pub(super) items: Option<u32>,
 }
 
@@ -230,34 +232,79 @@ pub(super) struct Herd {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Expect {
-    pub(super) at: Option<Span>,
-    pub(super) member: Option<i64>,
-    pub(super) lease: Option<i64>,
-    pub(super) present: Option<bool>,
-    pub(super) remaining_at_least: Option<Span>,
-    pub(super) remaining_at_most: Option<Span>,
-    pub(super) items: Option<Vec<String>>,
-    pub(super) item: Option<String>,
-    pub(super) holder: Option<OrNone>,
-    pub(super) primary: Option<OrNone>,
-    pub(super) leases: Option<u32>,
-    pub(super) from: Option<Span>,
-    pub(super) to: Option<Span>,
-    pub(super) every: Option<Span>,
-    pub(super) expired_at_least: Option<u32>,
-    pub(super) expired_at_most: Option<u32>,
+    pub(super) at: Option<Spanned<Span>>,
+    pub(super) member: Option<Spanned<i64>>,
+    pub(super) lease: Option<Spanned<i64>>,
+    pub(super) present: Option<Spanned<bool>>,
+    pub(super) remaining_at_least: Option<Spanned<Span>>,
+    pub(super) remaining_at_most: Option<Spanned<Span>>,
+    pub(super) items: Option<Spanned<Vec<String>>>,
+    pub(super) item: Option<Spanned<String>>,
+    pub(super) holder: Option<Spanned<OrNone>>,
+    pub(super) primary: Option<Spanned<OrNone>>,
+    pub(super) leases: Option<Spanned<u32>>,
+    pub(super) from: Option<Spanned<Span>>,
+    pub(super) to: Option<Spanned<Span>>,
+    pub(super) every: Option<Spanned<Span>>,
+    pub(super) expired_at_least: Option<Spanned<u32>>,
+    pub(super) expired_at_most: Option<Spanned<u32>>,
+}
+
+impl Expect {
+    /// The fields that are there, each with its place.
+    pub(super) fn given(&self) -> Vec<(&'static str, Range<usize>)> {
+        fn place<T>(field: &Option<Spanned<T>>) -> Option<Range<usize>> {
+            field.as_ref().map(Spanned::span)
+        }
+        let fields = [
+            ("at", place(&self.at)),
+            ("member", place(&self.member)),
+            ("lease", place(&self.lease)),
+            ("present", place(&self.present)),
+            ("remaining_at_least", place(&self.remaining_at_least)),
+            ("remaining_at_most", place(&self.remaining_at_most)),
+            ("items", place(&self.items)),
+            ("item", place(&self.item)),
+            ("holder", place(&self.holder)),
+            ("primary", place(&self.primary)),
+            ("leases", place(&self.leases)),
+            ("from", place(&self.from)),
+            ("to", place(&self.to)),
+            ("every", place(&self.every)),
+            ("expired_at_least", place(&self.expired_at_least)),
+            ("expired_at_most", place(&self.expired_at_most)),
+        ];
+        fields.into_iter().filter_map(|(name, place)| Some((name, place?))).collect()
+    }
 }
 
 /// A number, or the word `"none"`.
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "a number or \"none\"")]
-pub(super) enum OrNone {
-    Number(i64),
-    Word(NoneWord),
-}
+#[derive(Clone, Copy)]
+pub(super) struct OrNone(pub(super) Option<i64>);
 
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum NoneWord {
-    None,
+impl<'de> Deserialize<'de> for OrNone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = OrNone;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number or \"none\"")
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<OrNone, E> {
+                Ok(OrNone(Some(number)))
+            }
+
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<OrNone, E> {
+                if word == "none" {
+                    return Ok(OrNone(None));
+                }
+                Err(E::invalid_value(de::Unexpected::Str(word), &self))
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
 }

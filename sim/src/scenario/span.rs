@@ -1,5 +1,6 @@
 //! Spans of time as a scenario writes them: a number with a unit.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
@@ -8,6 +9,24 @@ use serde::{Deserialize, Deserializer, de};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Span(pub(super) Duration);
 
+/// In whole days or hours if it is some, else in seconds, below one in milliseconds.
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        let (secs, rest) = (millis / 1_000, millis % 1_000);
+        match (secs, rest) {
+            (0, 1..) => write!(f, "{rest}ms"),
+            (_, 1..) => {
+                let decimals = format!("{rest:03}");
+                write!(f, "{secs}.{}s", decimals.trim_end_matches('0'))
+            }
+            (1.., 0) if secs % 86_400 == 0 => write!(f, "{}d", secs / 86_400),
+            (1.., 0) if secs % 3_600 == 0 => write!(f, "{}h", secs / 3_600),
+            (_, 0) => write!(f, "{secs}s"),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor;
@@ -15,12 +34,12 @@ impl<'de> Deserialize<'de> for Span {
         impl de::Visitor<'_> for Visitor {
             type Value = Span;
 
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(FORM)
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
-                let wrong = || E::custom(format!("`{text}` is no span of time; write {FORM}"));
+                let wrong = || E::invalid_value(de::Unexpected::Str(text), &self);
                 parse(text).map(Span).ok_or_else(wrong)
             }
         }
@@ -50,8 +69,8 @@ fn parse(text: &str) -> Option<Duration> {
 }
 
 /// What is allowed, for errors.
-pub(super) const FORM: &str =
-    "a string with a number and a unit of ms, s, m, h or d, such as \"250ms\" or \"1.5s\"";
+const FORM: &str =
+    "a number and a unit in a string: \"250ms\", \"1.5s\", \"10m\", \"2h\" or \"30d\"";
 
 #[cfg(test)]
 mod tests {
@@ -82,5 +101,15 @@ mod tests {
         for (text, millis) in cases {
             assert_eq!(parse(text), millis.map(Duration::from_millis), "{text}");
         }
+    }
+
+    #[test]
+    fn a_span_is_shown_as_it_can_be_read_again() {
+        for text in ["0s", "1ms", "250ms", "1s", "1.5s", "59.999s", "61s", "240s", "2h", "30d"] {
+            let span = Span(parse(text).expect("it is well-formed"));
+            assert_eq!(span.to_string(), text);
+        }
+        let odd = Span(Duration::from_secs(7_201));
+        assert_eq!(parse(&odd.to_string()), Some(odd.0));
     }
 }
