@@ -1,6 +1,7 @@
 //! The tests of the crate through its public interface.
 
 mod conformance;
+mod docs;
 mod driver;
 mod kill;
 mod member;
