@@ -156,6 +156,7 @@ impl Lessor {
         } else if row.needs_unset() {
             row.cold_mut().waiting.push(ticket);
             if row.cold_mut().waiting.len() == 1 {
+                row.cold_mut().unsets_in_flight += 1;
                 self.effects
                     .push_back(Effect::Checkpoint(alloc::vec![Checkpoint { id, remaining: None }]));
                 self.schedule_checkpoint(slot);
@@ -215,7 +216,9 @@ impl Lessor {
         for row in self.table.rows_mut() {
             row.expiry = Instant::MAX;
             if let Some(cold) = row.cold_if_any() {
-                cold.checkpoint_in_flight = false;
+                cold.checkpoints_in_flight = 0;
+                cold.unsets_in_flight = 0;
+                cold.stale_unsets = 0;
                 for ticket in core::mem::take(&mut cold.waiting) {
                     let result = Err(Error::NotPrimary);
                     self.effects.push_back(Effect::Renewed { ticket, result });
@@ -523,6 +526,8 @@ impl Lessor {
         if self.primary {
             if remaining.is_none() {
                 self.finish_renews(slot);
+            } else if let Some(cold) = self.table.row_mut(slot).cold_if_any() {
+                cold.checkpoints_in_flight = cold.checkpoints_in_flight.saturating_sub(1);
             }
             self.schedule_checkpoint(slot);
         }
@@ -535,7 +540,13 @@ impl Lessor {
         let row = self.table.row_mut(slot);
         let (ttl, expired) = (row.ttl, row.expiry <= now);
         let Some(cold) = row.cold_if_any() else { return };
-        cold.checkpoint_in_flight = false;
+        cold.unsets_in_flight = cold.unsets_in_flight.saturating_sub(1);
+        if cold.checkpoints_in_flight > 0 && cold.stale_unsets > 0 {
+            // Proposed before a checkpoint that may come behind it.
+            cold.stale_unsets -= 1;
+            return;
+        }
+        (cold.checkpoints_in_flight, cold.stale_unsets) = (0, 0);
         if expired || cold.waiting.is_empty() {
             return;
         }
@@ -582,9 +593,12 @@ impl Lessor {
             let left = Ttl::from(row.expiry.saturating_since(now));
             if row.is_waited_for() {
                 checkpoints.push(Checkpoint { id: row.id, remaining: None });
+                row.cold_mut().unsets_in_flight += 1;
             } else if left < row.ttl {
                 checkpoints.push(Checkpoint { id: row.id, remaining: Some(left) });
-                row.cold_mut().checkpoint_in_flight = true;
+                let cold = row.cold_mut();
+                cold.checkpoints_in_flight += 1;
+                cold.stale_unsets = cold.unsets_in_flight;
             }
             self.schedule_checkpoint(slot);
         }

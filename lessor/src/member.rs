@@ -40,6 +40,9 @@ pub struct Member {
     /// The number of the latest confirmation asked for, and whether its answer is still to come.
     confirmation: u64,
     confirming: bool,
+    /// The first question of this reign that has no answer yet: an answer counts for all that was held
+    /// when its question was asked, even if another one was asked since.
+    unconfirmed: u64,
     /// Promotions and demotions that were asked for.
     turns: VecDeque<Turn>,
     changes: Vec<Change>,
@@ -320,6 +323,7 @@ impl Member {
             held: VecDeque::new(),
             confirmation: 0,
             confirming: false,
+            unconfirmed: 0,
             turns: VecDeque::new(),
             changes: Vec::new(),
             outputs: VecDeque::new(),
@@ -474,10 +478,14 @@ impl Member {
         confirmation: Confirmation,
         committed: Option<LogIndex>,
     ) {
-        if self.stopped || !self.confirming || confirmation.0 != self.confirmation {
+        let open = self.unconfirmed..=self.confirmation;
+        if self.stopped || !open.contains(&confirmation.0) {
             return;
         }
-        self.confirming = false;
+        self.unconfirmed = confirmation.0 + 1;
+        if confirmation.0 == self.confirmation {
+            self.confirming = false;
+        }
         let Some(committed) = committed else {
             return self.abdicate(now);
         };
@@ -649,6 +657,7 @@ impl Member {
             }
         }
         self.confirming = false;
+        self.unconfirmed = self.confirmation + 1;
         for held in core::mem::take(&mut self.held) {
             if let Work::Request(ticket, _) = held.work {
                 self.answer(ticket, Err(self.not_primary()));
@@ -742,7 +751,8 @@ impl Member {
                 Work::Request(ticket, request) => self.serve(now, ticket, request),
                 Work::Revoke(batch) => {
                     for id in batch.leases {
-                        if self.lessor.lookup(id).is_some() {
+                        // Meanwhile it may be gone, and its id even granted anew.
+                        if self.lessor.remaining(now, id) == Some(Duration::ZERO) {
                             self.propose(now, Command::Revoke { id }, None);
                         }
                     }

@@ -37,9 +37,14 @@ pub(crate) struct Row {
 pub(crate) struct Cold {
     /// What was left at the last checkpoint since the last renew.
     pub(crate) remaining: Option<Ttl>,
-    /// Whether this primary proposed a checkpoint since the last "unset" was applied, so that one may
-    /// still be on its way and a renew must not be answered before an "unset" that follows it.
-    pub(crate) checkpoint_in_flight: bool,
+    /// How many checkpoints this primary proposed that were not applied yet: while there may be one, a
+    /// renew must not be answered before an "unset" that follows it.
+    pub(crate) checkpoints_in_flight: u32,
+    /// How many "unsets" it proposed that were not applied yet, and how many of these it proposed
+    /// before the latest of those checkpoints, so that they do not take that one back. What was lost
+    /// stays counted, which is safe: it may cost a renew that has to wait one retry.
+    pub(crate) unsets_in_flight: u32,
+    pub(crate) stale_unsets: u32,
     /// Renews that wait: for the revoke if the lease has expired, else for the "unset".
     pub(crate) waiting: Vec<Ticket>,
     pub(crate) items: BTreeSet<Item>,
@@ -146,7 +151,7 @@ impl Row {
 
     /// Whether a checkpoint is, or may come to be, in the state, which a renew must take back first.
     pub(crate) fn needs_unset(&self) -> bool {
-        self.cold.as_ref().is_some_and(|cold| cold.remaining.is_some() || cold.checkpoint_in_flight)
+        self.cold.as_ref().is_some_and(|cold| cold.remaining.is_some() || cold.checkpoints_in_flight > 0)
     }
 
     pub(crate) fn is_waited_for(&self) -> bool {
@@ -172,7 +177,8 @@ impl Row {
     pub(crate) fn tidy(&mut self) {
         let empty = self.cold.as_ref().is_some_and(|cold| {
             cold.remaining.is_none()
-                && !cold.checkpoint_in_flight
+                && cold.checkpoints_in_flight == 0
+                && cold.unsets_in_flight == 0
                 && cold.waiting.is_empty()
                 && cold.items.is_empty()
         });

@@ -518,6 +518,28 @@ fn an_unset_that_was_lost_is_proposed_again() {
     assert_eq!(host.checkpoints(), [checkpoint(1, None)]);
 }
 
+/// S1c: an "unset" that is tried again may land between a newer checkpoint's proposal and its commit.
+#[test]
+fn an_unset_that_comes_twice_does_not_take_back_a_checkpoint_behind_it() {
+    let mut host = Host::with(&Config { checkpoint_interval: secs(10), ..Config::default() });
+    host.grant(1, 100).unwrap();
+    host.checkpoint(1, Some(60));
+    assert_eq!(host.renew(1), None);
+    host.sleep(3);
+    assert_eq!(host.checkpoints(), [checkpoint(1, None); 2], "the first and its retry");
+    host.checkpoint(1, None);
+    assert_eq!(host.answers(), [Ok(Ttl::from_secs(100))]);
+    host.sleep(10);
+    let late = host.checkpoints();
+    assert_eq!(late, [checkpoint(1, Some(90))]);
+    host.checkpoint(1, None);
+    assert_eq!(host.renew(1), None, "the checkpoint may land behind the answer");
+    host.apply(Command::Checkpoint { checkpoints: late }).unwrap();
+    assert_eq!(host.answers(), []);
+    host.checkpoint(1, None);
+    assert_eq!(host.answers(), [Ok(Ttl::from_secs(100))]);
+}
+
 /// etcd #14078, bank 40.
 #[test]
 fn a_demoted_member_proposes_no_checkpoint() {
