@@ -151,7 +151,9 @@ impl Row {
 
     /// Whether a checkpoint is, or may come to be, in the state, which a renew must take back first.
     pub(crate) fn needs_unset(&self) -> bool {
-        self.cold.as_ref().is_some_and(|cold| cold.remaining.is_some() || cold.checkpoints_in_flight > 0)
+        self.cold
+            .as_ref()
+            .is_some_and(|cold| cold.remaining.is_some() || cold.checkpoints_in_flight > 0)
     }
 
     pub(crate) fn is_waited_for(&self) -> bool {

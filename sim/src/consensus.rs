@@ -161,13 +161,15 @@ impl Consensus {
         }
     }
 
-    /// A member's process begins, with everything up to `applied` in its store.
+    /// A member's process begins, with everything up to `applied` in its store. It may be handed some
+    /// of that again.
     pub fn start(&mut self, now: Duration, member: MemberId, applied: LogIndex) {
         let deaf_until = now + self.delays.apply;
+        let again = self.random.next_u64() % (MOST_AGAIN + 1);
         let peer = self.peer_mut(member);
         peer.up = true;
         peer.paused = false;
-        peer.delivered = applied;
+        peer.delivered = LogIndex(applied.0.saturating_sub(again));
         peer.deaf_until = deaf_until;
         if !self.peer(member).isolated {
             self.tell_role(member);
@@ -225,7 +227,12 @@ impl Consensus {
 
     /// Takes the leadership from whoever has it, and gives it to nobody.
     pub fn depose(&mut self, now: Duration) {
-        let Some(leader) = self.leader.take() else { return };
+        let Some(leader) = self.leader else { return };
+        if self.peer(leader).isolated || self.peer(leader).paused {
+            // What it has on the way reached nobody.
+            self.in_flight.clear();
+        }
+        self.leader = None;
         self.notes.push(Note::Deposed { leader, term: self.term });
         for member in self.members() {
             if self.peer(member).up && !self.peer(member).isolated {
@@ -470,6 +477,9 @@ impl Loss {
         }
     }
 }
+
+/// The most entries that a member is handed again when it starts.
+const MOST_AGAIN: u64 = 3;
 
 fn place(member: MemberId) -> usize {
     usize::try_from(member.0 - 1).expect("a member is one of five")

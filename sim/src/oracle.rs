@@ -2,17 +2,17 @@
 //! told, keeps its own idea of what the log means, and lets every one of the
 //! [invariants](crate::invariant) judge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lessor::backend::Stored;
 use lessor::{
-    Config, Entry, Instant, Item, LeaseId, LogIndex, Member, MemberId, MemberInput, Output,
-    Request, Response, Ticket,
+    Command, Config, Entry, Instant, Item, LeaseId, LogIndex, Member, MemberId, MemberInput,
+    Output, Request, RequestError, Response, Role, Ticket,
 };
 
 use crate::invariant::{self, Broken, End, Event, Invariant, Judged, PROPERTIES, Scene, Violation};
-use crate::model::{Difference, State, Store, named};
+use crate::model::{Applied, Difference, State, Store, named};
 
 /// Watches a run, and judges it.
 pub struct Oracle {
@@ -38,7 +38,13 @@ struct Watched {
     durable: State,
     store: Store,
     primary: bool,
-    asked: BTreeMap<Ticket, (Instant, Request)>,
+    asked: BTreeMap<Ticket, (Duration, Instant, Request)>,
+    /// The barrier of its latest reign.
+    barrier: LogIndex,
+    /// In the delivery of entries that it is at: leases whose checkpoint was taken back, and those of
+    /// them that were then revoked.
+    unset: BTreeSet<LeaseId>,
+    renewed_and_gone: BTreeSet<LeaseId>,
     /// How many outputs were queued and how many were taken.
     queued: usize,
     taken: usize,
@@ -102,12 +108,16 @@ impl Oracle {
 
     /// A member is about to handle an input.
     pub fn before(&mut self, now: Duration, member: MemberId, clock: Instant, input: &MemberInput) {
+        let watched = self.watched(member);
+        watched.unset.clear();
+        watched.renewed_and_gone.clear();
         match input {
+            MemberInput::Role(Role::Leader { barrier, .. }) => watched.barrier = *barrier,
             MemberInput::Request { ticket, request } => {
-                let watched = self.watched(member);
-                watched.asked.insert(*ticket, (clock, request.clone()));
+                watched.asked.insert(*ticket, (now, clock, request.clone()));
+                let barrier = watched.barrier;
                 if *request == Request::Promote && watched.primary {
-                    self.judge(now, member, clock, &Event::Promoted { again: true });
+                    self.judge(now, member, clock, &Event::Promoted { again: true, barrier });
                 }
             }
             MemberInput::Committed(entries) => {
@@ -117,10 +127,11 @@ impl Oracle {
                         continue;
                     }
                     let applied = state.apply(entry);
+                    self.watched(member).note_unset(entry, &applied);
                     self.judge(now, member, clock, &Event::Applied { entry, applied: &applied });
                 }
             }
-            MemberInput::Role(_)
+            MemberInput::Role(Role::Follower { .. })
             | MemberInput::Confirmed { .. }
             | MemberInput::Installed(_)
             | MemberInput::HoldExpired(_)
@@ -139,7 +150,8 @@ impl Oracle {
         let seen = watched.queued - watched.taken;
         watched.queued = watched.taken + member.outputs().count();
         if !was && member.is_primary() {
-            self.judge(now, id, clock, &Event::Promoted { again: false });
+            let barrier = self.watched(id).barrier;
+            self.judge(now, id, clock, &Event::Promoted { again: false, barrier });
         }
         for output in member.outputs().skip(seen) {
             match output {
@@ -150,7 +162,7 @@ impl Oracle {
                     self.judge(now, id, clock, &Event::Expired { batch });
                 }
                 Output::Answer { ticket, answer: Ok(response) } => {
-                    if let Some((asked, request)) = self.watched(id).asked.get(ticket).cloned() {
+                    if let Some((_, asked, request)) = self.watched(id).asked.get(ticket).cloned() {
                         let request = &request;
                         self.judge(now, id, clock, &Event::Served { request, asked, response });
                     }
@@ -198,7 +210,8 @@ impl Oracle {
                 self.judge(now, member, clock, &commit);
             }
             Output::Answer { ticket, .. } => {
-                self.watched(member).asked.remove(ticket);
+                let asked = self.watched(member).asked.remove(ticket).is_some();
+                self.judge(now, member, clock, &Event::Told { ticket: *ticket, asked });
             }
             Output::Propose(_)
             | Output::Confirm(_)
@@ -213,19 +226,30 @@ impl Oracle {
         self.judge(now, NOBODY, Instant::ZERO, &Event::Asked { request });
     }
 
-    /// A lessee has a successful answer to what it sent at `sent`.
+    /// A lessee has an answer to what it sent at `sent`.
     pub fn answered(
         &mut self,
         now: Duration,
         sent: Duration,
         request: &Request,
-        response: &Response,
+        answer: &Result<Response, RequestError>,
     ) {
-        self.judge(now, NOBODY, Instant::ZERO, &Event::Answered { request, sent, response });
+        if let Ok(response) = answer {
+            self.judge(now, NOBODY, Instant::ZERO, &Event::Answered { request, sent, response });
+        }
+        if *answer != Err(RequestError::Unknown) {
+            self.judge(now, NOBODY, Instant::ZERO, &Event::Settled { request });
+        }
     }
 
-    /// The scenario has ended.
-    pub fn finish(&mut self, now: Duration, end: &End) {
+    /// The scenario has ended. What is unanswered the oracle adds itself.
+    pub fn finish(&mut self, now: Duration, mut end: End) {
+        for member in end.connected.iter().filter(|_| end.primary.is_some()) {
+            let asked = self.members.get(member).into_iter().flat_map(|m| m.asked.values());
+            let unanswered = asked.map(|(at, _, request)| (*member, *at, request.clone()));
+            end.unanswered.extend(unanswered);
+        }
+        let end = &end;
         for member in &end.connected {
             let watched = self.watched(*member);
             let (leases, items) = (&watched.durable.leases, &watched.durable.holders);
@@ -280,8 +304,11 @@ impl Oracle {
     }
 
     fn judge(&mut self, now: Duration, member: MemberId, clock: Instant, event: &Event<'_>) {
-        let state = self.members.get(&member).map_or(&self.agreed, |watched| &watched.state);
-        let scene = Scene { now, member, clock, state, config: &self.config };
+        let (state, renewed_and_gone) = match self.members.get(&member) {
+            Some(watched) => (&watched.state, &watched.renewed_and_gone),
+            None => (&self.agreed, &BTreeSet::new()),
+        };
+        let scene = Scene { now, member, clock, renewed_and_gone, state, config: &self.config };
         let mut broken = Vec::new();
         for (invariant, judged) in self.invariants.iter_mut().zip(&mut self.judged) {
             match invariant.observe(&scene, event) {
@@ -305,6 +332,22 @@ impl Oracle {
 
     fn watched(&mut self, member: MemberId) -> &mut Watched {
         self.members.entry(member).or_default()
+    }
+}
+
+impl Watched {
+    fn note_unset(&mut self, entry: &Entry, applied: &Applied) {
+        if let Some(proposal) = &entry.proposal
+            && let Command::Checkpoint { checkpoints } = &proposal.command
+        {
+            let unset = checkpoints.iter().filter(|checkpoint| checkpoint.remaining.is_none());
+            self.unset.extend(unset.map(|checkpoint| checkpoint.id));
+        }
+        if let Some((id, _)) = &applied.revoked
+            && self.unset.contains(id)
+        {
+            self.renewed_and_gone.insert(*id);
+        }
     }
 }
 

@@ -95,7 +95,8 @@ enum Due {
 #[derive(Default)]
 struct Machine {
     disk: FaultyDisk,
-    /// Whether its process runs, and how many it had.
+    /// Whether its process has started, whether it takes requests, and how many it had.
+    started: bool,
     up: bool,
     process: u64,
     paused: bool,
@@ -435,9 +436,7 @@ impl World {
             Some(Err(CallError::Request(error))) => Err(error),
             Some(Err(CallError::Failed(_))) => Err(RequestError::Unknown),
         };
-        if let Ok(response) = &answer {
-            self.oracle.answered(now, pending.sent, &pending.request, response);
-        }
+        self.oracle.answered(now, pending.sent, &pending.request, &answer);
         match pending.asker {
             Asker::Step(place) => {
                 let asked = words::request(&pending.request);
@@ -527,7 +526,7 @@ impl World {
         match fault {
             Fault::Elect(member) => self.consensus.elect(now, member),
             Fault::Depose if self.consensus.leader().is_some() => self.consensus.depose(now),
-            Fault::Crash(Crash { member, when, unsynced }) if self.machines[&member].up => {
+            Fault::Crash(Crash { member, when, unsynced }) if self.machines[&member].started => {
                 let seed = self.random.next_u64();
                 if when == CrashWhen::Now {
                     self.machine(member).disk.cut_power(unsynced, seed);
@@ -537,7 +536,7 @@ impl World {
                 self.say(now, Some(member), "fault", words);
                 self.machine(member).trip = Some(Trip { step: place, when, unsynced, seed });
             }
-            Fault::Kill(member) if self.machines[&member].up => {
+            Fault::Kill(member) if self.machines[&member].started => {
                 self.say(now, Some(member), "fault", "process killed".to_owned());
                 self.machine(member).disk.kill_process();
                 self.actions.push_back(Action::Kill(member));
@@ -547,7 +546,7 @@ impl World {
                 self.say(now, Some(member), "fault", "asked to stop".to_owned());
                 self.actions.push_back(Action::Stop(member));
             }
-            Fault::Restart(member) if !self.machines[&member].up => {
+            Fault::Restart(member) if !self.machines[&member].started => {
                 self.say(now, Some(member), "fault", "restarted".to_owned());
                 self.machine(member).disk.power_on();
                 self.boot(member);
@@ -601,12 +600,15 @@ impl World {
     }
 
     fn boot(&mut self, member: MemberId) {
-        self.machine(member).process += 1;
+        let machine = self.machine(member);
+        machine.started = true;
+        machine.process += 1;
         self.actions.push_back(Action::Boot(member));
     }
 
     fn down(&mut self, now: Duration, member: MemberId) {
         let machine = self.machine(member);
+        machine.started = false;
         machine.up = false;
         machine.paused = false;
         self.stable_since = now;
@@ -724,13 +726,16 @@ impl World {
                 && self.consensus.majority()
                 && self.oracle.is_primary(*leader)
         };
+        let log = self.scenario.log;
         let end = End {
             primary: leader.filter(leads),
             connected: self.consensus.members().filter(|m| self.consensus.reaches(*m)).collect(),
             stable_since: self.stable_since,
             losses: self.losses,
+            unanswered: Vec::new(),
+            latency: 4 * (log.commit + log.apply + log.confirm + DISK_LATENCY),
         };
-        self.oracle.finish(now, &end);
+        self.oracle.finish(now, end);
         for (place, step) in self.scenario.steps.iter().enumerate() {
             if let scenario::Action::Ask { request, answer: Some(expected), .. } = &step.action {
                 let answer = self.answers.get(&place).copied().unwrap_or(AnswerKind::None);

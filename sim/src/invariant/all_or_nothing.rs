@@ -57,7 +57,9 @@ impl Invariant for AllOrNothing {
             | Event::Demoted
             | Event::Expired { .. }
             | Event::Served { .. }
+            | Event::Told { .. }
             | Event::Asked { .. }
+            | Event::Settled { .. }
             | Event::Answered { .. }
             | Event::Ended { .. } => Ok(Judged::NotConcerned),
         }

@@ -1,6 +1,6 @@
 //! A hand-made history for the canaries: one invariant, one state a member, a clock that is set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lessor::{
@@ -17,6 +17,7 @@ pub(crate) struct History<I> {
     states: BTreeMap<MemberId, State>,
     member: MemberId,
     now: Duration,
+    pub(crate) renewed_and_gone: BTreeSet<LeaseId>,
 }
 
 impl<I: Default> Default for History<I> {
@@ -29,6 +30,7 @@ impl<I: Default> Default for History<I> {
             states,
             member,
             now: Duration::ZERO,
+            renewed_and_gone: BTreeSet::new(),
         }
     }
 }
@@ -51,7 +53,9 @@ impl<I: Invariant> History<I> {
         let state = self.states.entry(self.member).or_default();
         let (now, member, config) = (self.now, self.member, &self.config);
         let clock = Instant::ZERO.saturating_add(now);
-        self.invariant.observe(&Scene { now, member, clock, state, config }, &event)
+        let renewed_and_gone = &self.renewed_and_gone;
+        let scene = Scene { now, member, clock, renewed_and_gone, state, config };
+        self.invariant.observe(&scene, &event)
     }
 
     pub(crate) fn holds(&mut self, event: Event<'_>) {
@@ -70,6 +74,10 @@ impl<I: Invariant> History<I> {
     pub(crate) fn log(&mut self, index: u64, command: Command) {
         self.try_log(index, command).expect("nothing is wrong yet");
     }
+}
+
+pub(crate) fn promoted() -> Event<'static> {
+    Event::Promoted { again: false, barrier: LogIndex(0) }
 }
 
 pub(crate) fn lease(id: i64) -> LeaseId {

@@ -4,13 +4,14 @@
 //! from the property, never from the code that it judges, and each has a canary among its tests: a
 //! history with a planted bug that it must object to.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
 use lessor::backend::Stored;
 use lessor::{
     Config, Digest, Entry, ExpiredBatch, Instant, LeaseId, LogIndex, MemberId, RangeDelete,
-    Request, Response, Transaction, Ttl,
+    Request, Response, Ticket, Transaction, Ttl,
 };
 
 use crate::model::{Applied, Difference, State};
@@ -18,6 +19,7 @@ use crate::model::{Applied, Difference, State};
 mod all_or_nothing;
 mod never_early;
 mod no_resurrection;
+mod one_answer;
 mod one_history;
 mod only_for_cause;
 mod only_the_primary;
@@ -59,6 +61,8 @@ pub enum Event<'a> {
     Promoted {
         /// Whether it was primary already.
         again: bool,
+        /// The last entry of an earlier term, which it must have applied.
+        barrier: LogIndex,
     },
     /// A member was demoted, or has ended.
     Demoted,
@@ -92,9 +96,21 @@ pub enum Event<'a> {
         /// The place.
         applied: LogIndex,
     },
+    /// A member answers a request.
+    Told {
+        /// The request.
+        ticket: Ticket,
+        /// Whether an answer was owed.
+        asked: bool,
+    },
     /// A lessee asks.
     Asked {
         /// For what.
+        request: &'a Request,
+    },
+    /// A lessee has an answer that says what became of its request, or that nothing did.
+    Settled {
+        /// The request.
         request: &'a Request,
     },
     /// A lessee has a successful answer.
@@ -114,7 +130,7 @@ pub enum Event<'a> {
 }
 
 /// How a run ended, for liveness.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct End {
     /// The leader, if one is up, reaches a majority and is promoted.
     pub primary: Option<MemberId>,
@@ -124,6 +140,10 @@ pub struct End {
     pub stable_since: Duration,
     /// How many proposals were lost on purpose.
     pub losses: u32,
+    /// The requests that connected members have not answered, and when they came in.
+    pub unanswered: Vec<(MemberId, Duration, Request)>,
+    /// What a revoke takes from its decision to the last member, without losses.
+    pub latency: Duration,
 }
 
 /// Where an event happened.
@@ -135,6 +155,9 @@ pub struct Scene<'a> {
     pub member: MemberId,
     /// That member's clock.
     pub clock: Instant,
+    /// Leases whose checkpoint was taken back, and that were then revoked, in the delivery of entries
+    /// that the member is at: their renews were decided between the two.
+    pub renewed_and_gone: &'a BTreeSet<LeaseId>,
     /// What that member has applied in memory; for no member, what the log has committed.
     pub state: &'a State,
     /// The settings of all members.
@@ -210,7 +233,7 @@ impl fmt::Display for Violation {
 }
 
 /// The properties that are judged, by number, with their short names.
-pub const PROPERTIES: [(&str, &str); 8] = [
+pub const PROPERTIES: [(&str, &str); 9] = [
     ("S1", "never early"),
     ("S2", "a promise is kept"),
     ("S3", "deleted only for cause"),
@@ -218,6 +241,7 @@ pub const PROPERTIES: [(&str, &str); 8] = [
     ("S5", "one history"),
     ("S6", "only the primary decides"),
     ("S7", "no resurrection"),
+    ("S9", "exactly one answer"),
     ("L1", "revoked in time"),
 ];
 
@@ -232,6 +256,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::<one_history::OneHistory>::default(),
         Box::<only_the_primary::OnlyThePrimary>::default(),
         Box::<no_resurrection::NoResurrection>::default(),
+        Box::<one_answer::OneAnswer>::default(),
         Box::<revoked_in_time::RevokedInTime>::default(),
     ]
 }

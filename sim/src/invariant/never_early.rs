@@ -16,13 +16,13 @@ pub(super) struct NeverEarly {
 impl Invariant for NeverEarly {
     fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
         match event {
-            Event::Promoted { again: false } => {
+            Event::Promoted { again: false, .. } => {
                 let base = scene.clock.saturating_add(scene.config.extend);
                 let leases = scene.state.leases.iter();
                 let reign = leases.map(|(id, lease)| (*id, base.saturating_add(left(lease))));
                 self.reigns.insert(scene.member, reign.collect());
             }
-            Event::Promoted { again: true } => {
+            Event::Promoted { again: true, .. } => {
                 let base = scene.clock.saturating_add(scene.config.extend);
                 for (id, bound) in self.reigns.entry(scene.member).or_default() {
                     // One whose bound has passed may have expired, and stays so.
@@ -80,7 +80,9 @@ impl Invariant for NeverEarly {
             | Event::Stands { .. }
             | Event::Commit { .. }
             | Event::Durable { .. }
+            | Event::Told { .. }
             | Event::Asked { .. }
+            | Event::Settled { .. }
             | Event::Answered { .. }
             | Event::Ended { .. } => {}
         }
@@ -90,16 +92,16 @@ impl Invariant for NeverEarly {
 
 #[cfg(test)]
 mod tests {
-    use lessor::ExpiredBatch;
+    use lessor::{ExpiredBatch, LogIndex};
 
-    use super::super::harness::{History, batch, granted, millis, renew, renewed};
+    use super::super::harness::{History, batch, granted, millis, promoted, renew, renewed};
     use super::*;
 
     fn primary() -> History<NeverEarly> {
         let mut history = History::<NeverEarly>::default();
         history.log(1, granted(7, 10_000));
         history.at(1_000);
-        history.holds(Event::Promoted { again: false });
+        history.holds(promoted());
         history
     }
 
@@ -134,7 +136,7 @@ mod tests {
     #[test]
     fn canary_a_grant_in_a_reign_that_expires_early_is_found() {
         let mut history = History::<NeverEarly>::default();
-        history.holds(Event::Promoted { again: false });
+        history.holds(promoted());
         history.log(1, granted(7, 10_000));
         assert_eq!(expired(&mut history, 9_999).map_err(|b| b.property), Err("S1"));
         assert_eq!(expired(&mut history, 10_000), Ok(Judged::Holds));
@@ -144,7 +146,7 @@ mod tests {
     fn canary_a_second_promotion_that_shortens_is_found() {
         let mut history = primary();
         history.at(6_000);
-        history.holds(Event::Promoted { again: true });
+        history.holds(Event::Promoted { again: true, barrier: LogIndex(0) });
         assert_eq!(expired(&mut history, 16_999).map_err(|b| b.property), Err("S1"));
     }
 }

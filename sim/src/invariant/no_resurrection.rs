@@ -18,7 +18,7 @@ impl Invariant for NoResurrection {
                 None => Ok(Judged::Holds),
             },
             Event::Served { request: Request::Renew { id }, .. } => {
-                if exists(id) {
+                if exists(id) || scene.renewed_and_gone.contains(id) {
                     return Ok(Judged::Holds);
                 }
                 Err(Broken::new("S7", format!("lease {id} was renewed, but is gone")))
@@ -46,7 +46,9 @@ impl Invariant for NoResurrection {
             | Event::Served { .. }
             | Event::Commit { .. }
             | Event::Durable { .. }
+            | Event::Told { .. }
             | Event::Asked { .. }
+            | Event::Settled { .. }
             | Event::Answered { .. }
             | Event::Ended { .. } => Ok(Judged::NotConcerned),
         }

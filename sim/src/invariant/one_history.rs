@@ -43,7 +43,9 @@ impl Invariant for OneHistory {
             | Event::Served { .. }
             | Event::Commit { .. }
             | Event::Durable { .. }
+            | Event::Told { .. }
             | Event::Asked { .. }
+            | Event::Settled { .. }
             | Event::Answered { .. }
             | Event::Ended { .. } => Ok(Judged::NotConcerned),
         }

@@ -1,5 +1,5 @@
 //! S6, only the primary decides: a member that is not promoted emits no expired batch and renews
-//! nothing.
+//! nothing; and S6b, nobody is promoted before it has applied every entry of earlier terms.
 
 use std::collections::BTreeSet;
 
@@ -16,9 +16,14 @@ pub(super) struct OnlyThePrimary {
 impl Invariant for OnlyThePrimary {
     fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
         let what = match event {
-            Event::Promoted { .. } => {
+            Event::Promoted { barrier, .. } => {
                 self.promoted.insert(scene.member);
-                return Ok(Judged::NotConcerned);
+                let applied = scene.state.applied;
+                if applied >= *barrier {
+                    return Ok(Judged::Holds);
+                }
+                let what = format!("promoted at {applied}, before {barrier} was applied");
+                return Err(Broken::new("S6b", what));
             }
             Event::Demoted => {
                 self.promoted.remove(&scene.member);
@@ -35,7 +40,9 @@ impl Invariant for OnlyThePrimary {
             | Event::Served { .. }
             | Event::Commit { .. }
             | Event::Durable { .. }
+            | Event::Told { .. }
             | Event::Asked { .. }
+            | Event::Settled { .. }
             | Event::Answered { .. }
             | Event::Ended { .. } => return Ok(Judged::NotConcerned),
         };
@@ -48,7 +55,9 @@ impl Invariant for OnlyThePrimary {
 
 #[cfg(test)]
 mod tests {
-    use super::super::harness::{History, batch, millis, renew, renewed};
+    use lessor::LogIndex;
+
+    use super::super::harness::{History, batch, granted, millis, promoted, renew, renewed};
     use super::*;
 
     #[test]
@@ -59,11 +68,20 @@ mod tests {
         let expired = || Event::Expired { batch: &batch };
         let served = || Event::Served { request: &request, asked: millis(0), response: &response };
         assert_eq!(history.see(expired()).map_err(|b| b.property), Err("S6"));
-        history.holds(Event::Promoted { again: false });
+        history.holds(promoted());
         assert_eq!(history.see(expired()), Ok(Judged::Holds));
         assert_eq!(history.see(served()), Ok(Judged::Holds));
         history.holds(Event::Demoted);
         assert_eq!(history.see(expired()).map_err(|b| b.property), Err("S6"));
         assert_eq!(history.see(served()).map_err(|b| b.property), Err("S6"));
+    }
+
+    #[test]
+    fn canary_a_promotion_before_the_barrier_is_found() {
+        let mut history = History::<OnlyThePrimary>::default();
+        history.log(1, granted(7, 10_000));
+        let promoted = |barrier| Event::Promoted { again: false, barrier };
+        assert_eq!(history.see(promoted(LogIndex(1))), Ok(Judged::Holds));
+        assert_eq!(history.see(promoted(LogIndex(2))).map_err(|b| b.property), Err("S6b"));
     }
 }

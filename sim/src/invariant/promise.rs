@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use lessor::{LeaseId, Request};
+use lessor::{Command, LeaseId, Request};
 
 use super::{Broken, Event, Invariant, Judged, Scene, promised};
 
@@ -14,7 +14,10 @@ use super::{Broken, Event, Invariant, Judged, Scene, promised};
 #[derive(Debug, Default)]
 pub(super) struct PromiseKept {
     until: BTreeMap<LeaseId, Duration>,
+    /// Revokes that lessees have asked for since each lease was granted.
     revoked_by_lessee: BTreeSet<LeaseId>,
+    /// Of all those, how many may still take effect, even on a lease that was granted anew.
+    open: BTreeMap<LeaseId, u32>,
 }
 
 impl Invariant for PromiseKept {
@@ -22,6 +25,12 @@ impl Invariant for PromiseKept {
         match event {
             Event::Asked { request: Request::Revoke { id } } => {
                 self.revoked_by_lessee.insert(*id);
+                *self.open.entry(*id).or_default() += 1;
+            }
+            Event::Settled { request: Request::Revoke { id } } => {
+                if let Some(open) = self.open.get_mut(id) {
+                    *open -= 1;
+                }
             }
             Event::Answered { request, sent, response } => {
                 let Some((id, ttl)) = promised(request, response) else {
@@ -34,9 +43,20 @@ impl Invariant for PromiseKept {
                     return self.judge(scene.now, id);
                 }
             }
-            Event::Agreed { applied, .. } => {
+            Event::Agreed { entry, applied } => {
                 if let Some((id, _)) = &applied.revoked {
+                    if self.open.get(id) > Some(&0) {
+                        self.revoked_by_lessee.insert(*id);
+                    }
                     return self.judge(scene.now, *id);
+                }
+                if let Some(proposal) = &entry.proposal
+                    && let Command::Grant { id, .. } = proposal.command
+                    && applied.leases.contains(&id)
+                {
+                    // Another lease under the same id: it has its own promises.
+                    self.until.remove(&id);
+                    self.revoked_by_lessee.remove(&id);
                 }
             }
             Event::Asked { .. }
@@ -49,6 +69,8 @@ impl Invariant for PromiseKept {
             | Event::Served { .. }
             | Event::Commit { .. }
             | Event::Durable { .. }
+            | Event::Settled { .. }
+            | Event::Told { .. }
             | Event::Ended { .. } => {}
         }
         Ok(Judged::NotConcerned)
@@ -103,6 +125,21 @@ mod tests {
         let request = Request::Revoke { id: lease(7) };
         history.holds(Event::Asked { request: &request });
         assert_eq!(history.try_log(2, revoked(7)), Ok(Judged::Holds));
+    }
+
+    #[test]
+    fn canary_a_lease_that_was_granted_anew_is_kept_like_any_other() {
+        let mut history = promised_until_15_s();
+        let request = Request::Revoke { id: lease(7) };
+        history.holds(Event::Asked { request: &request });
+        history.log(2, revoked(7));
+        history.holds(Event::Settled { request: &request });
+        history.log(3, granted(7, 60_000));
+        let (request, sent) = (renew(7), Duration::from_secs(6));
+        let response = renewed(60_000);
+        history.holds(Event::Answered { request: &request, sent, response: &response });
+        history.at(30_000);
+        assert_eq!(history.try_log(4, revoked(7)).map_err(|b| b.property), Err("S2"));
     }
 
     #[test]

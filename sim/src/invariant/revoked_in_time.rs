@@ -21,7 +21,7 @@ impl Invariant for RevokedInTime {
     fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
         let state = scene.state;
         match event {
-            Event::Promoted { again } => {
+            Event::Promoted { again, .. } => {
                 let count = state.leases.len();
                 let base = scene.now + scene.config.extend + smoothing(scene.config, count);
                 let reign = self.reigns.entry(scene.member).or_default();
@@ -70,7 +70,9 @@ impl Invariant for RevokedInTime {
             | Event::Expired { .. }
             | Event::Commit { .. }
             | Event::Durable { .. }
+            | Event::Told { .. }
             | Event::Asked { .. }
+            | Event::Settled { .. }
             | Event::Answered { .. } => {}
         }
         Ok(Judged::NotConcerned)
@@ -82,7 +84,7 @@ impl RevokedInTime {
         let Some(reign) = end.primary.and_then(|primary| self.reigns.get(&primary)) else {
             return Ok(Judged::NotConcerned);
         };
-        let slack = slack(scene.config, self.most_leases, end.losses);
+        let slack = slack(scene.config, self.most_leases, end);
         let mut judged = Judged::NotConcerned;
         for member in &end.connected {
             for id in self.held.get(member).into_iter().flat_map(BTreeMap::keys) {
@@ -113,15 +115,22 @@ fn smoothing(config: &Config, count: usize) -> Duration {
 }
 
 /// What may pass between a deadline and the last member's revoke.
-fn slack(config: &Config, leases: usize, losses: u32) -> Duration {
-    let backlog = u32::try_from(leases).unwrap_or(u32::MAX).div_ceil(config.revoke_rate.get());
-    let commit = Duration::from_secs(1);
-    config.retry_interval * (losses + 1) + Duration::from_secs(u64::from(backlog) + 1) + commit
+pub(super) fn slack(config: &Config, leases: usize, end: &End) -> Duration {
+    let a_second = match config.revoke_rate.get() {
+        1 => 1,
+        rate => 2 * (rate / 2),
+    };
+    let backlog = u32::try_from(leases).unwrap_or(u32::MAX).div_ceil(a_second);
+    let tick = Duration::from_secs(1);
+    config.retry_interval * (end.losses + 1)
+        + Duration::from_secs(backlog.into())
+        + tick
+        + end.latency
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::harness::{History, granted, revoked};
+    use super::super::harness::{History, granted, promoted, revoked};
     use super::*;
 
     fn ended(history: &mut History<RevokedInTime>, at: u64) -> Result<Judged, Broken> {
@@ -129,8 +138,8 @@ mod tests {
         let end = End {
             primary: Some(MemberId(1)),
             connected: vec![MemberId(1), MemberId(2)],
-            stable_since: Duration::ZERO,
-            losses: 0,
+            latency: Duration::from_secs(1),
+            ..End::default()
         };
         history.see(Event::Ended { end: &end })
     }
@@ -138,7 +147,7 @@ mod tests {
     fn granted_on_both() -> History<RevokedInTime> {
         let mut history = History::<RevokedInTime>::default();
         history.on(1);
-        history.holds(Event::Promoted { again: false });
+        history.holds(promoted());
         history.log(1, granted(7, 10_000));
         history.on(2);
         history.log(1, granted(7, 10_000));

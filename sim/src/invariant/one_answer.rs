@@ -1,0 +1,82 @@
+//! S9, exactly one answer: no request is answered twice, and under a primary that stays none is left
+//! without an answer.
+
+use super::revoked_in_time::slack;
+use super::{Broken, Event, Invariant, Judged, Scene};
+
+/// Whoever shows the events knows what is unanswered.
+#[derive(Debug, Default)]
+pub(super) struct OneAnswer {
+    most_leases: usize,
+}
+
+impl Invariant for OneAnswer {
+    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+        match event {
+            Event::Told { ticket, asked: false } => {
+                Err(Broken::new("S9", format!("request {} was answered twice", ticket.0)))
+            }
+            Event::Told { asked: true, .. } => Ok(Judged::Holds),
+            Event::Ended { end } => {
+                // A renew may wait for a revoke.
+                let patience =
+                    scene.config.request_timeout + slack(scene.config, self.most_leases, end);
+                for (member, asked, request) in &end.unanswered {
+                    if scene.now >= asked.max(&end.stable_since).saturating_add(patience) {
+                        let what = format!("member {member} never answered {request:?}");
+                        return Err(Broken::new("S9", what));
+                    }
+                }
+                Ok(Judged::Holds)
+            }
+            Event::Agreed { .. } => {
+                self.most_leases = self.most_leases.max(scene.state.leases.len());
+                Ok(Judged::NotConcerned)
+            }
+            Event::Opened { .. }
+            | Event::Applied { .. }
+            | Event::Stands { .. }
+            | Event::Promoted { .. }
+            | Event::Demoted
+            | Event::Expired { .. }
+            | Event::Served { .. }
+            | Event::Commit { .. }
+            | Event::Durable { .. }
+            | Event::Asked { .. }
+            | Event::Settled { .. }
+            | Event::Answered { .. } => Ok(Judged::NotConcerned),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use lessor::{MemberId, Ticket};
+
+    use super::super::End;
+    use super::super::harness::{History, renew};
+    use super::*;
+
+    #[test]
+    fn canary_a_second_answer_is_found() {
+        let mut history = History::<OneAnswer>::default();
+        let told = |asked| Event::Told { ticket: Ticket(1), asked };
+        assert_eq!(history.see(told(true)), Ok(Judged::Holds));
+        assert_eq!(history.see(told(false)).map_err(|b| b.property), Err("S9"));
+    }
+
+    #[test]
+    fn canary_a_request_that_is_never_answered_is_found() {
+        let mut history = History::<OneAnswer>::default();
+        let unanswered = vec![(MemberId(1), Duration::from_secs(5), renew(7))];
+        let end = End { unanswered, ..End::default() };
+        // Seven seconds of patience, a retry of three, one for the rate.
+        history.at(15_999);
+        assert_eq!(history.see(Event::Ended { end: &end }), Ok(Judged::Holds));
+        history.at(16_000);
+        let found = history.see(Event::Ended { end: &end }).map_err(|b| b.property);
+        assert_eq!(found, Err("S9"));
+    }
+}
