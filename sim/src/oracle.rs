@@ -39,6 +39,8 @@ struct Watched {
     store: Store,
     primary: bool,
     asked: BTreeMap<Ticket, (Duration, Instant, Request)>,
+    /// What it had applied when it decided each success that it has not told yet.
+    decided: BTreeMap<Ticket, LogIndex>,
     /// The barrier of its latest reign.
     barrier: LogIndex,
     /// In the delivery of entries that it is at: leases whose checkpoint was taken back, and those of
@@ -162,6 +164,8 @@ impl Oracle {
                     self.judge(now, id, clock, &Event::Expired { batch });
                 }
                 Output::Answer { ticket, answer: Ok(response) } => {
+                    let applied = member.applied();
+                    self.watched(id).decided.insert(*ticket, applied);
                     if let Some((_, asked, request)) = self.watched(id).asked.get(ticket).cloned() {
                         let request = &request;
                         self.judge(now, id, clock, &Event::Served { request, asked, response });
@@ -210,8 +214,14 @@ impl Oracle {
                 self.judge(now, member, clock, &commit);
             }
             Output::Answer { ticket, .. } => {
-                let asked = self.watched(member).asked.remove(ticket).is_some();
-                self.judge(now, member, clock, &Event::Told { ticket: *ticket, asked });
+                let watched = self.watched(member);
+                let told = Event::Told {
+                    ticket: *ticket,
+                    asked: watched.asked.remove(ticket).is_some(),
+                    speaks_of: watched.decided.remove(ticket).unwrap_or_default(),
+                    durable: watched.durable.applied,
+                };
+                self.judge(now, member, clock, &told);
             }
             Output::Propose(_)
             | Output::Confirm(_)

@@ -1,5 +1,6 @@
 //! S4, all or nothing: what a member's store holds is exactly what the log says at the place where
-//! the store stands, at each commit and after each crash; S4a: what was durable stays.
+//! the store stands, at each commit and after each crash; S4a: what was durable stays, and nobody is
+//! told of a success before it is durable.
 
 use std::collections::BTreeMap;
 
@@ -50,6 +51,11 @@ impl Invariant for AllOrNothing {
                 Err(Broken::new("S4", format!("at {}: {difference}", transaction.applied)))
             }
             Event::Commit { .. } => Ok(Judged::Holds),
+            Event::Told { speaks_of, durable, .. } if speaks_of > durable => {
+                let what = format!("answered at {speaks_of}, but durable is {durable}");
+                Err(Broken::new("S4a", what))
+            }
+            Event::Told { .. } => Ok(Judged::Holds),
             Event::Agreed { .. }
             | Event::Applied { .. }
             | Event::Stands { .. }
@@ -57,7 +63,6 @@ impl Invariant for AllOrNothing {
             | Event::Demoted
             | Event::Expired { .. }
             | Event::Served { .. }
-            | Event::Told { .. }
             | Event::Asked { .. }
             | Event::Settled { .. }
             | Event::Answered { .. }
@@ -104,6 +109,19 @@ mod tests {
         let stored = Stored { applied: LogIndex(2), ..Stored::default() };
         let opened = Event::Opened { stored: &stored, difference: Some(None) };
         assert_eq!(history.see(opened).map_err(|b| b.property), Err("S4a"));
+    }
+
+    #[test]
+    fn canary_an_answer_before_its_commit_is_found() {
+        let mut history = History::<AllOrNothing>::default();
+        let told = |speaks_of, durable| Event::Told {
+            ticket: lessor::Ticket(1),
+            asked: true,
+            speaks_of: LogIndex(speaks_of),
+            durable: LogIndex(durable),
+        };
+        assert_eq!(history.see(told(4, 4)), Ok(Judged::Holds));
+        assert_eq!(history.see(told(4, 3)).map_err(|b| b.property), Err("S4a"));
     }
 
     #[test]

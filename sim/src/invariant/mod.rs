@@ -102,6 +102,10 @@ pub enum Event<'a> {
         ticket: Ticket,
         /// Whether an answer was owed.
         asked: bool,
+        /// What it had applied when it decided the answer, if that is a success.
+        speaks_of: LogIndex,
+        /// Up to where its store is durable.
+        durable: LogIndex,
     },
     /// A lessee asks.
     Asked {

@@ -13,7 +13,7 @@ pub(super) struct OneAnswer {
 impl Invariant for OneAnswer {
     fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
         match event {
-            Event::Told { ticket, asked: false } => {
+            Event::Told { ticket, asked: false, .. } => {
                 Err(Broken::new("S9", format!("request {} was answered twice", ticket.0)))
             }
             Event::Told { asked: true, .. } => Ok(Judged::Holds),
@@ -53,7 +53,7 @@ impl Invariant for OneAnswer {
 mod tests {
     use std::time::Duration;
 
-    use lessor::{MemberId, Ticket};
+    use lessor::{LogIndex, MemberId, Ticket};
 
     use super::super::End;
     use super::super::harness::{History, renew};
@@ -62,7 +62,8 @@ mod tests {
     #[test]
     fn canary_a_second_answer_is_found() {
         let mut history = History::<OneAnswer>::default();
-        let told = |asked| Event::Told { ticket: Ticket(1), asked };
+        let (ticket, durable) = (Ticket(1), LogIndex(0));
+        let told = |asked| Event::Told { ticket, asked, speaks_of: durable, durable };
         assert_eq!(history.see(told(true)), Ok(Judged::Holds));
         assert_eq!(history.see(told(false)).map_err(|b| b.property), Err("S9"));
     }
