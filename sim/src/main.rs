@@ -26,7 +26,12 @@ use serde_json::json;
 ///
 /// Without a command it replays all scenarios, as `run` does.
 #[derive(Parser)]
-#[command(version, after_help = HELP, args_conflicts_with_subcommands = true)]
+#[command(
+    bin_name = "cargo sim",
+    version,
+    after_help = HELP,
+    args_conflicts_with_subcommands = true
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Option<Verb>,
