@@ -1,1 +1,1109 @@
-//! Placeholder.
+//! Random calls against a slow model that is written from docs/SEMANTICS.md: plain maps, full scans,
+//! deadlines as numbers. The model says what every call must answer and emit.
+//!
+//! The same harness is run with bugs planted between it and the core, and must find each of them.
+//! `PROPTEST_CASES` widens the search.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use lessor::{
+    Checkpoint, Command, Config, Effect, Error, Input, Instant, Item, LeaseId, LeaseOrder,
+    LeaseRecord, Lessor, Snapshot, Ticket, Ttl, Write,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{
+    Config as RunnerConfig, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner,
+};
+
+#[test]
+fn random_calls_do_what_the_slow_model_says() {
+    let seen = RefCell::new(Seen::default());
+    let run = runner(cases(), 1_000_000).run(&case(), |case| {
+        let mut harness = Harness::new(&case, Planted::Nothing);
+        let outcome = harness.run(&case.steps);
+        seen.borrow_mut().add(&harness.seen);
+        outcome
+    });
+    if let Err(error) = run {
+        panic!("{error}");
+    }
+    let seen = seen.into_inner();
+    assert!(
+        [seen.batches, seen.long_batches, seen.again, seen.granted_renews, seen.late_renews]
+            .into_iter()
+            .chain([seen.refused_renews, seen.range_deletes, seen.smoothed, seen.checkpoints])
+            .chain([seen.held, seen.behind_a_checkpoint])
+            .all(|times| times >= 3),
+        "the cases reach everything: {seen:?}"
+    );
+}
+
+#[test]
+fn every_planted_bug_is_found() {
+    for planted in Planted::BUGS {
+        let run =
+            runner(cases(), 0).run(&case(), |case| Harness::new(&case, planted).run(&case.steps));
+        assert!(matches!(run, Err(TestError::Fail(..))), "{planted:?} is found: {run:?}");
+    }
+}
+
+#[test]
+fn a_log_that_is_split_anywhere_by_a_snapshot_folds_to_the_same_state() {
+    let logs = (rate(), vec(command(), 0..40));
+    let run = runner(cases(), 1_000_000).run(&logs, |(rate, log)| {
+        let whole = fold(Lessor::new(&Config::default()), &log);
+        for place in 0..=log.len() {
+            let (prefix, suffix) = log.split_at(place);
+            let mut primary = Lessor::new(&Config::default());
+            primary.promote(Instant::from_secs(1), Duration::from_secs(place as u64 % 3));
+            let before = fold(primary, prefix);
+            let mut recovered = Lessor::new(&Config { revoke_rate: rate, ..Config::default() });
+            recovered.recover(Instant::from_secs(5), &before.snapshot).expect("its own snapshot");
+            prop_assert_eq!(recovered.digest(), before.digest);
+            let after = fold(recovered, suffix);
+            prop_assert_eq!(&after.snapshot, &whole.snapshot, "split at {}", place);
+            prop_assert_eq!(after.digest, whole.digest, "split at {}", place);
+            let changes: Vec<_> = before.changes.iter().chain(&after.changes).collect();
+            prop_assert_eq!(changes, whole.changes.iter().collect::<Vec<_>>());
+        }
+        Ok(())
+    });
+    if let Err(error) = run {
+        panic!("{error}");
+    }
+}
+
+struct Folded {
+    snapshot: Snapshot,
+    digest: lessor::Digest,
+    /// What each command answered, and what it had written.
+    changes: Vec<(Result<(), Error>, Vec<Effect>)>,
+}
+
+fn fold(mut lessor: Lessor, log: &[Command]) -> Folded {
+    let mut changes = Vec::new();
+    for (second, command) in (10..).zip(log) {
+        let result = lessor.apply(Instant::from_secs(second), command.clone());
+        let effects = std::iter::from_fn(|| lessor.poll_effect());
+        changes.push((result, effects.collect()));
+        lessor.check();
+    }
+    Folded { snapshot: lessor.snapshot(), digest: lessor.digest(), changes }
+}
+
+// The cases
+
+#[derive(Clone, Debug)]
+struct Case {
+    rate: NonZeroU32,
+    retry: Duration,
+    interval: Duration,
+    /// Whether the calls are made as data.
+    as_data: bool,
+    steps: Vec<(Pass, Act)>,
+}
+
+/// How the host's clock moves before a call.
+#[derive(Clone, Copy, Debug)]
+enum Pass {
+    Stay,
+    Ahead(Duration),
+    Back(Duration),
+    /// To the moment that the lessor asks for, or a nanosecond before it.
+    ToTimeout,
+    AlmostToTimeout,
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Apply(Command),
+    /// Grants every id that is free.
+    GrantAll(Ttl),
+    /// Applies the oldest checkpoint that was proposed and is on its way, or loses it.
+    Arrive,
+    Lose,
+    /// Revokes what came in the oldest batch.
+    RevokeExpired,
+    Renew(LeaseId),
+    Promote(Duration),
+    Demote,
+    Hold(bool),
+    Timeout,
+    Recover,
+    RecoverBroken,
+}
+
+fn runner(cases: u32, max_shrink_iters: u32) -> TestRunner {
+    let config = RunnerConfig {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters,
+        ..RunnerConfig::default()
+    };
+    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[47; 32]))
+}
+
+fn cases() -> u32 {
+    RunnerConfig::default().cases.max(400)
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let retry = prop::sample::select(&[0, 1, 200, 700, 3_000][..]).prop_map(Duration::from_millis);
+    let interval = prop_oneof![
+        4 => prop::sample::select(&[0, 50, 1_000, 4_000][..]).prop_map(Duration::from_millis),
+        1 => Just(Duration::MAX),
+    ];
+    // Most cases begin as a primary, many of them with leases.
+    let start =
+        prop_oneof![1 => Just(None), 4 => (extend(), prop::option::of(ttl())).prop_map(Some)];
+    (rate(), retry, interval, any::<bool>(), start, vec((pass(), act()), 20..=60)).prop_map(
+        |(rate, retry, interval, as_data, start, mut steps)| {
+            if let Some((extend, ttl)) = start {
+                if let Some(ttl) = ttl {
+                    steps.insert(0, (Pass::Stay, Act::GrantAll(ttl)));
+                }
+                steps.insert(0, (Pass::Stay, Act::Promote(extend)));
+            }
+            Case { rate, retry, interval, as_data, steps }
+        },
+    )
+}
+
+fn rate() -> impl Strategy<Value = NonZeroU32> {
+    prop::sample::select(&[1, 2, 3, 10][..]).prop_map(|rate| NonZeroU32::new(rate).unwrap())
+}
+
+fn pass() -> impl Strategy<Value = Pass> {
+    prop_oneof![
+        60 => Just(Pass::Stay),
+        10 => (0_u64..3).prop_map(|nanos| Pass::Ahead(Duration::from_nanos(nanos))),
+        60 => (0_u64..1_200).prop_map(|millis| Pass::Ahead(Duration::from_millis(millis))),
+        20 => prop::sample::select(&[500, 1_000, 5_000][..])
+            .prop_map(|millis| Pass::Ahead(Duration::from_millis(millis))),
+        2 => (10_u64..100_000).prop_map(|secs| Pass::Ahead(Duration::from_secs(secs))),
+        1 => (1_u64..300).prop_map(|years| Pass::Ahead(Duration::from_secs(years * 31_557_600))),
+        10 => (0_u64..3_000).prop_map(|millis| Pass::Back(Duration::from_millis(millis))),
+        1 => Just(Pass::Back(Duration::MAX)),
+        40 => Just(Pass::ToTimeout),
+        10 => Just(Pass::AlmostToTimeout),
+    ]
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        20 => command().prop_map(Act::Apply),
+        5 => ttl().prop_map(Act::GrantAll),
+        10 => Just(Act::Arrive),
+        3 => Just(Act::Lose),
+        5 => Just(Act::RevokeExpired),
+        20 => id().prop_map(Act::Renew),
+        4 => extend().prop_map(Act::Promote),
+        1 => Just(Act::Demote),
+        2 => any::<bool>().prop_map(Act::Hold),
+        30 => Just(Act::Timeout),
+        1 => Just(Act::Recover),
+        1 => Just(Act::RecoverBroken),
+    ]
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let checkpoint = (id(), prop::option::weighted(0.7, ttl()))
+        .prop_map(|(id, remaining)| Checkpoint { id, remaining });
+    prop_oneof![
+        8 => (id(), ttl()).prop_map(|(id, ttl)| Command::Grant { id, ttl }),
+        3 => id().prop_map(|id| Command::Revoke { id }),
+        6 => (id(), vec(item(), 0..4)).prop_map(|(id, items)| Command::Attach { id, items }),
+        3 => (id(), vec(item(), 0..4)).prop_map(|(id, items)| Command::Detach { id, items }),
+        1 => vec(checkpoint, 0..4).prop_map(|checkpoints| Command::Checkpoint { checkpoints }),
+    ]
+}
+
+fn id() -> impl Strategy<Value = LeaseId> {
+    // A few come often, so that much happens to the same lease.
+    let often = prop::sample::select(&IDS[2..4]);
+    prop_oneof![2 => often, 1 => prop::sample::select(&IDS[..])]
+        .prop_map(|id| LeaseId::new(id).unwrap())
+}
+
+fn item() -> impl Strategy<Value = Item> {
+    prop::sample::select(&ITEMS[..]).prop_map(Item::from)
+}
+
+fn ttl() -> impl Strategy<Value = Ttl> {
+    prop_oneof![
+        1 => Just(Ttl::MIN),
+        10 => (1_u64..3_000).prop_map(Ttl::from_millis),
+        10 => (1_u64..10).prop_map(Ttl::from_secs),
+        1 => Just(Ttl::MAX),
+        1 => Just(Ttl::from_millis(Ttl::MAX.as_millis() + 1)),
+    ]
+}
+
+fn extend() -> impl Strategy<Value = Duration> {
+    prop_oneof![
+        20 => prop::sample::select(&[0, 1, 1_000][..]).prop_map(Duration::from_millis),
+        1 => Just(Duration::MAX),
+    ]
+}
+
+const IDS: [i64; 12] = [i64::MIN, -2, -1, 1, 2, 3, 4, 5, 6, 7, 1 << 40, i64::MAX];
+const ITEMS: [&str; 6] = ["", "a", "b", "c", "long/enough/for/two", "long/enough/for/two words"];
+
+// The model
+
+/// Time is in nanoseconds, what is stored of a lease in milliseconds.
+struct Model {
+    rate: usize,
+    retry: u64,
+    interval: u64,
+    now: u64,
+    primary: bool,
+    held: bool,
+    leases: BTreeMap<LeaseId, Row>,
+    items: BTreeMap<Item, LeaseId>,
+    /// When each lease left in a batch, for the rate.
+    left: Vec<u64>,
+}
+
+struct Row {
+    ttl: u64,
+    remaining: Option<u64>,
+    /// The rest means something on a primary only.
+    expiry: u64,
+    /// When it comes again, once it has left in a batch.
+    again: Option<u64>,
+    checkpoint: Option<u64>,
+    /// What this primary proposed for it and was not applied yet, in order.
+    road: Vec<Proposed>,
+    waiting: Vec<Ticket>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Proposed {
+    Left,
+    Unset,
+}
+
+/// What a call must answer and emit, beside its writes.
+#[derive(PartialEq, Eq, Debug)]
+struct Expected {
+    result: Result<(), Error>,
+    answers: BTreeMap<Ticket, Result<Ttl, Error>>,
+    expired: Vec<LeaseId>,
+    /// By id.
+    proposals: Vec<(LeaseId, Option<Ttl>)>,
+}
+
+impl Expected {
+    fn nothing() -> Self {
+        let (answers, expired, proposals) = (BTreeMap::new(), Vec::new(), Vec::new());
+        Self { result: Ok(()), answers, expired, proposals }
+    }
+}
+
+impl Model {
+    fn new(case: &Case) -> Self {
+        Self {
+            rate: case.rate.get() as usize,
+            retry: nanos(case.retry.max(Duration::from_millis(1))),
+            interval: nanos(case.interval.max(Duration::from_millis(1))),
+            now: 0,
+            primary: false,
+            held: false,
+            leases: BTreeMap::new(),
+            items: BTreeMap::new(),
+            left: Vec::new(),
+        }
+    }
+
+    /// D18: time does not go back, and does not reach its end.
+    fn clock(&mut self, now: u64) {
+        self.now = self.now.max(now.min(u64::MAX - 1));
+    }
+
+    fn input(&mut self, now: u64, input: &Input) -> Expected {
+        self.clock(now);
+        let mut expected = Expected::nothing();
+        match input {
+            Input::Apply(command) => expected.result = self.apply(command, &mut expected),
+            Input::Renew { ticket, id } => self.renew(*ticket, *id, &mut expected),
+            Input::Promote { extend } => self.promote(nanos(*extend)),
+            Input::Demote => self.demote(&mut expected),
+            Input::HoldExpired(hold) => self.held = *hold,
+            Input::Timeout => self.timeout(&mut expected),
+        }
+        expected
+    }
+
+    fn apply(&mut self, command: &Command, expected: &mut Expected) -> Result<(), Error> {
+        match command {
+            Command::Grant { id, ttl } => {
+                if ttl.as_millis() > 9_000_000_000_000 {
+                    return Err(Error::TtlTooLarge);
+                }
+                if self.leases.contains_key(id) {
+                    return Err(Error::LeaseExists);
+                }
+                let ttl = ttl.as_millis();
+                let row = Row {
+                    ttl,
+                    remaining: None,
+                    expiry: self.now.saturating_add(ttl * MILLI),
+                    again: None,
+                    checkpoint: None,
+                    road: Vec::new(),
+                    waiting: Vec::new(),
+                };
+                self.leases.insert(*id, row);
+                self.schedule(*id);
+            }
+            Command::Revoke { id } => {
+                let row = self.leases.remove(id).ok_or(Error::LeaseNotFound)?;
+                self.items.retain(|_, holder| holder != id);
+                for ticket in row.waiting {
+                    expected.answers.insert(ticket, Err(Error::LeaseNotFound));
+                }
+            }
+            Command::Attach { id, items } => {
+                self.leases.get(id).ok_or(Error::LeaseNotFound)?;
+                self.items.extend(items.iter().map(|item| (item.clone(), *id)));
+            }
+            Command::Detach { id, items } => {
+                self.leases.get(id).ok_or(Error::LeaseNotFound)?;
+                self.items.retain(|item, holder| holder != id || !items.contains(item));
+            }
+            Command::Checkpoint { checkpoints } => {
+                for checkpoint in checkpoints {
+                    self.checkpoint(*checkpoint, expected);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, checkpoint: Checkpoint, expected: &mut Expected) {
+        let Some(row) = self.leases.get_mut(&checkpoint.id) else { return };
+        row.remaining = checkpoint.remaining.map(|left| left.as_millis().min(row.ttl));
+        if !self.primary {
+            return;
+        }
+        let kind = if checkpoint.remaining.is_some() { Proposed::Left } else { Proposed::Unset };
+        let place = row.road.iter().position(|proposed| *proposed == kind);
+        let behind = match place {
+            Some(place) => {
+                row.road.remove(place);
+                row.road.split_off(place)
+            }
+            None => Vec::new(),
+        };
+        if kind == Proposed::Left {
+            row.road.extend(behind);
+        } else if behind.contains(&Proposed::Left) {
+            // A checkpoint that may come behind this unset would cut the promise short.
+            row.road.extend(behind);
+        } else {
+            row.road.retain(|proposed| *proposed == Proposed::Unset);
+            row.road.extend(behind);
+            if row.expiry > self.now && !row.waiting.is_empty() {
+                row.expiry = row.expiry.max(self.now.saturating_add(row.ttl * MILLI));
+                for ticket in row.waiting.drain(..) {
+                    expected.answers.insert(ticket, Ok(Ttl::from_millis(row.ttl)));
+                }
+            }
+        }
+        self.schedule(checkpoint.id);
+    }
+
+    fn renew(&mut self, ticket: Ticket, id: LeaseId, expected: &mut Expected) {
+        if !self.primary {
+            expected.answers.insert(ticket, Err(Error::NotPrimary));
+            return;
+        }
+        let Some(row) = self.leases.get_mut(&id) else {
+            expected.answers.insert(ticket, Err(Error::LeaseNotFound));
+            return;
+        };
+        let may_be_in_the_log = row.remaining.is_some() || row.road.contains(&Proposed::Left);
+        if row.expiry <= self.now {
+            row.waiting.push(ticket);
+        } else if may_be_in_the_log {
+            row.waiting.push(ticket);
+            if row.waiting.len() == 1 {
+                row.road.push(Proposed::Unset);
+                expected.proposals.push((id, None));
+                self.schedule(id);
+            }
+        } else {
+            row.expiry = row.expiry.max(self.now.saturating_add(row.ttl * MILLI));
+            expected.answers.insert(ticket, Ok(Ttl::from_millis(row.ttl)));
+        }
+    }
+
+    fn promote(&mut self, extend: u64) {
+        let again = std::mem::replace(&mut self.primary, true);
+        let mut dues = Vec::new();
+        for (id, row) in &mut self.leases {
+            let left = row.remaining.unwrap_or(row.ttl) * MILLI;
+            let due = self.now.saturating_add(extend).saturating_add(left);
+            if !again {
+                row.expiry = due;
+                row.again = None;
+            } else if row.expiry > self.now {
+                row.expiry = row.expiry.max(due);
+            } else {
+                continue;
+            }
+            dues.push((row.expiry, *id));
+        }
+        if self.leases.len() >= self.rate {
+            // D2, with `dues` both D and D'.
+            dues.sort_unstable();
+            let target = (self.rate * 3 / 4).max(1);
+            for i in target..dues.len() {
+                let full = dues[i - target].0.saturating_add(SECOND);
+                dues[i].0 = if dues[i].0 >= full {
+                    dues[i].0.max(dues[i - 1].0)
+                } else {
+                    full.max(dues[i - 1].0.saturating_add(SECOND / target as u64))
+                };
+            }
+        }
+        for (due, id) in dues {
+            self.leases.get_mut(&id).unwrap().expiry = due;
+        }
+        if !again {
+            let ids: Vec<LeaseId> = self.leases.keys().copied().collect();
+            for id in ids {
+                self.schedule(id);
+            }
+        }
+    }
+
+    fn demote(&mut self, expected: &mut Expected) {
+        self.primary = false;
+        for row in self.leases.values_mut() {
+            (row.again, row.checkpoint) = (None, None);
+            row.road.clear();
+            for ticket in row.waiting.drain(..) {
+                expected.answers.insert(ticket, Err(Error::NotPrimary));
+            }
+        }
+    }
+
+    fn timeout(&mut self, expected: &mut Expected) {
+        if !self.primary {
+            return;
+        }
+        let now = self.now;
+        if !self.held {
+            let mut due: Vec<_> = self.leases.iter().map(|(id, row)| (row.fires(), *id)).collect();
+            due.retain(|(fires, _)| *fires <= now);
+            due.sort_unstable();
+            due.truncate(self.room(now));
+            let mut batch = Vec::new();
+            for (_, id) in due {
+                let row = self.leases.get_mut(&id).unwrap();
+                row.again = Some(now.saturating_add(self.retry));
+                batch.push((row.expiry, id));
+                self.left.push(now);
+            }
+            batch.sort_unstable();
+            expected.expired = batch.into_iter().map(|(_, id)| id).collect();
+        }
+        let ids: Vec<LeaseId> = self.leases.keys().copied().collect();
+        for id in ids {
+            let row = self.leases.get_mut(&id).unwrap();
+            if row.checkpoint.is_none_or(|at| at > now) {
+                continue;
+            }
+            row.checkpoint = None;
+            if let Some(proposal) = row.proposal(now) {
+                let kind = if proposal.is_some() { Proposed::Left } else { Proposed::Unset };
+                row.road.push(kind);
+                expected.proposals.push((id, proposal));
+            }
+            self.schedule(id);
+        }
+    }
+
+    fn recover(&mut self, now: u64) -> Expected {
+        self.clock(now);
+        let mut expected = Expected::nothing();
+        self.demote(&mut expected);
+        expected
+    }
+
+    /// D11: at most one checkpoint is scheduled, while the lease lasts and if it has enough left.
+    fn schedule(&mut self, id: LeaseId) {
+        let row = self.leases.get_mut(&id).unwrap();
+        let left = row.remaining.unwrap_or(row.ttl) * MILLI;
+        let after = if !row.waiting.is_empty() {
+            Some(self.retry)
+        } else {
+            (left > self.interval).then_some(self.interval)
+        };
+        let lasts = self.primary && row.expiry > self.now;
+        row.checkpoint = after.filter(|_| lasts).map(|after| self.now.saturating_add(after));
+    }
+
+    /// How many of a batch may leave at a moment, by the window that slides.
+    fn room(&self, at: u64) -> usize {
+        let recent = self.left.iter().filter(|left| left.saturating_add(self.window()) > at);
+        self.limit() - recent.count()
+    }
+
+    fn limit(&self) -> usize {
+        (self.rate / 2).max(1)
+    }
+
+    fn window(&self) -> u64 {
+        if self.rate == 1 { SECOND } else { SECOND / 2 }
+    }
+
+    /// The first moment from now on at which a timeout has something to emit.
+    fn next(&self) -> Option<u64> {
+        if !self.primary {
+            return None;
+        }
+        let free_again = self.left.iter().map(|left| left.saturating_add(self.window()));
+        let free = free_again.chain([self.now]).filter(|at| *at >= self.now);
+        let free = free.filter(|at| self.room(*at) > 0).min().unwrap_or(u64::MAX);
+        let expired = self.leases.values().map(|row| row.fires().max(free));
+        let checkpoints = self.leases.values().filter_map(|row| {
+            let at = row.checkpoint?.max(self.now);
+            row.proposal(at).map(|_| at)
+        });
+        let expired = expired.filter(|_| !self.held);
+        expired.chain(checkpoints).min().filter(|at| *at < u64::MAX)
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let leases = self.leases.iter().map(|(id, row)| row.record(*id)).collect();
+        let items = self.items.iter().map(|(item, id)| (item.clone(), *id)).collect();
+        Snapshot { leases, items }
+    }
+}
+
+impl Row {
+    fn record(&self, id: LeaseId) -> LeaseRecord {
+        let remaining = self.remaining.map(Ttl::from_millis);
+        LeaseRecord { id, ttl: Ttl::from_millis(self.ttl), remaining }
+    }
+
+    fn fires(&self) -> u64 {
+        self.again.unwrap_or(self.expiry)
+    }
+
+    /// What a scheduled checkpoint has to say at a moment.
+    fn proposal(&self, at: u64) -> Option<Option<Ttl>> {
+        let left = self.expiry.saturating_sub(at).div_ceil(MILLI);
+        if left == 0 {
+            None
+        } else if !self.waiting.is_empty() {
+            Some(None)
+        } else {
+            (left < self.ttl).then(|| Some(Ttl::from_millis(left)))
+        }
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+const MILLI: u64 = 1_000_000;
+const SECOND: u64 = 1_000_000_000;
+
+// The adapter
+
+/// A bug between the harness and the core.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Planted {
+    Nothing,
+    FastClock,
+    SlowClock,
+    LateWake,
+    LostAnswer,
+    SecondAnswer,
+    WrongAnswer,
+    LostWrite,
+    LostBatch,
+    ReversedBatch,
+    LostRangeDelete,
+    ReversedRangeDelete,
+    LostCheckpoint,
+    ShortExtension,
+    LostHold,
+}
+
+impl Planted {
+    const BUGS: [Self; 14] = [
+        Self::FastClock,
+        Self::SlowClock,
+        Self::LateWake,
+        Self::LostAnswer,
+        Self::SecondAnswer,
+        Self::WrongAnswer,
+        Self::LostWrite,
+        Self::LostBatch,
+        Self::ReversedBatch,
+        Self::LostRangeDelete,
+        Self::ReversedRangeDelete,
+        Self::LostCheckpoint,
+        Self::ShortExtension,
+        Self::LostHold,
+    ];
+}
+
+struct Adapter {
+    core: Lessor,
+    as_data: bool,
+    planted: Planted,
+}
+
+impl Adapter {
+    fn input(&mut self, now: u64, mut input: Input) -> Result<(), Error> {
+        let mut at = Instant::from_nanos(now);
+        match (self.planted, &mut input) {
+            (Planted::FastClock, Input::Timeout) => {
+                at = at.saturating_add(Duration::from_millis(1));
+            }
+            (Planted::SlowClock, Input::Timeout) => {
+                at = Instant::from_nanos(now.saturating_sub(MILLI));
+            }
+            (Planted::ShortExtension, Input::Promote { extend }) => {
+                *extend = extend.saturating_sub(Duration::from_millis(1));
+            }
+            (Planted::LostHold, Input::HoldExpired(hold)) => *hold = false,
+            (_, _) => {}
+        }
+        if self.as_data {
+            return self.core.handle_input(at, input);
+        }
+        match input {
+            Input::Apply(command) => return self.core.apply(at, command),
+            Input::Renew { ticket, id } => self.core.renew(at, ticket, id),
+            Input::Promote { extend } => self.core.promote(at, extend),
+            Input::Demote => self.core.demote(at),
+            Input::HoldExpired(hold) => self.core.hold_expired(at, hold),
+            Input::Timeout => self.core.handle_timeout(at),
+        }
+        Ok(())
+    }
+
+    fn poll_timeout(&self) -> Option<u64> {
+        let late = u64::from(self.planted == Planted::LateWake);
+        self.core.poll_timeout().map(|at| at.as_nanos().saturating_add(late))
+    }
+
+    fn drain(&mut self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        while let Some(mut effect) = self.core.poll_effect() {
+            match (self.planted, &mut effect) {
+                (Planted::LostAnswer, Effect::Renewed { .. })
+                | (Planted::LostWrite, Effect::Write(_))
+                | (Planted::LostBatch, Effect::Expired(_))
+                | (Planted::LostRangeDelete, Effect::RangeDelete(_))
+                | (Planted::LostCheckpoint, Effect::Checkpoint(_)) => continue,
+                (Planted::SecondAnswer, Effect::Renewed { .. }) => effects.push(effect.clone()),
+                (Planted::WrongAnswer, Effect::Renewed { result, .. }) => {
+                    *result = result.map(|ttl| Ttl::from_millis(ttl.as_millis() + 1));
+                }
+                (Planted::ReversedBatch, Effect::Expired(batch)) => batch.leases.reverse(),
+                (Planted::ReversedRangeDelete, Effect::RangeDelete(delete)) => {
+                    delete.items.reverse();
+                }
+                (_, _) => {}
+            }
+            effects.push(effect);
+        }
+        effects
+    }
+}
+
+// The harness
+
+/// How often the cases came to what matters.
+#[derive(Default, Debug)]
+struct Seen {
+    batches: u32,
+    long_batches: u32,
+    again: u32,
+    granted_renews: u32,
+    /// Answered by a later call than they were made by.
+    late_renews: u32,
+    refused_renews: u32,
+    range_deletes: u32,
+    smoothed: u32,
+    checkpoints: u32,
+    held: u32,
+    /// Unsets that came while a later checkpoint was on its way.
+    behind_a_checkpoint: u32,
+}
+
+impl Seen {
+    fn add(&mut self, other: &Self) {
+        self.batches += other.batches;
+        self.long_batches += other.long_batches;
+        self.again += other.again;
+        self.granted_renews += other.granted_renews;
+        self.late_renews += other.late_renews;
+        self.refused_renews += other.refused_renews;
+        self.range_deletes += other.range_deletes;
+        self.smoothed += other.smoothed;
+        self.checkpoints += other.checkpoints;
+        self.held += other.held;
+        self.behind_a_checkpoint += other.behind_a_checkpoint;
+    }
+}
+
+/// A host that believes nothing: it keeps a model, a store, and the way of proposals to the log.
+struct Harness {
+    adapter: Adapter,
+    model: Model,
+    clock: u64,
+    leases: BTreeMap<LeaseId, LeaseRecord>,
+    items: BTreeMap<Item, LeaseId>,
+    /// Proposed checkpoints that are on their way, and batches whose revoke is.
+    proposed: VecDeque<Vec<Checkpoint>>,
+    expired: VecDeque<Vec<LeaseId>>,
+    tickets: BTreeMap<Ticket, LeaseId>,
+    answers: BTreeMap<Ticket, Result<Ttl, Error>>,
+    /// Whether a checkpoint came in this reign that this primary had not proposed.
+    noisy: bool,
+    left: Vec<u64>,
+    digests: BTreeMap<u64, Snapshot>,
+    seen: Seen,
+}
+
+type Outcome = Result<(), TestCaseError>;
+
+impl Harness {
+    fn new(case: &Case, planted: Planted) -> Self {
+        let config = Config {
+            revoke_rate: case.rate,
+            retry_interval: case.retry,
+            checkpoint_interval: case.interval,
+            ..Config::default()
+        };
+        Self {
+            adapter: Adapter { core: Lessor::new(&config), as_data: case.as_data, planted },
+            model: Model::new(case),
+            clock: 0,
+            leases: BTreeMap::new(),
+            items: BTreeMap::new(),
+            proposed: VecDeque::new(),
+            expired: VecDeque::new(),
+            tickets: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            noisy: false,
+            left: Vec::new(),
+            digests: BTreeMap::new(),
+            seen: Seen::default(),
+        }
+    }
+
+    fn run(&mut self, steps: &[(Pass, Act)]) -> Outcome {
+        for (pass, act) in steps {
+            self.pass(*pass);
+            self.act(act)?;
+        }
+        self.finish()
+    }
+
+    fn pass(&mut self, pass: Pass) {
+        let timeout = self.adapter.poll_timeout();
+        self.clock = match pass {
+            Pass::Stay => self.clock,
+            Pass::Ahead(span) => self.clock.saturating_add(nanos(span)),
+            Pass::Back(span) => self.clock.saturating_sub(nanos(span)),
+            Pass::ToTimeout => timeout.unwrap_or(0).max(self.clock),
+            Pass::AlmostToTimeout => timeout.unwrap_or(0).saturating_sub(1).max(self.clock),
+        };
+    }
+
+    fn act(&mut self, act: &Act) -> Outcome {
+        match act {
+            Act::Apply(command) => {
+                let checkpoint = matches!(command, Command::Checkpoint { .. });
+                self.noisy |= checkpoint && self.model.primary;
+                self.call(&Input::Apply(command.clone()))
+            }
+            Act::GrantAll(ttl) => {
+                for id in IDS.map(|id| LeaseId::new(id).unwrap()) {
+                    if !self.model.leases.contains_key(&id) {
+                        self.call(&Input::Apply(Command::Grant { id, ttl: *ttl }))?;
+                    }
+                }
+                Ok(())
+            }
+            Act::Arrive => self.arrive(),
+            Act::Lose => {
+                self.proposed.pop_front();
+                Ok(())
+            }
+            Act::RevokeExpired => self.revoke_expired(),
+            Act::Renew(id) => {
+                let ticket = Ticket(self.tickets.len() as u64);
+                self.tickets.insert(ticket, *id);
+                self.call(&Input::Renew { ticket, id: *id })
+            }
+            Act::Promote(extend) => {
+                if !self.model.primary {
+                    // The host must have applied every entry of earlier terms before.
+                    self.proposed.clear();
+                    self.noisy = false;
+                }
+                self.seen.smoothed += u32::from(self.model.leases.len() >= self.model.rate);
+                self.call(&Input::Promote { extend: *extend })
+            }
+            Act::Demote => self.call(&Input::Demote),
+            Act::Hold(hold) => self.call(&Input::HoldExpired(*hold)),
+            Act::Timeout => self.call(&Input::Timeout),
+            Act::Recover => self.recover(),
+            Act::RecoverBroken => self.recover_broken(),
+        }
+    }
+
+    fn arrive(&mut self) -> Outcome {
+        let Some(checkpoints) = self.proposed.pop_front() else { return Ok(()) };
+        let overtaken = checkpoints
+            .iter()
+            .any(|checkpoint| checkpoint.remaining.is_none() && self.is_on_its_way(checkpoint.id));
+        self.seen.behind_a_checkpoint += u32::from(overtaken);
+        self.call(&Input::Apply(Command::Checkpoint { checkpoints }))
+    }
+
+    fn revoke_expired(&mut self) -> Outcome {
+        for id in self.expired.pop_front().unwrap_or_default() {
+            self.call(&Input::Apply(Command::Revoke { id }))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a checkpoint that would cut a renew short is on its way.
+    fn is_on_its_way(&self, id: LeaseId) -> bool {
+        self.proposed
+            .iter()
+            .flatten()
+            .any(|checkpoint| checkpoint.id == id && checkpoint.remaining.is_some())
+    }
+
+    fn call(&mut self, input: &Input) -> Outcome {
+        let timeout = self.adapter.poll_timeout();
+        let expected = self.model.input(self.clock, input);
+        let result = self.adapter.input(self.clock, input.clone());
+        let effects = self.adapter.drain();
+        if *input == Input::Timeout {
+            let early = timeout.is_none_or(|at| self.model.now < at);
+            prop_assert!(!early || effects.is_empty(), "early at {}: {effects:?}", self.model.now);
+            let timeout = self.adapter.poll_timeout();
+            prop_assert!(
+                timeout.is_none_or(|at| at > self.model.now),
+                "after a timeout at {} comes one at {timeout:?}",
+                self.model.now
+            );
+            self.seen.held += u32::from(self.model.held && expected.expired.is_empty());
+        }
+        let revoked = match input {
+            Input::Apply(Command::Revoke { id }) => Some(*id),
+            Input::Apply(_)
+            | Input::Renew { .. }
+            | Input::Promote { .. }
+            | Input::Demote
+            | Input::HoldExpired(_)
+            | Input::Timeout => None,
+        };
+        if let Some(id) = revoked {
+            // It was proposed later than these, so they have come or never will.
+            for checkpoints in &mut self.proposed {
+                checkpoints.retain(|checkpoint| checkpoint.id != id);
+            }
+        }
+        self.judge(&expected, result, effects, revoked, input)
+    }
+
+    fn recover(&mut self) -> Outcome {
+        let snapshot = self.model.snapshot();
+        let expected = self.model.recover(self.clock);
+        let result = self.adapter.core.recover(Instant::from_nanos(self.clock), &snapshot);
+        prop_assert_eq!(result, Ok(()));
+        let effects = self.adapter.drain();
+        let changes = |effect: &Effect| matches!(effect, Effect::Write(_) | Effect::RangeDelete(_));
+        prop_assert!(!effects.iter().any(changes), "recovering writes nothing: {effects:?}");
+        self.judge(&expected, Ok(()), effects, None, &Input::Demote)
+    }
+
+    fn recover_broken(&mut self) -> Outcome {
+        let mut snapshot = self.model.snapshot();
+        if let Some(record) = snapshot.leases.first().copied() {
+            snapshot.leases.push(record);
+        } else {
+            snapshot.items.push((Item::from("a"), LeaseId::new(1).unwrap()));
+        }
+        let result = self.adapter.core.recover(Instant::from_nanos(self.clock), &snapshot);
+        prop_assert!(result.is_err(), "a snapshot that contradicts itself is refused");
+        let effects = self.adapter.drain();
+        self.judge(&Expected::nothing(), Ok(()), effects, None, &Input::Demote)
+    }
+
+    /// Takes what a call answered and emitted, and compares everything that can be seen.
+    fn judge(
+        &mut self,
+        expected: &Expected,
+        result: Result<(), Error>,
+        effects: Vec<Effect>,
+        revoked: Option<LeaseId>,
+        input: &Input,
+    ) -> Outcome {
+        let mut found = Expected { result, ..Expected::nothing() };
+        for effect in effects {
+            match effect {
+                Effect::Write(write) => self.write(write),
+                Effect::RangeDelete(delete) => {
+                    self.seen.range_deletes += 1;
+                    prop_assert_eq!(Some(delete.lease), revoked, "only a revoke deletes");
+                    prop_assert!(self.leases.contains_key(&delete.lease), "items go first");
+                    let held =
+                        |(item, id): (&Item, &LeaseId)| (*id == delete.lease).then(|| item.clone());
+                    let held: Vec<Item> = self.items.iter().filter_map(held).collect();
+                    prop_assert_eq!(&delete.items, &held, "all items, in ascending order");
+                    prop_assert!(!held.is_empty(), "there is something to delete");
+                    self.items.retain(|_, id| *id != delete.lease);
+                }
+                Effect::Expired(batch) => {
+                    prop_assert!(found.expired.is_empty(), "one batch at a time");
+                    prop_assert!(!batch.leases.is_empty(), "a batch is never empty");
+                    self.left.extend(batch.leases.iter().map(|_| self.model.now));
+                    self.seen.batches += 1;
+                    self.seen.long_batches += u32::from(batch.leases.len() > 1);
+                    let came = |id: &LeaseId| self.expired.iter().flatten().any(|old| old == id);
+                    self.seen.again += u32::from(batch.leases.iter().any(came));
+                    self.expired.push_back(batch.leases.clone());
+                    found.expired = batch.leases;
+                }
+                Effect::Checkpoint(checkpoints) => {
+                    self.seen.checkpoints += 1;
+                    found.proposals.extend(checkpoints.iter().map(|c| (c.id, c.remaining)));
+                    self.proposed.push_back(checkpoints);
+                }
+                Effect::Renewed { ticket, result } => {
+                    let before = self.answers.insert(ticket, result);
+                    prop_assert_eq!(before, None, "{:?} is answered once", ticket);
+                    found.answers.insert(ticket, result);
+                }
+            }
+        }
+        found.proposals.sort_unstable();
+        prop_assert_eq!(&found, expected, "{:?} at {}", input, self.model.now);
+        for (ticket, result) in &found.answers {
+            let own = matches!(input, Input::Renew { ticket: own, .. } if own == ticket);
+            self.seen.granted_renews += u32::from(result.is_ok() && own);
+            self.seen.late_renews += u32::from(result.is_ok() && !own);
+            self.seen.refused_renews += u32::from(result.is_err());
+            let cut = result.is_ok() && !self.noisy && self.is_on_its_way(self.tickets[ticket]);
+            prop_assert!(!cut, "no checkpoint on its way cuts the promise to {ticket:?} short");
+        }
+        self.compare()
+    }
+
+    fn write(&mut self, write: Write) {
+        match write {
+            Write::PutLease(record) => drop(self.leases.insert(record.id, record)),
+            Write::DeleteLease(id) => drop(self.leases.remove(&id)),
+            Write::PutItem(item, id) => drop(self.items.insert(item, id)),
+            Write::DeleteItem(item) => drop(self.items.remove(&item)),
+        }
+    }
+
+    fn compare(&mut self) -> Outcome {
+        let (core, model) = (&self.adapter.core, &self.model);
+        core.check();
+        let snapshot = core.snapshot();
+        prop_assert_eq!(&snapshot, &model.snapshot());
+        let stored = Snapshot {
+            leases: self.leases.values().copied().collect(),
+            items: self.items.iter().map(|(item, id)| (item.clone(), *id)).collect(),
+        };
+        prop_assert_eq!(&snapshot, &stored, "the writes fold to the state");
+        prop_assert_eq!(core.len(), model.leases.len());
+        prop_assert_eq!(core.is_empty(), model.leases.is_empty());
+        prop_assert_eq!(core.is_primary(), model.primary);
+        for item in ITEMS.map(Item::from) {
+            prop_assert_eq!(core.lease_of(&item), model.items.get(&item).copied());
+        }
+        for id in IDS.map(|id| LeaseId::new(id).unwrap()) {
+            let row = model.leases.get(&id);
+            let expiry = row.filter(|_| model.primary).map(|row| row.expiry);
+            for at in [self.clock, model.now.saturating_add(SECOND)] {
+                let left = expiry.map(|expiry| expiry.saturating_sub(at.max(model.now)));
+                let remaining = core.remaining(Instant::from_nanos(at), id);
+                prop_assert_eq!(remaining, left.map(Duration::from_nanos), "lease {}", id);
+            }
+            let lease = core.lookup(id);
+            prop_assert_eq!(lease.map(|lease| lease.record), row.map(|row| row.record(id)));
+            let expiry = expiry.map(Instant::from_nanos);
+            prop_assert_eq!(lease.and_then(|lease| lease.expiry), expiry);
+            let items = model.items.iter().filter(|(_, holder)| **holder == id);
+            prop_assert!(core.items(id).eq(items.map(|(item, _)| item)), "items of lease {id}");
+        }
+        let mut listed: Vec<_> = model.leases.iter().map(|(id, row)| (row.expiry, *id)).collect();
+        if model.primary {
+            listed.sort_unstable();
+        }
+        let listed: Vec<LeaseId> = listed.into_iter().map(|(_, id)| id).collect();
+        let found = core.leases(LeaseOrder::Expiry, None, usize::MAX);
+        prop_assert_eq!(found.iter().map(|lease| lease.record.id).collect::<Vec<_>>(), listed);
+
+        if let Some(next) = model.next() {
+            let timeout = self.adapter.poll_timeout();
+            prop_assert!(
+                timeout.is_some_and(|at| at <= next),
+                "something is due at {next}, and the lessor wants to be called at {timeout:?}"
+            );
+        }
+        let mut fresh = Lessor::new(&Config::default());
+        prop_assert_eq!(fresh.recover(Instant::ZERO, &snapshot), Ok(()));
+        prop_assert_eq!(fresh.digest(), core.digest(), "the same state has the same digest");
+        let other = self.digests.entry(core.digest().as_u64()).or_insert_with(|| snapshot.clone());
+        prop_assert_eq!(&*other, &snapshot, "another state has another digest");
+        Ok(())
+    }
+
+    /// Lets everything come to its end: then no renew waits, and the rate was never exceeded.
+    fn finish(&mut self) -> Outcome {
+        self.call(&Input::HoldExpired(false))?;
+        let mut rounds = 0;
+        while self.model.primary && self.answers.len() < self.tickets.len() {
+            if self.model.now > u64::MAX / 2 {
+                // Time may end before they do.
+                self.call(&Input::Demote)?;
+                break;
+            }
+            rounds += 1;
+            prop_assert!(rounds < 300, "renews wait for ever");
+            let timeout = self.adapter.poll_timeout().unwrap_or(0).min(u64::MAX / 2 + 1);
+            // Long enough for a retry, and for the rate to let another batch go.
+            let pause = self.model.retry.max(self.model.window());
+            self.clock = timeout.max(self.model.now.saturating_add(pause));
+            self.call(&Input::Timeout)?;
+            while !self.proposed.is_empty() {
+                self.arrive()?;
+            }
+            while !self.expired.is_empty() {
+                self.revoke_expired()?;
+            }
+        }
+        prop_assert!(self.answers.keys().eq(self.tickets.keys()), "every renew is answered");
+        let (limit, window) = (self.model.limit(), self.model.window());
+        for (first, at) in self.left.iter().enumerate() {
+            let together = self.left[first..].iter().take_while(|left| *left - at < window).count();
+            prop_assert!(together <= limit, "{together} leave in the window from {at}");
+        }
+        Ok(())
+    }
+}
