@@ -56,17 +56,7 @@ impl Invariant for AllOrNothing {
                 Err(Broken::new("S4a", what))
             }
             Event::Told { .. } => Ok(Judged::Holds),
-            Event::Agreed { .. }
-            | Event::Applied { .. }
-            | Event::Stands { .. }
-            | Event::Promoted { .. }
-            | Event::Demoted
-            | Event::Expired { .. }
-            | Event::Served { .. }
-            | Event::Asked { .. }
-            | Event::Settled { .. }
-            | Event::Answered { .. }
-            | Event::Ended { .. } => Ok(Judged::NotConcerned),
+            _ => Ok(Judged::NotConcerned),
         }
     }
 }

@@ -75,16 +75,7 @@ impl Invariant for NeverEarly {
                 }
                 return Ok(Judged::Holds);
             }
-            Event::Agreed { .. }
-            | Event::Opened { .. }
-            | Event::Stands { .. }
-            | Event::Commit { .. }
-            | Event::Durable { .. }
-            | Event::Told { .. }
-            | Event::Asked { .. }
-            | Event::Settled { .. }
-            | Event::Answered { .. }
-            | Event::Ended { .. } => {}
+            _ => {}
         }
         Ok(Judged::NotConcerned)
     }

@@ -33,18 +33,7 @@ impl Invariant for OneAnswer {
                 self.most_leases = self.most_leases.max(scene.state.leases.len());
                 Ok(Judged::NotConcerned)
             }
-            Event::Opened { .. }
-            | Event::Applied { .. }
-            | Event::Stands { .. }
-            | Event::Promoted { .. }
-            | Event::Demoted
-            | Event::Expired { .. }
-            | Event::Served { .. }
-            | Event::Commit { .. }
-            | Event::Durable { .. }
-            | Event::Asked { .. }
-            | Event::Settled { .. }
-            | Event::Answered { .. } => Ok(Judged::NotConcerned),
+            _ => Ok(Judged::NotConcerned),
         }
     }
 }

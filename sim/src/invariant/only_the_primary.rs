@@ -33,18 +33,7 @@ impl Invariant for OnlyThePrimary {
             Event::Served { request: Request::Renew { id }, .. } => {
                 format!("lease {id} was renewed")
             }
-            Event::Agreed { .. }
-            | Event::Opened { .. }
-            | Event::Applied { .. }
-            | Event::Stands { .. }
-            | Event::Served { .. }
-            | Event::Commit { .. }
-            | Event::Durable { .. }
-            | Event::Told { .. }
-            | Event::Asked { .. }
-            | Event::Settled { .. }
-            | Event::Answered { .. }
-            | Event::Ended { .. } => return Ok(Judged::NotConcerned),
+            _ => return Ok(Judged::NotConcerned),
         };
         if self.promoted.contains(&scene.member) {
             return Ok(Judged::Holds);

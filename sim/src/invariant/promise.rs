@@ -59,19 +59,7 @@ impl Invariant for PromiseKept {
                     self.revoked_by_lessee.remove(&id);
                 }
             }
-            Event::Asked { .. }
-            | Event::Applied { .. }
-            | Event::Opened { .. }
-            | Event::Stands { .. }
-            | Event::Promoted { .. }
-            | Event::Demoted
-            | Event::Expired { .. }
-            | Event::Served { .. }
-            | Event::Commit { .. }
-            | Event::Durable { .. }
-            | Event::Settled { .. }
-            | Event::Told { .. }
-            | Event::Ended { .. } => {}
+            _ => {}
         }
         Ok(Judged::NotConcerned)
     }

@@ -65,15 +65,7 @@ impl Invariant for RevokedInTime {
                 }
             }
             Event::Ended { end } => return self.judge(scene, end),
-            Event::Agreed { .. }
-            | Event::Stands { .. }
-            | Event::Expired { .. }
-            | Event::Commit { .. }
-            | Event::Durable { .. }
-            | Event::Told { .. }
-            | Event::Asked { .. }
-            | Event::Settled { .. }
-            | Event::Answered { .. } => {}
+            _ => {}
         }
         Ok(Judged::NotConcerned)
     }
