@@ -300,3 +300,296 @@ const NEAR: u32 = u32::MAX - 1;
 const IDLE: u32 = u32::MAX - 2;
 /// The most slots that can be told from the marks above.
 pub(crate) const MAX_SLOTS: usize = IDLE as usize;
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+    use core::time::Duration;
+
+    use proptest::collection::vec as vec_of;
+    use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None,
+            rng_seed: RngSeed::Fixed(47),
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn the_wheel_does_what_a_sorted_map_does(steps in vec_of(step(), 1..120)) {
+            let mut both = Both::new();
+            for step in steps {
+                both.step(step)?;
+                both.check()?;
+            }
+            both.pass_until_empty()?;
+        }
+    }
+
+    /// Where the bits of a tick say in which level a deadline belongs, and a bucket begins.
+    #[test]
+    fn a_deadline_at_the_edge_of_a_bucket_is_exact_at_every_level() {
+        for level in 0..LEVELS {
+            let edge = 1_u64 << (TICK_BITS as usize + level * LEVEL_BITS);
+            for at in [edge - 1, edge, edge + 1, edge.saturating_mul(31)] {
+                for start in [0, 1, edge / 2, edge - 2] {
+                    let rows = vec![row(1, at)];
+                    let mut wheel = Deadlines::new();
+                    wheel.advance(Instant::from_nanos(start), &rows);
+                    wheel.set(0, Instant::from_nanos(at), &rows);
+                    assert_eq!(wheel.pop_due(Instant::from_nanos(at - 1), &rows), None);
+                    wheel.check(&rows);
+                    assert_eq!(wheel.first(), Some(Instant::from_nanos(at)));
+                    assert_eq!(wheel.pop_due(Instant::from_nanos(at), &rows), Some(0));
+                    assert_eq!((wheel.len(), wheel.first()), (0, None));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_of_time_is_a_deadline_like_any_other() {
+        let rows = vec![row(1, u64::MAX), row(2, u64::MAX - 1)];
+        let mut wheel = Deadlines::new();
+        for slot in 0..2 {
+            wheel.set(slot, rows[slot as usize].due, &rows);
+        }
+        let last = Instant::from_nanos(u64::MAX - 1);
+        assert_eq!(wheel.pop_due(last, &rows), Some(1));
+        assert_eq!(wheel.pop_due(last, &rows), None);
+        wheel.check(&rows);
+        assert_eq!(wheel.first(), Some(Instant::MAX));
+    }
+
+    #[test]
+    fn equal_deadlines_come_in_the_order_of_their_ids() {
+        let rows: Vec<_> = [5, -3, 9, i64::MIN, 1].map(|id| row(id, 7_000_000_000)).into();
+        let mut wheel = Deadlines::new();
+        for slot in 0..5 {
+            wheel.set(slot, rows[slot as usize].due, &rows);
+        }
+        let now = Instant::from_secs(8);
+        let popped: Vec<u32> = core::iter::from_fn(|| wheel.pop_due(now, &rows)).collect();
+        assert_eq!(popped, [3, 1, 4, 0, 2]);
+    }
+
+    #[test]
+    fn memory_comes_back_with_the_slots() {
+        let mut rows: Vec<_> = (1..=10_000).map(|id| row(id, 1_000_000_000)).collect();
+        let mut wheel = Deadlines::new();
+        for slot in 0..10_000 {
+            wheel.set(slot, Instant::from_secs(1), &rows);
+        }
+        for slot in (0..10_000).rev() {
+            wheel.clear(slot, &rows);
+            rows.pop();
+            wheel.shrink(rows.len());
+        }
+        wheel.check(&rows);
+        assert!(wheel.nodes.capacity() <= 4 * 64, "{} nodes are left", wheel.nodes.capacity());
+    }
+
+    /// The slots that a step names are taken modulo those that there are.
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        /// A new lease in a new slot, with a deadline so far from now, or with none.
+        Insert(Option<u64>),
+        Set(u32, u64),
+        /// The owner writes down a later moment and tells nobody.
+        Later(u32, u64),
+        Clear(u32),
+        /// The last lease moves into the slot of one that goes.
+        Remove(u32),
+        /// Time passes, and so many are popped at most.
+        Pass(u64, usize),
+        Advance(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let slot = any::<u32>;
+        prop_oneof![
+            6 => prop::option::weighted(0.9, span()).prop_map(Step::Insert),
+            3 => (slot(), span()).prop_map(|(slot, span)| Step::Set(slot, span)),
+            4 => (slot(), span()).prop_map(|(slot, span)| Step::Later(slot, span)),
+            2 => slot().prop_map(Step::Clear),
+            2 => slot().prop_map(Step::Remove),
+            4 => (span(), 0_usize..6).prop_map(|(span, most)| Step::Pass(span, most)),
+            1 => span().prop_map(Step::Advance),
+        ]
+    }
+
+    /// Of each order of magnitude, and with some that many share.
+    fn span() -> impl Strategy<Value = u64> {
+        prop_oneof![
+            2 => prop::sample::select(&[0, 1, 1 << TICK_BITS, 500_000_000, 1_000_000_000][..]),
+            4 => (0_u32..50).prop_flat_map(|bits| 0..=1_u64 << bits),
+            4 => 0_u64..3_000_000_000,
+            1 => prop::sample::select(&[u64::MAX, u64::MAX / 2, 1 << 62][..]),
+        ]
+    }
+
+    struct Row {
+        id: LeaseId,
+        due: Instant,
+    }
+
+    impl Source for Vec<Row> {
+        fn id(&self, slot: u32) -> LeaseId {
+            self[slot as usize].id
+        }
+
+        fn due(&self, slot: u32) -> Instant {
+            self[slot as usize].due
+        }
+    }
+
+    fn row(id: i64, due: u64) -> Row {
+        Row { id: LeaseId::new(id).unwrap(), due: Instant::from_nanos(due) }
+    }
+
+    /// The wheel, its owner, and the deadlines in a map that is searched from end to end.
+    struct Both {
+        wheel: Deadlines,
+        rows: Vec<Row>,
+        model: BTreeMap<LeaseId, Instant>,
+        now: u64,
+        granted: i64,
+    }
+
+    impl Both {
+        fn new() -> Self {
+            let (wheel, model) = (Deadlines::new(), BTreeMap::new());
+            Self { wheel, rows: Vec::new(), model, now: 0, granted: 0 }
+        }
+
+        fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
+            match step {
+                Step::Insert(span) => {
+                    // An odd factor gives each a number of its own, in no order.
+                    self.granted += 1;
+                    let id = self.granted.wrapping_mul(0x5851_f42d_4c95_7f2d);
+                    let at = self.now.saturating_add(span.unwrap_or(0));
+                    self.rows.push(row(id, at));
+                    if span.is_some() {
+                        self.set(u32::try_from(self.rows.len() - 1).unwrap(), at);
+                    }
+                }
+                Step::Set(slot, span) => {
+                    if let Some(slot) = self.slot(slot) {
+                        self.set(slot, self.now.saturating_add(span));
+                    }
+                }
+                Step::Later(slot, span) => {
+                    if let Some(slot) = self.slot(slot) {
+                        let row = &mut self.rows[slot as usize];
+                        row.due = row.due.saturating_add(Duration::from_nanos(span));
+                        if let Some(at) = self.model.get_mut(&row.id) {
+                            *at = row.due.max(*at);
+                        }
+                    }
+                }
+                Step::Clear(slot) => {
+                    if let Some(slot) = self.slot(slot) {
+                        self.wheel.clear(slot, &self.rows);
+                        self.model.remove(&self.rows[slot as usize].id);
+                    }
+                }
+                Step::Remove(slot) => {
+                    if let Some(slot) = self.slot(slot) {
+                        self.remove(slot);
+                    }
+                }
+                Step::Pass(span, most) => {
+                    self.pass(span);
+                    self.pop(most)?;
+                }
+                Step::Advance(span) => {
+                    self.pass(span);
+                    self.wheel.advance(Instant::from_nanos(self.now), &self.rows);
+                }
+            }
+            Ok(())
+        }
+
+        fn slot(&self, slot: u32) -> Option<u32> {
+            slot.checked_rem(u32::try_from(self.rows.len()).unwrap())
+        }
+
+        /// Never reaches the end, where a deadline would be due that must not come.
+        fn pass(&mut self, span: u64) {
+            self.now = self.now.saturating_add(span).min(u64::MAX - 1);
+        }
+
+        fn set(&mut self, slot: u32, at: u64) {
+            let at = Instant::from_nanos(at);
+            self.rows[slot as usize].due = at;
+            self.wheel.set(slot, at, &self.rows);
+            self.model.insert(self.rows[slot as usize].id, at);
+        }
+
+        /// As the lessor does it.
+        fn remove(&mut self, slot: u32) {
+            self.wheel.clear(slot, &self.rows);
+            let last = u32::try_from(self.rows.len() - 1).unwrap();
+            if slot != last {
+                self.wheel.rename(last, slot, &self.rows);
+            }
+            let row = self.rows.swap_remove(slot as usize);
+            self.model.remove(&row.id);
+            self.wheel.shrink(self.rows.len());
+        }
+
+        fn pop(&mut self, most: usize) -> Result<(), TestCaseError> {
+            let now = Instant::from_nanos(self.now);
+            for _ in 0..most {
+                let expected = self.earliest().filter(|(at, _)| *at <= now).map(|(_, id)| id);
+                let popped = self.wheel.pop_due(now, &self.rows);
+                let popped = popped.map(|slot| self.rows[slot as usize].id);
+                prop_assert_eq!(popped, expected);
+                let Some(id) = popped else {
+                    let first = self.wheel.first();
+                    prop_assert!(first.is_none_or(|at| at > now), "{first:?} is not after {now}");
+                    break;
+                };
+                self.model.remove(&id);
+            }
+            Ok(())
+        }
+
+        fn earliest(&self) -> Option<(Instant, LeaseId)> {
+            self.model.iter().map(|(id, at)| (*at, *id)).min()
+        }
+
+        fn check(&self) -> Result<(), TestCaseError> {
+            self.wheel.check(&self.rows);
+            prop_assert_eq!(self.wheel.len(), self.model.len());
+            let (first, earliest) = (self.wheel.first(), self.earliest().map(|(at, _)| at));
+            prop_assert_eq!(first.is_some(), earliest.is_some());
+            prop_assert!(first <= earliest, "{first:?} is after {earliest:?}");
+            for (slot, row) in (0..).zip(&self.rows) {
+                let (armed, at) = (self.wheel.armed(slot), self.model.get(&row.id).copied());
+                prop_assert_eq!(armed.is_some(), at.is_some(), "slot {}", slot);
+                prop_assert!(armed <= at, "slot {slot} is armed for {armed:?} and due at {at:?}");
+            }
+            Ok(())
+        }
+
+        /// Follows what the wheel says of when to look: that ends, and passes over nothing.
+        fn pass_until_empty(&mut self) -> Result<(), TestCaseError> {
+            let mut looks = 0;
+            while let Some(first) = self.wheel.first().filter(|at| *at < Instant::MAX) {
+                self.now = self.now.max(first.as_nanos());
+                self.pop(usize::MAX)?;
+                self.check()?;
+                looks += 1;
+                prop_assert!(looks <= 10 * self.rows.len(), "too many looks at nothing");
+            }
+            prop_assert!(self.model.values().all(|at| *at == Instant::MAX));
+            Ok(())
+        }
+    }
+}

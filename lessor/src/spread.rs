@@ -79,3 +79,115 @@ fn radix_sort(dues: &mut [Due], scratch: &mut [Due], key: impl Fn(&Due) -> u64) 
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None,
+            rng_seed: RngSeed::Fixed(47),
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn the_linear_sort_is_the_sort_of_the_standard_library(
+            keys in keys(any_time()),
+        ) {
+            let mut found = dues(&keys);
+            sort(&mut found);
+            prop_assert_eq!(found, sorted(&keys));
+        }
+
+        #[test]
+        fn nothing_comes_earlier_or_overtakes_and_no_second_holds_more_than_the_target(
+            keys in keys(piled_time()),
+            target in 1_usize..40,
+        ) {
+            let before = sorted(&keys);
+            let mut after = dues(&keys);
+            spread(&mut after, target);
+            let slots = |dues: &[Due]| dues.iter().map(|due| due.slot).collect::<Vec<_>>();
+            prop_assert_eq!(slots(&after), slots(&before), "the order is kept");
+            prop_assert!(after.is_sorted_by_key(|due| due.at));
+            let most = SECOND * u32::try_from(keys.len().div_ceil(target) + 1).unwrap();
+            for (due, was) in after.iter().zip(&before) {
+                prop_assert!(due.at >= was.at, "{due:?} was due at {}", was.at);
+                prop_assert!(due.at <= was.at.saturating_add(most), "{due:?} was at {}", was.at);
+            }
+            for pair in after.windows(target + 1) {
+                let full = pair[0].at.saturating_add(SECOND);
+                prop_assert!(pair[target].at >= full, "too many from {} on", pair[0].at);
+            }
+            let stays = target.min(keys.len());
+            prop_assert_eq!(&after[..stays], &before[..stays]);
+        }
+
+        #[test]
+        fn what_is_below_the_target_already_stays(
+            gaps in vec(0_u64..1_000, 0..100),
+            target in 1_usize..10,
+        ) {
+            let mut at = 0;
+            let keys: Vec<_> = (0..).zip(gaps).map(|(rank, gap)| {
+                at += 1_000_000_000 / target as u64 + 1 + gap;
+                (at, rank)
+            }).collect();
+            let mut after = dues(&keys);
+            spread(&mut after, target);
+            prop_assert_eq!(after, sorted(&keys));
+        }
+    }
+
+    /// So long a run of equal due times that the ids are sorted by radix as well.
+    #[test]
+    fn thousands_that_are_due_together_come_in_the_order_of_their_ids() {
+        let ids = (0..5_000_u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let keys: Vec<_> = ids.map(|id| (7, id)).collect();
+        let mut found = dues(&keys);
+        sort(&mut found);
+        assert_eq!(found, sorted(&keys));
+    }
+
+    #[test]
+    fn the_end_of_time_is_not_passed() {
+        let mut found = dues(&[(u64::MAX, 2), (u64::MAX - 1, 1), (u64::MAX, 3)]);
+        spread(&mut found, 1);
+        assert_eq!(found[0].at, Instant::from_nanos(u64::MAX - 1));
+        assert!(found[1..].iter().all(|due| due.at == Instant::MAX));
+    }
+
+    /// Times and ranks, which are those of ids and so differ, in any order.
+    fn keys(time: impl Strategy<Value = u64>) -> impl Strategy<Value = Vec<(u64, u64)>> {
+        btree_map(prop_oneof![0_u64..500, any::<u64>()], time, 0..300)
+            .prop_map(|keys| keys.into_iter().map(|(rank, at)| (at, rank)).collect::<Vec<_>>())
+            .prop_shuffle()
+    }
+
+    fn any_time() -> impl Strategy<Value = u64> {
+        prop_oneof![4 => piled_time(), 1 => any::<u64>(), 1 => Just(u64::MAX)]
+    }
+
+    /// A few moments that many share, or any within some seconds.
+    fn piled_time() -> impl Strategy<Value = u64> {
+        prop_oneof![(0_u64..4).prop_map(|second| second * 1_000_000_000), 0_u64..9_000_000_000]
+    }
+
+    fn dues(keys: &[(u64, u64)]) -> Vec<Due> {
+        let due = |(slot, &(at, rank))| Due { at: Instant::from_nanos(at), rank, slot };
+        (0..).zip(keys).map(due).collect()
+    }
+
+    fn sorted(keys: &[(u64, u64)]) -> Vec<Due> {
+        let mut dues = dues(keys);
+        dues.sort_by_key(|due| (due.at, due.rank));
+        dues
+    }
+}
