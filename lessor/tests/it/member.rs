@@ -99,6 +99,20 @@ fn a_proposal_that_a_later_one_has_overtaken_is_of_unknown_fate() {
     assert_eq!(host.answers(), [(1, Err(RequestError::Unknown)), (2, Ok(granted))]);
 }
 
+/// Another member's numbers say nothing of one's own.
+#[test]
+fn an_entry_of_an_earlier_reign_settles_no_proposal_of_this_one() {
+    let mut host = Host::new();
+    host.member.role(host.now, leader(2, 0));
+    host.ask(grant(1, 10));
+    let command = Command::Grant { id: id(2), ttl: Ttl::from_secs(10) };
+    host.commit(vec![entry(1, 1, Some(Proposal { term: Term(1), sequence: 99, command }))]);
+    assert_eq!(host.answers(), []);
+    let proposal = host.proposals().remove(0);
+    host.commit(vec![entry(2, 2, Some(proposal))]);
+    assert_eq!(host.answers().len(), 1);
+}
+
 #[test]
 fn what_was_proposed_is_of_unknown_fate_when_leadership_is_lost_or_time_is_up() {
     let mut host = Host::primary();
