@@ -17,12 +17,15 @@ pub mod campaign;
 pub mod cluster;
 pub mod consensus;
 pub mod disk;
+#[cfg(madsim)]
+pub mod fuzz;
 pub mod invariant;
 pub mod lessee;
 pub mod model;
 pub mod oracle;
 pub mod report;
 pub mod scenario;
+pub mod schedule;
 pub mod trace;
 mod words;
 pub mod world;

@@ -20,7 +20,14 @@ use lessor_sim::campaign::{Campaign, Replayed, replay_all};
 use lessor_sim::invariant::PROPERTIES;
 use lessor_sim::report::Verdict;
 use lessor_sim::scenario::{Scenario, ScenarioError};
+use lessor_sim::schedule::generate;
 use serde_json::json;
+
+use self::cli::fuzz::{FUZZ_HELP, FuzzArgs, MERGE_HELP, MergeArgs};
+
+mod cli {
+    pub(crate) mod fuzz;
+}
 
 /// Replays seeded scenarios of promotion, demotion, crash and recovery against the lease engine.
 ///
@@ -44,9 +51,15 @@ enum Verb {
     /// Replays scenarios, each twice, and prints a summary.
     #[command(after_help = RUN_HELP)]
     Run(RunArgs),
-    /// Replays one scenario and prints its trace.
+    /// Replays one scenario, or a seed of `fuzz`, and prints its trace.
     #[command(after_help = REPLAY_HELP)]
     Replay(ReplayArgs),
+    /// Draws scenarios from seeds, replays and judges them, and keeps what failed.
+    #[command(after_help = FUZZ_HELP)]
+    Fuzz(FuzzArgs),
+    /// Joins what the shards of a campaign have written.
+    #[command(after_help = MERGE_HELP)]
+    Merge(MergeArgs),
 }
 
 #[derive(Args, Default)]
@@ -64,11 +77,18 @@ struct RunArgs {
 
 #[derive(Args)]
 struct ReplayArgs {
-    /// The scenario file
-    file: PathBuf,
+    /// The seed of a campaign, or a scenario file
+    #[arg(value_name = "SEED|FILE")]
+    what: PathBuf,
     /// Replays from this seed in place of the scenario's own
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Prints the scenario as a file in place of replaying it
+    #[arg(long, conflicts_with_all = ["json", "grep"])]
+    scenario: bool,
+    /// Prints only the lines of the trace with this text in them
+    #[arg(long, value_name = "TEXT")]
+    grep: Option<String>,
     /// Writes trace and verdict as JSON to a file, or to the standard output (`-`) in place of the text
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
@@ -80,6 +100,8 @@ fn main() -> ExitCode {
         None => run(&cli.run),
         Some(Verb::Run(args)) => run(&args),
         Some(Verb::Replay(args)) => show(&args),
+        Some(Verb::Fuzz(args)) => cli::fuzz::run(&args),
+        Some(Verb::Merge(args)) => cli::fuzz::merge(&args),
     };
     ExitCode::from(code)
 }
@@ -142,15 +164,25 @@ fn progress(length: usize) -> ProgressBar {
 }
 
 fn show(args: &ReplayArgs) -> u8 {
-    let scenario = Scenario::load(&args.file);
+    let drawn = args.what.to_str().and_then(|what| cli::fuzz::seed(what).ok());
+    let scenario = drawn.map_or_else(|| Scenario::load(&args.what), |seed| Ok(generate(seed)));
     let mut scenario = match scenario {
         Ok(scenario) => scenario,
         Err(error) => return refuse(&error),
     };
     scenario.seed = args.seed.unwrap_or(scenario.seed);
-    let replayed = Replayed::once(&args.file, &scenario);
+    if args.scenario {
+        print(&scenario.to_toml());
+        return 0;
+    }
+    let replayed = Replayed::once(&args.what, &scenario);
+    let verdict = match drawn {
+        Some(_) => lessor_sim::fuzz::verdict(&replayed.report),
+        None => replayed.verdict(),
+    };
     if let Some(target) = &args.json {
         let mut document = record(&replayed);
+        document["verdict"] = json!(verdict.word());
         let lines: Vec<_> = replayed.report.trace.lines().iter().map(ToString::to_string).collect();
         document["schema"] = json!(1);
         document["trace"] = json!(lines);
@@ -159,15 +191,20 @@ fn show(args: &ReplayArgs) -> u8 {
         }
     }
     if args.json.as_deref() != Some(Path::new("-")) {
-        let mut text = replayed.report.trace.to_string();
-        let verdict = replayed.verdict();
+        let mut text = match &args.grep {
+            None => replayed.report.trace.to_string(),
+            Some(grep) => {
+                let lines = replayed.report.trace.lines().iter().map(|line| format!("{line}\n"));
+                lines.filter(|line| line.contains(grep)).collect()
+            }
+        };
         let _ = writeln!(text, "{}: {}", replayed.report.name, painted(verdict));
         for finding in replayed.findings() {
             let _ = writeln!(text, "  {finding}");
         }
         print(&text);
     }
-    replayed.verdict().code()
+    verdict.code()
 }
 
 fn summary(replayed: &[Replayed], wall: Duration) -> String {
@@ -349,6 +386,8 @@ Examples:
   cargo sim run scenarios/stale-primary.toml           one of them
   cargo sim run --json -                               for a machine
   cargo sim replay scenarios/stale-primary.toml        its trace, event by event
+  cargo sim fuzz --seeds 2000                          scenarios drawn from seeds
+  cargo sim replay 17                                  one of those
 
 Exit codes:
   0 clean · 1 a safety property or an expectation was not met · 2 bad input or usage ·
@@ -369,5 +408,7 @@ Examples:
   cargo sim replay scenarios/stale-primary.toml
   cargo sim replay scenarios/stale-primary.toml --seed 7
   cargo sim replay scenarios/stale-primary.toml --json - | jq -r '.trace[]'
+  cargo sim replay 17 --grep 'lease 7'                 what fuzz did with seed 17, of one lease
+  cargo sim replay 17 --scenario > seed-17.toml        the same as a scenario file
 
 Exit codes: see `cargo sim --help`.";

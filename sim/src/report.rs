@@ -1,5 +1,6 @@
 //! What came of a replay, for people and for machines.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::invariant::{PROPERTIES, Violation};
@@ -20,12 +21,25 @@ pub struct Report {
     pub disappointments: Vec<String>,
     /// Faults that the scenario orders and that had no effect, each with its line.
     pub ineffective: Vec<String>,
+    /// How often each kind of fault was ordered, and how often it met something.
+    pub faults: BTreeMap<&'static str, Injected>,
+    /// How many requests of lessees were answered with success.
+    pub acknowledged: u64,
     /// The panic that ended it, if one did.
     pub panic: Option<Panic>,
     /// How often each of [`PROPERTIES`] was judged.
     pub judged: [u64; PROPERTIES.len()],
     /// Everything that happened.
     pub trace: Trace,
+}
+
+/// How often a kind of fault was ordered, and how often it had an effect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct Injected {
+    /// How often it was ordered.
+    pub ordered: u64,
+    /// How often it met something.
+    pub effective: u64,
 }
 
 /// A panic, of the code under test or of the testbed.
@@ -77,6 +91,20 @@ impl Verdict {
             Self::Vacuous => 6,
             Self::Testbed => 70,
         }
+    }
+
+    /// The verdict that has this word.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        let all = [
+            Self::Clean,
+            Self::Vacuous,
+            Self::Liveness,
+            Self::Safety,
+            Self::Nondeterminism,
+            Self::Testbed,
+        ];
+        all.into_iter().find(|verdict| verdict.word() == word)
     }
 
     /// The word for it.

@@ -305,6 +305,25 @@ impl Herd {
     }
 }
 
+impl Fault {
+    /// The name of its kind, as it is written in a scenario.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Elect(_) => ELECT,
+            Self::Depose => "depose",
+            Self::Crash(_) => CRASH,
+            Self::Kill(_) => "kill",
+            Self::Restart(_) => "restart",
+            Self::Stop(_) => "stop",
+            Self::Pause { .. } => "pause",
+            Self::Isolate(_) => "isolate",
+            Self::Heal(_) => "heal",
+            Self::Lose { .. } => LOSE,
+        }
+    }
+}
+
 impl AnswerKind {
     /// The kind of an answer.
     #[must_use]
@@ -336,6 +355,11 @@ impl AnswerKind {
         }
     }
 }
+
+/// The kinds of faults that have their effect later than they are ordered.
+pub(crate) const CRASH: &str = "crash";
+pub(crate) const ELECT: &str = "elect";
+pub(crate) const LOSE: &str = "lose";
 
 /// The version of the format that this simulator reads.
 pub const SCHEMA: u64 = 1;

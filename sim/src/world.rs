@@ -20,8 +20,10 @@ use crate::disk::{FaultyDisk, Fuse, FuseAt, PowerCut, Unsynced};
 use crate::invariant::{End, Violation};
 use crate::lessee::Lessee;
 use crate::oracle::Oracle;
-use crate::report::{Panic, Report};
-use crate::scenario::{self, AnswerKind, AtMoment, Crash, CrashWhen, Expectation, Fault, Scenario};
+use crate::report::{Injected, Panic, Report};
+use crate::scenario::{
+    self, AnswerKind, AtMoment, CRASH, Crash, CrashWhen, ELECT, Expectation, Fault, LOSE, Scenario,
+};
 use crate::trace::{Line, Trace};
 use crate::words;
 
@@ -51,6 +53,9 @@ pub struct World {
     stable_since: Duration,
     disappointments: Vec<String>,
     ineffective: Vec<String>,
+    /// How often each kind of fault was ordered, and met something.
+    faults: BTreeMap<&'static str, Injected>,
+    acknowledged: u64,
     broken: Vec<Violation>,
     panic: Option<Panic>,
     ended: bool,
@@ -158,6 +163,8 @@ impl World {
             stable_since: Duration::ZERO,
             disappointments: Vec::new(),
             ineffective: Vec::new(),
+            faults: BTreeMap::new(),
+            acknowledged: 0,
             broken: Vec::new(),
             panic: None,
             ended: false,
@@ -349,6 +356,7 @@ impl World {
     /// A member's machine has lost its power.
     pub fn power_lost(&mut self, now: Duration, member: MemberId) {
         self.machine(member).trip = None;
+        self.has_effect(CRASH);
         let cut = self.machine(member).disk.last_cut();
         self.say(now, Some(member), "fault", power_cut_in_words(cut));
         self.actions.push_back(Action::Kill(member));
@@ -436,6 +444,7 @@ impl World {
             Some(Err(CallError::Request(error))) => Err(error),
             Some(Err(CallError::Failed(_))) => Err(RequestError::Unknown),
         };
+        self.acknowledged += u64::from(answer.is_ok());
         self.oracle.answered(now, pending.sent, &pending.request, &answer);
         match pending.asker {
             Asker::Step(place) => {
@@ -474,6 +483,8 @@ impl World {
             violations,
             disappointments: self.disappointments.clone(),
             ineffective: self.ineffective.clone(),
+            faults: self.faults.clone(),
+            acknowledged: self.acknowledged,
             panic: self.panic.clone(),
             judged: self.oracle.judged(),
             trace: self.trace.clone(),
@@ -523,9 +534,14 @@ impl World {
     }
 
     fn fault(&mut self, now: Duration, place: usize, fault: Fault) {
+        let times = if let Fault::Lose { count, .. } = fault { count.into() } else { 1 };
+        self.faults.entry(fault.name()).or_default().ordered += times;
         match fault {
             Fault::Elect(member) => self.consensus.elect(now, member),
-            Fault::Depose if self.consensus.leader().is_some() => self.consensus.depose(now),
+            Fault::Depose if self.consensus.leader().is_some() => {
+                self.has_effect(fault.name());
+                self.consensus.depose(now);
+            }
             Fault::Crash(Crash { member, when, unsynced }) if self.machines[&member].started => {
                 let seed = self.random.next_u64();
                 if when == CrashWhen::Now {
@@ -537,21 +553,25 @@ impl World {
                 self.machine(member).trip = Some(Trip { step: place, when, unsynced, seed });
             }
             Fault::Kill(member) if self.machines[&member].started => {
+                self.has_effect(fault.name());
                 self.say(now, Some(member), "fault", "process killed".to_owned());
                 self.machine(member).disk.kill_process();
                 self.actions.push_back(Action::Kill(member));
                 self.down(now, member);
             }
             Fault::Stop(member) if self.machines[&member].up => {
+                self.has_effect(fault.name());
                 self.say(now, Some(member), "fault", "asked to stop".to_owned());
                 self.actions.push_back(Action::Stop(member));
             }
             Fault::Restart(member) if !self.machines[&member].started => {
+                self.has_effect(fault.name());
                 self.say(now, Some(member), "fault", "restarted".to_owned());
                 self.machine(member).disk.power_on();
                 self.boot(member);
             }
             Fault::Pause { member, span } if self.machines[&member].up => {
+                self.has_effect(fault.name());
                 let words = format!("stands still for {}", words::span(span));
                 self.say(now, Some(member), "fault", words);
                 self.machine(member).paused = true;
@@ -561,10 +581,14 @@ impl World {
                 self.plan(now + span, Due::Resume(member, process));
             }
             Fault::Isolate(member) => {
+                if self.machines[&member].up {
+                    self.has_effect(fault.name());
+                }
                 self.say(now, Some(member), "fault", "cut off".to_owned());
                 self.consensus.isolate(now, member, true);
             }
             Fault::Heal(member) => {
+                self.has_effect(fault.name());
                 for healed in self.consensus.members() {
                     if member.is_none_or(|member| member == healed) {
                         self.say(now, Some(healed), "fault", "cut off no more".to_owned());
@@ -587,6 +611,11 @@ impl World {
                 self.ineffective.push(format!("line {line}: the fault meets nothing, {fault:?}"));
             }
         }
+    }
+
+    /// Notes that a fault of this kind has met something.
+    fn has_effect(&mut self, kind: &'static str) {
+        self.faults.entry(kind).or_default().effective += 1;
     }
 
     fn resume(&mut self, now: Duration, member: MemberId, process: u64) {
@@ -790,6 +819,7 @@ impl World {
     fn say_note(&mut self, now: Duration, note: &Note) {
         let (member, words) = match note {
             Note::Elected { leader, term, barrier, in_flight, survived } => {
+                self.has_effect(ELECT);
                 self.stable_since = now;
                 let lost = if *in_flight == 0 {
                     String::new()
@@ -807,6 +837,7 @@ impl World {
             }
             Note::Lost { member, proposal } => {
                 self.losses += 1;
+                self.has_effect(LOSE);
                 (Some(*member), format!("lost: {}", words::command(&proposal.command)))
             }
             Note::Fenced { member, proposal } => {

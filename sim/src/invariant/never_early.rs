@@ -51,7 +51,7 @@ impl Invariant for NeverEarly {
                 }
             }
             Event::Served { request, asked, response } => {
-                let Some((id, ttl)) = promised(request, response) else {
+                let Some((id, ttl)) = promised(scene.state, request, response) else {
                     return Ok(Judged::NotConcerned);
                 };
                 if let Some(reign) = self.reigns.get_mut(&scene.member)
@@ -83,9 +83,11 @@ impl Invariant for NeverEarly {
 
 #[cfg(test)]
 mod tests {
-    use lessor::{ExpiredBatch, LogIndex};
+    use lessor::{ExpiredBatch, LogIndex, Request, Response, Ttl};
 
-    use super::super::harness::{History, batch, granted, millis, promoted, renew, renewed};
+    use super::super::harness::{
+        History, batch, granted, lease, millis, promoted, renew, renewed, revoked,
+    };
     use super::*;
 
     fn primary() -> History<NeverEarly> {
@@ -131,6 +133,22 @@ mod tests {
         history.log(1, granted(7, 10_000));
         assert_eq!(expired(&mut history, 9_999).map_err(|b| b.property), Err("S1"));
         assert_eq!(expired(&mut history, 10_000), Ok(Judged::Holds));
+    }
+
+    /// Found by seed 1123: a pause of 38 s, then the grant, the revoke and the next grant at once.
+    #[test]
+    fn what_is_told_of_an_earlier_lease_of_the_same_id_promises_nothing_of_this_one() {
+        let mut history = History::<NeverEarly>::default();
+        history.holds(promoted());
+        history.log(1, granted(7, 38_000));
+        history.log(2, revoked(7));
+        history.log(3, granted(7, 1_000));
+        let request = Request::Grant { id: Some(lease(7)), ttl: Ttl::from_secs(38) };
+        let response = Response::Granted { id: lease(7), ttl: Ttl::from_secs(38) };
+        let asked = millis(0);
+        history.holds(Event::Served { request: &request, asked, response: &response });
+        assert_eq!(expired(&mut history, 999).map_err(|b| b.property), Err("S1"));
+        assert_eq!(expired(&mut history, 1_000), Ok(Judged::Holds));
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl Invariant for PromiseKept {
                 }
             }
             Event::Answered { request, sent, response } => {
-                let Some((id, ttl)) = promised(request, response) else {
+                let Some((id, ttl)) = promised(scene.state, request, response) else {
                     return Ok(Judged::NotConcerned);
                 };
                 let until = sent.saturating_add(ttl.as_duration());

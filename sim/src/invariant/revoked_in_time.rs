@@ -57,7 +57,7 @@ impl Invariant for RevokedInTime {
                 self.most_leases = self.most_leases.max(held.len());
             }
             Event::Served { request, response, .. } => {
-                if let Some((id, ttl)) = promised(request, response)
+                if let Some((id, ttl)) = promised(scene.state, request, response)
                     && let Some(reign) = self.reigns.get_mut(&scene.member)
                     && let Some(deadline) = reign.get_mut(&id)
                 {

@@ -122,3 +122,60 @@ fn fresh_processes_give_the_same_hashes_as_json() {
     };
     assert_eq!(records(), records());
 }
+
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).expect("the standard output is JSON alone")
+}
+
+/// All of a campaign that does not depend on the wall clock.
+fn timeless(mut tally: serde_json::Value) -> serde_json::Value {
+    tally["wall_ms"].take();
+    for outcome in tally["seeds"].as_array_mut().expect("a list") {
+        outcome["wall_us"].take();
+    }
+    tally
+}
+
+#[test]
+fn the_shards_of_a_campaign_joined_are_the_whole_whatever_the_jobs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let files: Vec<_> = (1..=3)
+        .map(|shard| {
+            let file = folder.path().join(format!("{shard}.json"));
+            let file = file.to_str().expect("a path in UTF-8").to_owned();
+            let shard = format!("{shard}/3");
+            let output = sim(&["fuzz", "--seeds", "8", "--shard", &shard, "--json", &file]);
+            assert_eq!(code(&output), 0, "{}", stdout(&output));
+            file
+        })
+        .collect();
+    let joined = sim(&["merge", &files[2], &files[0], &files[1], "--json", "-"]);
+    let whole = sim(&["fuzz", "--seeds", "8", "--jobs", "1", "--json", "-"]);
+    assert_eq!((code(&joined), code(&whole)), (0, 0));
+    assert_eq!(json(&whole)["seeds"].as_array().map(Vec::len), Some(8));
+    assert_eq!(timeless(json(&joined)), timeless(json(&whole)));
+    let twice = sim(&["merge", &files[0], &files[0]]);
+    assert_eq!(code(&twice), 2);
+    assert!(stderr(&twice).contains("seed 0 is in another file too"), "{}", stderr(&twice));
+}
+
+#[test]
+fn a_seed_is_replayed_as_the_file_that_it_prints() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("seed-5.toml");
+    let printed = sim(&["replay", "0x5", "--scenario"]);
+    std::fs::write(&path, stdout(&printed)).expect("it is written");
+    let of_seed = json(&sim(&["replay", "5", "--json", "-"]));
+    let of_file = json(&sim(&["replay", path.to_str().expect("a path in UTF-8"), "--json", "-"]));
+    assert_eq!(of_seed["hash"], of_file["hash"]);
+    assert_eq!((&of_seed["trace"], &of_seed["seed"]), (&of_file["trace"], &5.into()));
+}
+
+#[test]
+fn a_campaign_that_makes_no_sense_is_refused() {
+    for wrong in [["--shard", "0/4"], ["--shard", "5/4"], ["--time", "10"], ["--start", "x"]] {
+        assert_eq!(code(&sim(&["fuzz", wrong[0], wrong[1]])), 2, "{wrong:?}");
+    }
+    assert_eq!(code(&sim(&["fuzz", "--seeds", "2", "--shard", "3/3"])), 4);
+    assert_eq!(code(&sim(&["merge", "no/such/file.json"])), 2);
+}

@@ -1,0 +1,343 @@
+//! A campaign over seeds: each is drawn, replayed on a thread of its own and judged; what failed is
+//! replayed again in a fresh process, and so is one seed in twenty.
+//!
+//! What a campaign found is a [`Tally`], which shards write to files and [`Tally::merge`] joins.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a campaign runs on real threads and processes, in real time, around the replays"
+)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::replay;
+use crate::invariant::PROPERTIES;
+use crate::report::{Injected, Report, Verdict};
+use crate::schedule;
+
+/// Which seeds, and how.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The first seed.
+    pub start: u64,
+    /// How many follow each other.
+    pub seeds: u64,
+    /// Only those of this shard, counted from 1, of so many.
+    pub shard: (u64, u64),
+    /// How many at a time; by default one a core.
+    pub jobs: Option<u16>,
+    /// When to begin no more.
+    pub time: Option<Duration>,
+    /// Whether to go on however many failures there are.
+    pub keep_going: bool,
+    /// The program that replays a seed in a process of its own: `PROGRAM replay SEED --json -`.
+    pub program: PathBuf,
+}
+
+/// What came of one seed. Equal replays differ only in `wall_us`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// The hash of its trace.
+    pub hash: String,
+    /// The word of its verdict.
+    pub verdict: String,
+    /// What tells failures apart: the property that was broken, or where it panicked. Empty if clean.
+    pub fingerprint: String,
+    /// What was found, as sentences.
+    pub findings: Vec<String>,
+    /// Events, shown or not.
+    pub events: u64,
+    /// Virtual time that passed.
+    pub virtual_ms: u64,
+    /// Real time that it took.
+    pub wall_us: u64,
+}
+
+/// What came of many seeds.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Tally {
+    /// The version of this format.
+    pub schema: u64,
+    /// Each seed, in order.
+    pub seeds: Vec<Outcome>,
+    /// How often each property was judged.
+    pub judged: BTreeMap<String, u64>,
+    /// How often each kind of fault was ordered, and met something.
+    pub faults: BTreeMap<String, Injected>,
+    /// How many requests of lessees were answered with success.
+    pub acknowledged: u64,
+    /// How many seeds were replayed in a fresh process as well.
+    pub verified: u64,
+    /// Real time of the whole campaign, added up over shards.
+    pub wall_ms: u64,
+}
+
+/// Runs a campaign until all its seeds are done, its time is over, there are too many failures, or
+/// `interrupted` is set. Calls `done` after each seed with the number of failures so far.
+pub fn fuzz(plan: &Plan, interrupted: &AtomicBool, done: impl Fn(&Outcome, usize) + Sync) -> Tally {
+    let start = Instant::now();
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let jobs = plan.jobs.map_or(cores, usize::from);
+    let (shard, shards) = plan.shard;
+    let (next, tally) = (AtomicU64::new(shard - 1), Mutex::new(Tally::default()));
+    let failures = Mutex::new(BTreeMap::<String, u64>::new());
+    let enough = || {
+        let failures = failures.lock().unwrap_or_else(PoisonError::into_inner).len();
+        interrupted.load(Ordering::Relaxed)
+            || plan.time.is_some_and(|time| start.elapsed() >= time)
+            || (!plan.keep_going && failures >= MOST_FAILURES)
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while !enough() {
+                    let number = next.fetch_add(shards, Ordering::Relaxed);
+                    if number >= plan.seeds {
+                        break;
+                    }
+                    let (outcome, report, verified) = run(plan, plan.start.wrapping_add(number));
+                    let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+                    if !outcome.fingerprint.is_empty() {
+                        *failures.entry(outcome.fingerprint.clone()).or_default() += 1;
+                    }
+                    let count = failures.len();
+                    drop(failures);
+                    done(&outcome, count);
+                    let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+                    tally.add(outcome, &report, verified);
+                }
+            });
+        }
+    });
+    let mut tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+    tally.seeds.sort_by_key(|outcome| outcome.seed);
+    tally.schema = 1;
+    tally.wall_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tally
+}
+
+/// Replays a seed, and says whether a fresh process was asked as well.
+fn run(plan: &Plan, seed: u64) -> (Outcome, Report, bool) {
+    let begin = Instant::now();
+    let report = replay(&schedule::generate(seed));
+    let mut outcome = Outcome::new(&report);
+    outcome.wall_us = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let verify = !outcome.fingerprint.is_empty() || seed.is_multiple_of(VERIFIED);
+    if verify {
+        match elsewhere(&plan.program, seed) {
+            Ok(hash) if hash == outcome.hash => {}
+            Ok(hash) => outcome.nondeterministic(format!(
+                "a fresh process gave the hash {hash}, this one {}",
+                outcome.hash
+            )),
+            Err(what) => outcome.nondeterministic(format!("a fresh process failed: {what}")),
+        }
+    }
+    (outcome, report, verify)
+}
+
+/// The hash of a seed's trace in a process of its own.
+fn elsewhere(program: &Path, seed: u64) -> Result<String, String> {
+    let mut command = Command::new(program);
+    command.args(["replay", &seed.to_string(), "--json", "-"]).stderr(Stdio::null());
+    let output = command.output().map_err(|error| error.to_string())?;
+    let document: serde_json::Value =
+        serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?;
+    let hash = document["hash"].as_str().ok_or("it wrote no hash")?;
+    Ok(hash.to_owned())
+}
+
+impl Outcome {
+    fn new(report: &Report) -> Self {
+        let verdict = verdict(report);
+        let fingerprint = match (&report.panic, report.violations.first()) {
+            _ if verdict == Verdict::Clean => String::new(),
+            (Some(panic), _) => format!("panic-{}-{}", panic.file.replace('/', "-"), panic.line),
+            (None, Some(violation)) => violation.property.to_owned(),
+            (None, None) => "expectation".to_owned(),
+        };
+        let findings =
+            if verdict == Verdict::Clean { Vec::new() } else { report.findings().collect() };
+        Self {
+            seed: report.seed,
+            hash: report.trace.hash(),
+            verdict: verdict.word().to_owned(),
+            fingerprint,
+            findings,
+            events: report.trace.events(),
+            virtual_ms: u64::try_from(report.virtual_time.as_millis()).unwrap_or(u64::MAX),
+            wall_us: 0,
+        }
+    }
+
+    fn nondeterministic(&mut self, finding: String) {
+        Verdict::Nondeterminism.word().clone_into(&mut self.verdict);
+        "nondeterminism".clone_into(&mut self.fingerprint);
+        self.findings.insert(0, finding);
+    }
+}
+
+/// A drawn fault may meet nothing: that is counted over a campaign, and no fault of the seed.
+#[must_use]
+pub fn verdict(report: &Report) -> Verdict {
+    let verdict = report.verdict();
+    if verdict == Verdict::Vacuous { Verdict::Clean } else { verdict }
+}
+
+impl Tally {
+    fn add(&mut self, outcome: Outcome, report: &Report, verified: bool) {
+        self.seeds.push(outcome);
+        for ((id, _), judged) in PROPERTIES.iter().zip(report.judged) {
+            *self.judged.entry((*id).to_owned()).or_default() += judged;
+        }
+        for (kind, injected) in &report.faults {
+            let sum = self.faults.entry((*kind).to_owned()).or_default();
+            sum.ordered += injected.ordered;
+            sum.effective += injected.effective;
+        }
+        self.acknowledged += report.acknowledged;
+        self.verified += u64::from(verified);
+    }
+
+    /// Joins the tally of another shard to this one.
+    ///
+    /// # Errors
+    ///
+    /// The first seed that both have, when they differ about it.
+    pub fn merge(&mut self, other: Self) -> Result<(), u64> {
+        self.schema = 1;
+        for outcome in other.seeds {
+            match self.seeds.binary_search_by_key(&outcome.seed, |seed| seed.seed) {
+                Ok(_) => return Err(outcome.seed),
+                Err(place) => self.seeds.insert(place, outcome),
+            }
+        }
+        for (id, judged) in other.judged {
+            *self.judged.entry(id).or_default() += judged;
+        }
+        for (kind, injected) in other.faults {
+            let sum = self.faults.entry(kind).or_default();
+            sum.ordered += injected.ordered;
+            sum.effective += injected.effective;
+        }
+        self.acknowledged += other.acknowledged;
+        self.verified += other.verified;
+        self.wall_ms += other.wall_ms;
+        Ok(())
+    }
+
+    /// The failures by what tells them apart, those of the fewest events first.
+    #[must_use]
+    pub fn failures(&self) -> BTreeMap<&str, Vec<&Outcome>> {
+        let mut failures = BTreeMap::<&str, Vec<&Outcome>>::new();
+        for outcome in self.seeds.iter().filter(|outcome| !outcome.fingerprint.is_empty()) {
+            failures.entry(&outcome.fingerprint).or_default().push(outcome);
+        }
+        for outcomes in failures.values_mut() {
+            outcomes.sort_by_key(|outcome| (outcome.events, outcome.seed));
+        }
+        failures
+    }
+
+    /// What a campaign of this size should have done and has not, as sentences.
+    #[must_use]
+    pub fn vacuous(&self) -> Vec<String> {
+        if self.seeds.len() < ENOUGH_SEEDS {
+            return Vec::new();
+        }
+        let faults = self.faults.iter().filter(|(_, injected)| injected.effective == 0);
+        let faults = faults.map(|(kind, injected)| {
+            format!(
+                "the fault {kind} was ordered {} times and never met anything",
+                injected.ordered
+            )
+        });
+        let properties = self.judged.iter().filter(|(_, judged)| **judged == 0);
+        let properties = properties.map(|(id, _)| format!("the property {id} was never judged"));
+        let silent = (self.acknowledged == 0).then(|| "no request was acknowledged".to_owned());
+        faults.chain(properties).chain(silent).collect()
+    }
+
+    /// The gravest thing that was found.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let words = self.seeds.iter().map(|outcome| outcome.verdict.as_str());
+        let worst = words.filter_map(Verdict::of_word).max().unwrap_or(Verdict::Clean);
+        if worst == Verdict::Clean && !self.vacuous().is_empty() {
+            return Verdict::Vacuous;
+        }
+        worst
+    }
+}
+
+/// So many different failures end a campaign.
+const MOST_FAILURES: usize = 10;
+/// One seed in so many is replayed in a fresh process.
+const VERIFIED: u64 = 20;
+/// From so many seeds on a campaign must have met everything.
+const ENOUGH_SEEDS: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(seed: u64, fingerprint: &str) -> Outcome {
+        let verdict = if fingerprint.is_empty() { Verdict::Clean } else { Verdict::Safety };
+        Outcome {
+            seed,
+            hash: format!("{seed:032x}"),
+            verdict: verdict.word().to_owned(),
+            fingerprint: fingerprint.to_owned(),
+            findings: Vec::new(),
+            events: 100 - seed,
+            virtual_ms: 1,
+            wall_us: 1,
+        }
+    }
+
+    fn tally(seeds: impl IntoIterator<Item = Outcome>) -> Tally {
+        let injected = Injected { ordered: 1, effective: 1 };
+        Tally {
+            schema: 1,
+            seeds: seeds.into_iter().collect(),
+            judged: BTreeMap::from([("S1".to_owned(), 1)]),
+            faults: BTreeMap::from([("crash".to_owned(), injected)]),
+            acknowledged: 1,
+            ..Tally::default()
+        }
+    }
+
+    #[test]
+    fn shards_joined_in_any_order_are_the_whole() {
+        let mut one = tally([outcome(1, ""), outcome(3, "S2")]);
+        let mut other = tally([outcome(0, ""), outcome(2, "S2")]);
+        let (first, second) = (one.clone(), other.clone());
+        one.merge(second).expect("no seed is in both");
+        other.merge(first).expect("no seed is in both");
+        assert_eq!(one, other);
+        assert_eq!(one.seeds.iter().map(|seed| seed.seed).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert_eq!(one.faults["crash"].effective, 2);
+        assert_eq!(one.failures()["S2"].iter().map(|s| s.seed).collect::<Vec<_>>(), [3, 2]);
+        assert_eq!(one.verdict(), Verdict::Safety);
+        assert_eq!(one.merge(tally([outcome(2, "")])), Err(2));
+    }
+
+    #[test]
+    fn canary_a_campaign_that_never_met_something_is_vacuous() {
+        let seeds = || (0..100).map(|seed| outcome(seed, ""));
+        assert_eq!(tally(seeds()).verdict(), Verdict::Clean);
+        let mut blind = tally(seeds());
+        blind.judged.insert("L1".to_owned(), 0);
+        blind.faults.insert("kill".to_owned(), Injected { ordered: 9, effective: 0 });
+        blind.acknowledged = 0;
+        assert_eq!((blind.vacuous().len(), blind.verdict()), (3, Verdict::Vacuous));
+    }
+}
