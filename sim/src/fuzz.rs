@@ -49,7 +49,7 @@ pub struct Outcome {
     pub hash: String,
     /// The word of its verdict.
     pub verdict: String,
-    /// What tells failures apart: the property that was broken, or where it panicked. Empty if clean.
+    /// What tells it from other failures; empty if it is clean.
     pub fingerprint: String,
     /// What was found, as sentences.
     pub findings: Vec<String>,
@@ -158,19 +158,13 @@ fn elsewhere(program: &Path, seed: u64) -> Result<String, String> {
 impl Outcome {
     fn new(report: &Report) -> Self {
         let verdict = verdict(report);
-        let fingerprint = match (&report.panic, report.violations.first()) {
-            _ if verdict == Verdict::Clean => String::new(),
-            (Some(panic), _) => format!("panic-{}-{}", panic.file.replace('/', "-"), panic.line),
-            (None, Some(violation)) => violation.property.to_owned(),
-            (None, None) => "expectation".to_owned(),
-        };
         let findings =
             if verdict == Verdict::Clean { Vec::new() } else { report.findings().collect() };
         Self {
             seed: report.seed,
             hash: report.trace.hash(),
             verdict: verdict.word().to_owned(),
-            fingerprint,
+            fingerprint: fingerprint(report),
             findings,
             events: report.trace.events(),
             virtual_ms: u64::try_from(report.virtual_time.as_millis()).unwrap_or(u64::MAX),
@@ -182,6 +176,18 @@ impl Outcome {
         Verdict::Nondeterminism.word().clone_into(&mut self.verdict);
         "nondeterminism".clone_into(&mut self.fingerprint);
         self.findings.insert(0, finding);
+    }
+}
+
+/// What tells one failure from another: the property that was broken first, or where it panicked.
+/// Empty if nothing failed.
+#[must_use]
+pub fn fingerprint(report: &Report) -> String {
+    match (&report.panic, report.violations.first()) {
+        _ if verdict(report) == Verdict::Clean => String::new(),
+        (Some(panic), _) => format!("panic-{}-{}", panic.file.replace('/', "-"), panic.line),
+        (None, Some(violation)) => violation.property.to_owned(),
+        (None, None) => "expectation".to_owned(),
     }
 }
 

@@ -26,6 +26,8 @@ pub mod oracle;
 pub mod report;
 pub mod scenario;
 pub mod schedule;
+#[cfg(madsim)]
+pub mod shrink;
 pub mod trace;
 mod words;
 pub mod world;

@@ -24,9 +24,11 @@ use lessor_sim::schedule::generate;
 use serde_json::json;
 
 use self::cli::fuzz::{FUZZ_HELP, FuzzArgs, MERGE_HELP, MergeArgs};
+use self::cli::shrink::{SHRINK_HELP, ShrinkArgs};
 
 mod cli {
     pub(crate) mod fuzz;
+    pub(crate) mod shrink;
 }
 
 /// Replays seeded scenarios of promotion, demotion, crash and recovery against the lease engine.
@@ -60,6 +62,9 @@ enum Verb {
     /// Joins what the shards of a campaign have written.
     #[command(after_help = MERGE_HELP)]
     Merge(MergeArgs),
+    /// Makes a short scenario of one that fails, which fails in the same way.
+    #[command(after_help = SHRINK_HELP)]
+    Shrink(ShrinkArgs),
 }
 
 #[derive(Args, Default)]
@@ -102,6 +107,7 @@ fn main() -> ExitCode {
         Some(Verb::Replay(args)) => show(&args),
         Some(Verb::Fuzz(args)) => cli::fuzz::run(&args),
         Some(Verb::Merge(args)) => cli::fuzz::merge(&args),
+        Some(Verb::Shrink(args)) => cli::shrink::run(&args),
     };
     ExitCode::from(code)
 }
@@ -164,11 +170,9 @@ fn progress(length: usize) -> ProgressBar {
 }
 
 fn show(args: &ReplayArgs) -> u8 {
-    let drawn = args.what.to_str().and_then(|what| cli::fuzz::seed(what).ok());
-    let scenario = drawn.map_or_else(|| Scenario::load(&args.what), |seed| Ok(generate(seed)));
-    let mut scenario = match scenario {
+    let (mut scenario, drawn) = match draw_or_load(&args.what) {
         Ok(scenario) => scenario,
-        Err(error) => return refuse(&error),
+        Err(code) => return code,
     };
     scenario.seed = args.seed.unwrap_or(scenario.seed);
     if args.scenario {
@@ -176,10 +180,8 @@ fn show(args: &ReplayArgs) -> u8 {
         return 0;
     }
     let replayed = Replayed::once(&args.what, &scenario);
-    let verdict = match drawn {
-        Some(_) => lessor_sim::fuzz::verdict(&replayed.report),
-        None => replayed.verdict(),
-    };
+    let verdict =
+        if drawn { lessor_sim::fuzz::verdict(&replayed.report) } else { replayed.verdict() };
     if let Some(target) = &args.json {
         let mut document = record(&replayed);
         document["verdict"] = json!(verdict.word());
@@ -205,6 +207,14 @@ fn show(args: &ReplayArgs) -> u8 {
         print(&text);
     }
     verdict.code()
+}
+
+/// The scenario of a seed or of a file, and whether it is of a seed.
+fn draw_or_load(what: &Path) -> Result<(Scenario, bool), u8> {
+    match what.to_str().and_then(|what| cli::fuzz::seed(what).ok()) {
+        Some(seed) => Ok((generate(seed), true)),
+        None => Ok((Scenario::load(what).map_err(|error| refuse(&error))?, false)),
+    }
 }
 
 fn summary(replayed: &[Replayed], wall: Duration) -> String {
@@ -388,6 +398,7 @@ Examples:
   cargo sim replay scenarios/stale-primary.toml        its trace, event by event
   cargo sim fuzz --seeds 2000                          scenarios drawn from seeds
   cargo sim replay 17                                  one of those
+  cargo sim shrink 17                                  what of it is enough to fail, if it does
 
 Exit codes:
   0 clean · 1 a safety property or an expectation was not met · 2 bad input or usage ·

@@ -22,6 +22,7 @@ mod span;
 mod tests;
 mod write;
 
+pub use self::check::DELAYS;
 pub use self::error::ScenarioError;
 
 /// What happens, to whom, when, and what is expected of it.
@@ -320,6 +321,22 @@ impl Fault {
             Self::Isolate(_) => "isolate",
             Self::Heal(_) => "heal",
             Self::Lose { .. } => LOSE,
+        }
+    }
+
+    /// The member that it names, if it names one.
+    pub fn member_mut(&mut self) -> Option<&mut MemberId> {
+        match self {
+            Self::Elect(member)
+            | Self::Kill(member)
+            | Self::Restart(member)
+            | Self::Stop(member)
+            | Self::Isolate(member)
+            | Self::Pause { member, .. }
+            | Self::Lose { member, .. } => Some(member),
+            Self::Crash(crash) => Some(&mut crash.member),
+            Self::Heal(member) => member.as_mut(),
+            Self::Depose => None,
         }
     }
 }

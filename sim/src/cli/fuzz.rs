@@ -176,7 +176,8 @@ fn summary(tally: &Tally) -> String {
         let _ = writeln!(
             text,
             "  reproduce with:\n    cargo sim replay {seed}\n  or, when the generator has changed:\n    \
-             cargo sim replay {FAILURES}/{fingerprint}/seed-{seed}/scenario.toml\n",
+             cargo sim replay {FAILURES}/{fingerprint}/seed-{seed}/scenario.toml\n  \
+             shrink with:\n    cargo sim shrink {seed}\n",
             seed = first.seed,
         );
     }
@@ -248,7 +249,7 @@ fn shard(text: &str) -> Result<(u64, u64), String> {
     }
 }
 
-fn time(text: &str) -> Result<Duration, String> {
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
     let wrong = || "a time is a whole number and s, m or h, such as 90s".to_owned();
     let (number, seconds) = match text.split_at_checked(text.len().saturating_sub(1)) {
         Some((number, "s")) => (number, 1),

@@ -363,7 +363,7 @@ pub(super) fn items(keys: &[String]) -> Vec<Item> {
 }
 
 /// How long the log takes unless the file says something else.
-pub(super) const DELAYS: Delays = Delays {
+pub const DELAYS: Delays = Delays {
     commit: Duration::from_millis(2),
     apply: Duration::from_millis(1),
     confirm: Duration::from_millis(1),

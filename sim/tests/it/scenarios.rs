@@ -68,6 +68,24 @@ fn every_snapshot_has_its_scenario_and_every_scenario_its_story() {
     }
 }
 
+/// What campaigns have found, shrunk, with the fix beside it.
+#[test]
+fn nothing_that_was_found_comes_back() {
+    let entries = root().join("scenarios/found").read_dir().expect("the folder is there");
+    let paths = entries.map(|entry| entry.expect("it can be read").path());
+    let paths: Vec<_> =
+        paths.filter(|path| path.extension().is_some_and(|e| e == "toml")).collect();
+    assert!(!paths.is_empty());
+    for path in paths {
+        let scenario = load(&path);
+        let report = replay(&scenario);
+        let findings: Vec<_> = report.findings().collect();
+        let verdict = lessor_sim::fuzz::verdict(&report);
+        assert_eq!(verdict, Verdict::Clean, "{}: {findings:#?}", scenario.name);
+        assert!(scenario.story.len() > 40, "{} tells no story", path.display());
+    }
+}
+
 #[test]
 fn every_property_is_judged_by_the_scenarios() {
     let mut judged = [0; lessor_sim::invariant::PROPERTIES.len()];

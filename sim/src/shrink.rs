@@ -1,0 +1,423 @@
+//! From a scenario that fails to a short one that fails in the same way.
+//!
+//! A change is kept if the scenario still breaks the same property, from its own seed or from one of
+//! a few others: whatever is taken away shifts every chance behind it. Each change makes the scenario
+//! simpler by some measure, so that this ends.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "candidates are replayed on all cores, in real time, around the replays"
+)]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use lessor::{Config, LeaseId, MemberId, Request, Ttl};
+
+use crate::cluster::replay;
+use crate::consensus::Delays;
+use crate::disk::Unsynced;
+use crate::fuzz::fingerprint;
+use crate::scenario::{Action, CrashWhen, DELAYS, Fault, Herd, Scenario};
+
+/// How long to try, and on how many cores.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// No candidate is tried after this time.
+    pub time: Duration,
+    /// How many replays run at a time; by default one a core.
+    pub jobs: Option<u16>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Shrunk {
+    /// The shortest scenario that was found.
+    pub scenario: Scenario,
+    /// How many candidates were tried.
+    pub tried: u64,
+    /// Whether nothing more can be taken away, rather than the time being over.
+    pub complete: bool,
+}
+
+/// Shrinks a scenario that fails with this fingerprint, and calls `progress` with the number of its
+/// steps whenever something was taken away.
+pub fn shrink(scenario: &Scenario, goal: &str, budget: Budget, progress: impl Fn(usize)) -> Shrunk {
+    let fails = |candidate: &Scenario| fingerprint(&replay(candidate)) == goal;
+    shrink_by(scenario, budget, fails, progress)
+}
+
+/// As [`shrink`], with another idea of what a failure is.
+pub fn shrink_by(
+    scenario: &Scenario,
+    budget: Budget,
+    fails: impl Fn(&Scenario) -> bool + Sync,
+    progress: impl Fn(usize),
+) -> Shrunk {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let jobs = budget.jobs.map_or(cores, usize::from);
+    let end = Instant::now() + budget.time;
+    let mut search = Search { best: scenario.clone(), fails, progress, jobs, end, tried: 0 };
+    loop {
+        let before = search.best.clone();
+        search.steps();
+        search.each(herds);
+        search.each(members);
+        search.each(weaker);
+        search.each(settings);
+        search.each(times);
+        if search.best == before || search.is_over() {
+            break;
+        }
+    }
+    Shrunk { complete: !search.is_over(), tried: search.tried, scenario: search.best }
+}
+
+struct Search<F, P> {
+    best: Scenario,
+    fails: F,
+    progress: P,
+    jobs: usize,
+    end: Instant,
+    tried: u64,
+}
+
+impl<F: Fn(&Scenario) -> bool + Sync, P: Fn(usize)> Search<F, P> {
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.end
+    }
+
+    /// Takes the candidate if it fails from any of its seeds, the earliest of them.
+    fn accepts(&mut self, candidate: &Scenario) -> bool {
+        if *candidate == self.best || self.is_over() {
+            return false;
+        }
+        self.tried += 1;
+        let with_seed = |place: u64| {
+            let seed = if place == 0 { candidate.seed } else { place };
+            Scenario { seed, ..candidate.clone() }
+        };
+        let (next, found) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+        let fails = &self.fails;
+        std::thread::scope(|scope| {
+            for _ in 0..self.jobs {
+                scope.spawn(|| {
+                    while let place = next.fetch_add(1, Ordering::Relaxed)
+                        && place < SEEDS.min(found.load(Ordering::Relaxed))
+                    {
+                        if fails(&with_seed(place)) {
+                            found.fetch_min(place, Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+        let found = found.into_inner();
+        if found < SEEDS {
+            self.best = with_seed(found);
+            (self.progress)(self.best.steps.len());
+        }
+        found < SEEDS
+    }
+
+    /// Takes away as many steps as possible, first by halves, last one by one (ddmin).
+    fn steps(&mut self) {
+        let mut size = self.best.steps.len().div_ceil(2);
+        while size > 0 {
+            let mut from = 0;
+            while from < self.best.steps.len() {
+                let mut candidate = self.best.clone();
+                let to = (from + size).min(candidate.steps.len());
+                candidate.steps.drain(from..to);
+                if !self.accepts(&candidate) {
+                    from += size;
+                }
+            }
+            size /= 2;
+        }
+    }
+
+    /// Tries simpler scenarios of a kind until none of them fails.
+    fn each(&mut self, simpler: impl Fn(&Scenario) -> Vec<Scenario>) {
+        let mut place = 0;
+        while let Some(candidate) = simpler(&self.best).into_iter().nth(place) {
+            // After a change the candidates are others, but those before this place still fail.
+            if !self.accepts(&candidate) {
+                place += 1;
+            }
+        }
+    }
+}
+
+/// Fewer herds, with fewer lessees that do less.
+fn herds(scenario: &Scenario) -> Vec<Scenario> {
+    let mut simpler = Vec::new();
+    for place in 0..scenario.herds.len() {
+        let mut without = scenario.clone();
+        without.herds.remove(place);
+        simpler.push(without);
+        let mut change = |change: &dyn Fn(&mut Herd)| {
+            let mut candidate = scenario.clone();
+            change(&mut candidate.herds[place]);
+            if candidate != *scenario {
+                simpler.push(candidate);
+            }
+        };
+        change(&|herd| herd.leases = 1);
+        change(&|herd| herd.leases = herd.leases.div_ceil(2));
+        change(&|herd| herd.items = 0);
+        change(&|herd| herd.over = Duration::ZERO);
+        change(&|herd| herd.renew_every = None);
+        change(&|herd| herd.until = None);
+    }
+    simpler
+}
+
+/// Fewer members: steps that name one who is gone go too, or name another.
+fn members(scenario: &Scenario) -> Vec<Scenario> {
+    let mut simpler = Vec::new();
+    for members in (1..scenario.members).take(3) {
+        let most = u64::from(members);
+        let gone = |member: Option<&mut MemberId>| member.is_some_and(|member| member.0 > most);
+        let mut without = Scenario { members, ..scenario.clone() };
+        without.steps.retain_mut(|step| !gone(named(&mut step.action)));
+        simpler.push(without);
+        let mut renamed = Scenario { members, ..scenario.clone() };
+        for member in renamed.steps.iter_mut().filter_map(|step| named(&mut step.action)) {
+            *member = MemberId((member.0 - 1) % most + 1);
+        }
+        simpler.push(renamed);
+    }
+    simpler
+}
+
+fn named(action: &mut Action) -> Option<&mut MemberId> {
+    match action {
+        Action::Ask { member, .. } => member.as_mut(),
+        Action::Fault(fault) => fault.member_mut(),
+    }
+}
+
+/// The same faults, milder; the same requests, plainer.
+fn weaker(scenario: &Scenario) -> Vec<Scenario> {
+    let mut simpler = Vec::new();
+    for (place, step) in scenario.steps.iter().enumerate() {
+        for action in weaker_than(&step.action) {
+            let mut candidate = scenario.clone();
+            candidate.steps[place].action = action;
+            simpler.push(candidate);
+        }
+    }
+    simpler
+}
+
+fn weaker_than(action: &Action) -> Vec<Action> {
+    let fault = |fault| vec![Action::Fault(fault)];
+    match action {
+        Action::Ask { request, member, lessee, answer } => {
+            let ask = |request: Request, member| Action::Ask {
+                request,
+                member,
+                lessee: None,
+                answer: *answer,
+            };
+            let mut weaker = Vec::new();
+            if member.is_some() && !matches!(request, Request::Promote | Request::Demote) {
+                weaker.push(ask(request.clone(), None));
+            }
+            if lessee.is_some() {
+                weaker.push(ask(request.clone(), *member));
+            }
+            if let Request::Grant { id, ttl } = request {
+                let round = [1, 2, 5, 10, 30].map(Ttl::from_secs);
+                if !round.contains(ttl) {
+                    let round = round.into_iter().filter(|round| round < ttl);
+                    let rounder = round.map(|ttl| ask(Request::Grant { id: *id, ttl }, *member));
+                    weaker.extend(rounder);
+                }
+            }
+            if let Request::Attach { id, items } = request
+                && items.len() > 1
+            {
+                let items = items[..1].to_vec();
+                weaker.push(ask(Request::Attach { id: *id, items }, *member));
+            }
+            weaker
+        }
+        Action::Fault(Fault::Crash(crash)) => {
+            let mut weaker = fault(Fault::Kill(crash.member));
+            let unsynced: &[Unsynced] = match crash.unsynced {
+                Unsynced::Tear => &[Unsynced::Keep, Unsynced::Drop],
+                Unsynced::Drop => &[Unsynced::Keep],
+                Unsynced::Keep => &[],
+            };
+            for unsynced in unsynced {
+                let mut milder = *crash;
+                milder.unsynced = *unsynced;
+                weaker.extend(fault(Fault::Crash(milder)));
+            }
+            if crash.when != CrashWhen::Now {
+                let mut plainer = *crash;
+                plainer.when = CrashWhen::Now;
+                weaker.extend(fault(Fault::Crash(plainer)));
+            }
+            weaker
+        }
+        Action::Fault(Fault::Lose { member, loss, count }) if *count > 1 => {
+            fault(Fault::Lose { member: *member, loss: *loss, count: 1 })
+        }
+        Action::Fault(_) => Vec::new(),
+    }
+}
+
+/// Settings at their defaults, and ids that do not stand out.
+fn settings(scenario: &Scenario) -> Vec<Scenario> {
+    let default = Config { hash_key: scenario.config.hash_key, ..Config::default() };
+    let mut simpler = Vec::new();
+    let mut change = |change: &dyn Fn(&mut Scenario)| {
+        let mut candidate = scenario.clone();
+        change(&mut candidate);
+        if candidate != *scenario {
+            simpler.push(candidate);
+        }
+    };
+    change(&|s| s.config = default.clone());
+    change(&|s| s.config.min_ttl = default.min_ttl);
+    change(&|s| s.config.revoke_rate = default.revoke_rate);
+    change(&|s| s.config.retry_interval = default.retry_interval);
+    change(&|s| s.config.checkpoint_interval = default.checkpoint_interval);
+    change(&|s| s.config.extend = default.extend);
+    change(&|s| s.config.request_timeout = default.request_timeout);
+    change(&|s| s.log = DELAYS);
+    change(&|s| s.log = Delays { commit: DELAYS.commit, ..s.log });
+    change(&|s| s.log = Delays { apply: DELAYS.apply, ..s.log });
+    change(&|s| s.log = Delays { confirm: DELAYS.confirm, ..s.log });
+    for (hostile, plain) in [(i64::MAX, 20), (i64::MIN, 21), (-1, 22), (1, 23)] {
+        let (hostile, plain) = (LeaseId::new(hostile), LeaseId::new(plain));
+        change(&|s| {
+            for step in &mut s.steps {
+                if let Action::Ask { request, .. } = &mut step.action
+                    && let Some(id) = lease_of(request)
+                    && Some(*id) == hostile
+                {
+                    *id = plain.expect("it is not 0");
+                }
+            }
+        });
+    }
+    simpler
+}
+
+fn lease_of(request: &mut Request) -> Option<&mut LeaseId> {
+    match request {
+        Request::Grant { id, .. } => id.as_mut(),
+        Request::Revoke { id }
+        | Request::Renew { id }
+        | Request::Attach { id, .. }
+        | Request::Detach { id, .. }
+        | Request::Lookup { id } => Some(id),
+        Request::Leases { .. } | Request::LeaseOf { .. } | Request::Promote | Request::Demote => {
+            None
+        }
+    }
+}
+
+/// An earlier end, shorter waits, and times in whole seconds.
+fn times(scenario: &Scenario) -> Vec<Scenario> {
+    let mut simpler = Vec::new();
+    let last = scenario.steps.last().map_or(Duration::ZERO, |step| step.at);
+    for duration in [scenario.duration / 2, scenario.duration * 9 / 10] {
+        let duration = Duration::from_secs(duration.as_secs().max(last.as_secs() + 1));
+        if duration < scenario.duration {
+            let mut candidate = Scenario { duration, ..scenario.clone() };
+            candidate.herds.retain(|herd| herd.start + herd.over <= duration);
+            for herd in &mut candidate.herds {
+                herd.until = herd.until.map(|until| until.min(duration));
+            }
+            simpler.push(candidate);
+        }
+    }
+    let round = |at: Duration| Duration::from_secs(at.as_secs());
+    let shift = |from: usize, by: Duration| {
+        let mut candidate = scenario.clone();
+        for step in &mut candidate.steps[from..] {
+            step.at -= by;
+        }
+        candidate
+    };
+    let mut before = Duration::ZERO;
+    for (place, step) in scenario.steps.iter().enumerate() {
+        let gap = step.at - before;
+        for by in [gap, gap / 2] {
+            if by >= Duration::from_millis(1) {
+                let by = Duration::from_millis(u64::try_from(by.as_millis()).unwrap_or(u64::MAX));
+                simpler.push(shift(place, by));
+            }
+        }
+        if round(step.at) > before && round(step.at) < step.at {
+            simpler.push(shift(place, step.at - round(step.at)));
+        }
+        if let Action::Fault(Fault::Pause { member, span }) = step.action {
+            for shorter in [round(span / 2), round(span)] {
+                if !shorter.is_zero() && shorter < span {
+                    let mut candidate = scenario.clone();
+                    let pause = Fault::Pause { member, span: shorter };
+                    candidate.steps[place].action = Action::Fault(pause);
+                    simpler.push(candidate);
+                }
+            }
+        }
+        before = step.at;
+    }
+    simpler
+}
+
+/// From so many seeds a candidate is tried: from one the search gets stuck at several times the size.
+const SEEDS: u64 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::generate;
+
+    const BUDGET: Budget = Budget { time: Duration::from_secs(60), jobs: Some(1) };
+
+    fn grants(scenario: &Scenario) -> usize {
+        let grant =
+            |action: &Action| matches!(action, Action::Ask { request: Request::Grant { .. }, .. });
+        scenario.steps.iter().filter(|step| grant(&step.action)).count()
+    }
+
+    fn crashes(scenario: &Scenario) -> usize {
+        let crash = |action: &Action| matches!(action, Action::Fault(Fault::Crash(_)));
+        scenario.steps.iter().filter(|step| crash(&step.action)).count()
+    }
+
+    #[test]
+    fn everything_that_a_failure_does_not_need_is_taken_away() {
+        let seed = (0..).find(|seed| {
+            let scenario = generate(*seed);
+            grants(&scenario) > 5 && crashes(&scenario) > 1 && scenario.members > 1
+        });
+        let scenario = generate(seed.expect("there is one"));
+        let fails = |candidate: &Scenario| grants(candidate) >= 2 && crashes(candidate) >= 1;
+        let shrunk = shrink_by(&scenario, BUDGET, fails, |_| {});
+        let found = shrunk.scenario;
+        assert!(shrunk.complete);
+        assert_eq!((found.steps.len(), found.members, found.herds.len()), (3, 1, 0), "{found:?}");
+        assert_eq!((found.log, &found.config.extend), (DELAYS, &Config::default().extend));
+        assert_eq!(found.steps[2].at, Duration::ZERO);
+        assert_eq!(found.duration, Duration::from_secs(1));
+        let text = found.to_toml();
+        assert_eq!(Scenario::parse(format!("{}.toml", found.name), &text).expect("it is"), found);
+    }
+
+    #[test]
+    fn a_failure_that_needs_luck_is_followed_to_another_seed() {
+        let scenario = generate(3);
+        let fails = |candidate: &Scenario| {
+            candidate.steps.len() == scenario.steps.len() || candidate.seed == 7
+        };
+        let shrunk = shrink_by(&scenario, BUDGET, fails, |_| {});
+        assert_eq!((shrunk.scenario.seed, shrunk.scenario.steps.len()), (7, 0));
+    }
+}
