@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use lessor::{Error, Item, LeaseId, Request, RequestError, Response, Ttl};
+use lessor::{Error, Item, LeaseId, MemberId, Request, RequestError, Response, Ttl};
 
 use crate::scenario::Herd;
 
@@ -17,6 +17,8 @@ pub struct Lessee {
     renew_every: Option<Duration>,
     until: Option<Duration>,
     wants: Want,
+    /// Who gave it its last answer as a primary: it goes on asking that one.
+    primary: Option<MemberId>,
 }
 
 /// What a lessee does next.
@@ -52,6 +54,7 @@ impl Lessee {
                 renew_every: herd.renew_every,
                 until: herd.until,
                 wants: Want::Grant,
+                primary: None,
             };
             (at, lessee)
         })
@@ -72,15 +75,22 @@ impl Lessee {
         }
     }
 
-    /// Takes the answer to what it asked at `sent`; `None` if there was nobody to ask.
+    /// Whom it asks, if it does not have to look for whoever leads.
+    #[must_use]
+    pub fn primary(&self) -> Option<MemberId> {
+        self.primary
+    }
+
+    /// Takes a member's answer to what it asked at `sent`; `None` if there was nobody to ask.
     pub fn answered(
         &mut self,
         now: Duration,
         sent: Duration,
-        answer: Option<&Result<Response, RequestError>>,
+        answer: Option<(MemberId, &Result<Response, RequestError>)>,
     ) -> Next {
         let again = Some(now + PATIENCE);
-        let (label, at) = match (self.wants, answer) {
+        self.primary = answer.filter(|(_, answer)| answer.is_ok()).map(|(member, _)| member);
+        let (label, at) = match (self.wants, answer.map(|(_, answer)| answer)) {
             (Want::Grant, Some(Ok(_) | Err(RequestError::Refused(Error::LeaseExists)))) => {
                 if self.items.is_empty() {
                     ("granted", self.plan_renew(sent))
@@ -97,7 +107,7 @@ impl Lessee {
             }
             (_, Some(Err(RequestError::Unknown | RequestError::Stopped))) => ("unanswered", again),
             (_, Some(Err(RequestError::NotPrimary { .. }))) => ("not primary", again),
-            (_, None) => ("nobody leads", again),
+            (_, None) => ("nobody to ask", again),
             (Want::Nothing, Some(Ok(_))) => ("done", None),
         };
         Next { label, at }

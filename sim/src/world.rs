@@ -455,7 +455,11 @@ impl World {
             }
             Asker::Expect(place) => self.judge_remaining(now, place, &answer),
             Asker::Lessee(place) => {
-                let next = self.lessees[place].answered(now, pending.sent, Some(&answer));
+                let next = self.lessees[place].answered(
+                    now,
+                    pending.sent,
+                    Some((pending.member, &answer)),
+                );
                 let words = format!("{} {:?}", words::request(&pending.request), answer);
                 self.gather(now, None, "lessees", words, next.label);
                 if let Some(at) = next.at {
@@ -647,7 +651,8 @@ impl World {
 
     fn act(&mut self, now: Duration, place: usize) {
         let Some(request) = self.lessees[place].ask(now) else { return };
-        let leader = self.consensus.leader().filter(|leader| self.machines[leader].up);
+        let primary = self.lessees[place].primary().or(self.consensus.leader());
+        let leader = primary.filter(|leader| self.machines[leader].up);
         if leader.is_some() {
             return self.ask(now, Asker::Lessee(place), leader, request);
         }
