@@ -133,10 +133,10 @@ fn run(plan: &Plan, seed: u64) -> (Outcome, Report, bool) {
     let verify = !outcome.fingerprint.is_empty() || seed.is_multiple_of(VERIFIED);
     if verify {
         match elsewhere(&plan.program, seed) {
-            Ok(hash) if hash == outcome.hash => {}
-            Ok(hash) => outcome.nondeterministic(format!(
-                "a fresh process gave the hash {hash}, this one {}",
-                outcome.hash
+            Ok(there) if there.hash == outcome.hash => {}
+            Ok(there) => outcome.nondeterministic(format!(
+                "a fresh process gave the hash {}, this one {}",
+                there.hash, outcome.hash
             )),
             Err(what) => outcome.nondeterministic(format!("a fresh process failed: {what}")),
         }
@@ -144,15 +144,26 @@ fn run(plan: &Plan, seed: u64) -> (Outcome, Report, bool) {
     (outcome, report, verify)
 }
 
-/// The hash of a seed's trace in a process of its own.
-fn elsewhere(program: &Path, seed: u64) -> Result<String, String> {
+/// What another process made of a seed.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+pub struct Elsewhere {
+    /// The hash of its trace.
+    pub hash: String,
+    /// The lines of its trace that are shown.
+    pub trace: Vec<String>,
+}
+
+/// Replays a seed in a process of its own, by `PROGRAM replay SEED --json -`.
+///
+/// # Errors
+///
+/// Why there is no result, in words.
+pub fn elsewhere(program: &Path, seed: u64) -> Result<Elsewhere, String> {
     let mut command = Command::new(program);
     command.args(["replay", &seed.to_string(), "--json", "-"]).stderr(Stdio::null());
-    let output = command.output().map_err(|error| error.to_string())?;
-    let document: serde_json::Value =
-        serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?;
-    let hash = document["hash"].as_str().ok_or("it wrote no hash")?;
-    Ok(hash.to_owned())
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", program.display());
+    let output = command.output().map_err(|error| failed(&error))?;
+    serde_json::from_slice(&output.stdout).map_err(|error| failed(&error))
 }
 
 impl Outcome {

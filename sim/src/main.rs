@@ -23,10 +23,12 @@ use lessor_sim::scenario::{Scenario, ScenarioError};
 use lessor_sim::schedule::generate;
 use serde_json::json;
 
+use self::cli::determinism::{DETERMINISM_HELP, DeterminismArgs};
 use self::cli::fuzz::{FUZZ_HELP, FuzzArgs, MERGE_HELP, MergeArgs};
 use self::cli::shrink::{SHRINK_HELP, ShrinkArgs};
 
 mod cli {
+    pub(crate) mod determinism;
     pub(crate) mod fuzz;
     pub(crate) mod shrink;
 }
@@ -65,6 +67,9 @@ enum Verb {
     /// Makes a short scenario of one that fails, which fails in the same way.
     #[command(after_help = SHRINK_HELP)]
     Shrink(ShrinkArgs),
+    /// Replays seeds on other threads, in other processes and builds, and compares their traces.
+    #[command(after_help = DETERMINISM_HELP)]
+    Determinism(DeterminismArgs),
 }
 
 #[derive(Args, Default)]
@@ -108,6 +113,7 @@ fn main() -> ExitCode {
         Some(Verb::Fuzz(args)) => cli::fuzz::run(&args),
         Some(Verb::Merge(args)) => cli::fuzz::merge(&args),
         Some(Verb::Shrink(args)) => cli::shrink::run(&args),
+        Some(Verb::Determinism(args)) => cli::determinism::run(&args),
     };
     ExitCode::from(code)
 }
@@ -398,6 +404,7 @@ Examples:
   cargo sim replay scenarios/stale-primary.toml        its trace, event by event
   cargo sim fuzz --seeds 2000                          scenarios drawn from seeds
   cargo sim replay 17                                  one of those
+  cargo sim determinism                                seeds, each in every way, give the same traces
   cargo sim shrink 17                                  what of it is enough to fail, if it does
 
 Exit codes:

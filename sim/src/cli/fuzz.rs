@@ -53,12 +53,9 @@ pub(crate) struct MergeArgs {
 
 /// Runs a campaign, and gives the exit code.
 pub(crate) fn run(args: &FuzzArgs) -> u8 {
-    let program = match std::env::current_exe() {
+    let program = match this_program() {
         Ok(program) => program,
-        Err(error) => {
-            complain(&format!("cannot find this program to replay seeds afresh: {error}"));
-            return Verdict::Testbed.code();
-        }
+        Err(code) => return code,
     };
     let unlimited = if args.time.is_some() { u64::MAX } else { SEEDS };
     let plan = Plan {
@@ -90,6 +87,14 @@ pub(crate) fn run(args: &FuzzArgs) -> u8 {
     let stopped = interrupted.load(Ordering::Relaxed);
     let code = if stopped { INTERRUPTED } else { tally.verdict().code() };
     show(&tally, args.json.as_deref(), code)
+}
+
+/// Where this program is, to be run afresh.
+pub(crate) fn this_program() -> Result<PathBuf, u8> {
+    std::env::current_exe().map_err(|error| {
+        complain(&format!("cannot find this program to replay seeds afresh: {error}"));
+        Verdict::Testbed.code()
+    })
 }
 
 /// Joins the results of shards, and gives the exit code of the whole.

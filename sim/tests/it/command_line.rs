@@ -179,3 +179,20 @@ fn a_campaign_that_makes_no_sense_is_refused() {
     assert_eq!(code(&sim(&["fuzz", "--seeds", "2", "--shard", "3/3"])), 4);
     assert_eq!(code(&sim(&["merge", "no/such/file.json"])), 2);
 }
+
+#[test]
+fn canary_a_program_that_makes_another_trace_is_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let other = folder.path().join("other");
+    let script = "#!/bin/sh\necho '{\"hash\": \"0\", \"trace\": [\"something else\"]}'\n";
+    std::fs::write(&other, script).expect("it is written");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&other, mode).expect("it can be run");
+    let other = other.to_str().expect("a path in UTF-8");
+    let output = sim(&["determinism", "--seeds", "2", "--against", other]);
+    let text = stdout(&output);
+    assert_eq!(code(&output), 5, "{text}");
+    assert!(text.contains("there: something else"), "{text}");
+    let output = sim(&["determinism", "--seeds", "2"]);
+    assert_eq!(code(&output), 0, "{}", stdout(&output));
+}
