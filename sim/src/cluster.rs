@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,11 +13,14 @@ use lessor::driver::{Driver, Handle, Log, LogEvent, Observer, Runtime};
 use lessor::{
     Confirmation, Instant, LogIndex, Member, MemberId, MemberInput, Output, Proposal, Transaction,
 };
+use madsim::net::Endpoint;
 use madsim::runtime::NodeHandle;
 use tokio::sync::{Notify, mpsc};
 
+use crate::consensus::Envelope;
+use crate::journal::JournalBackend;
 use crate::report::{Panic, Report};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, StoreKind};
 use crate::world::{Action, World};
 
 /// Replays a scenario from its seed, on a fresh thread, and says how it went.
@@ -27,12 +31,14 @@ use crate::world::{Action, World};
 pub fn replay(scenario: &Scenario) -> Report {
     catch_panics();
     let (seed, shared) = (scenario.seed, Shared::new(World::new(scenario)));
+    let latency = scenario.network.latency..scenario.network.latency + scenario.network.jitter;
     let inside = shared.clone();
     // Hash keys and generators of a thread are drawn once: a fresh thread has fresh ones.
     let thread = std::thread::spawn(move || {
         PANIC.set(Some(None));
         let run = || {
-            let config = madsim::Config::default();
+            let mut config = madsim::Config::default();
+            config.net.send_latency = latency.start..latency.end + Duration::from_nanos(1);
             let runtime = madsim::runtime::Runtime::with_seed_and_config(seed, config);
             runtime.block_on(Cluster::new(inside).run());
         };
@@ -98,6 +104,15 @@ impl Shared {
     }
 }
 
+/// Where a member hears the others.
+fn address(member: MemberId, port: u16) -> SocketAddr {
+    let number = u8::try_from(member.0).expect("members are few");
+    SocketAddr::from(([10, 0, 0, number], port))
+}
+
+/// Of messages between members; there are no others.
+const TAG: u64 = 1;
+
 /// True time since the start of the run.
 fn now() -> Duration {
     madsim::time::TimeHandle::current().elapsed()
@@ -110,12 +125,24 @@ struct Cluster {
     events: BTreeMap<MemberId, mpsc::UnboundedSender<LogEvent>>,
     /// Where each running member takes requests; filled when it has opened.
     handles: Arc<Mutex<BTreeMap<MemberId, Handle>>>,
+    /// Where each running member hears the others.
+    sockets: Arc<Mutex<BTreeMap<MemberId, Arc<Endpoint>>>>,
+    /// And on which port: each process has one of its own, so that it does not hear what was meant
+    /// for the one before.
+    ports: BTreeMap<MemberId, u16>,
 }
 
 impl Cluster {
     fn new(shared: Shared) -> Self {
         let (nodes, events) = (BTreeMap::new(), BTreeMap::new());
-        Self { shared, nodes, events, handles: Arc::default() }
+        Self {
+            shared,
+            nodes,
+            events,
+            handles: Arc::default(),
+            sockets: Arc::default(),
+            ports: BTreeMap::new(),
+        }
     }
 
     async fn run(mut self) {
@@ -145,6 +172,7 @@ impl Cluster {
             Action::Kill(member) => {
                 self.handles.lock().unwrap_or_else(PoisonError::into_inner).remove(&member);
                 self.events.remove(&member);
+                self.sockets.lock().unwrap_or_else(PoisonError::into_inner).remove(&member);
                 if let Some(node) = self.nodes.get(&member) {
                     supervisor.kill(node.id());
                 }
@@ -165,6 +193,7 @@ impl Cluster {
                     let _ = events.send(event);
                 }
             }
+            Action::Send(envelope) => self.send(envelope),
             Action::Call { call, member, request } => {
                 let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
                 let handle = handles.get(&member).cloned();
@@ -186,18 +215,44 @@ impl Cluster {
         }
     }
 
+    /// Sends a message from the node of one member to that of another.
+    fn send(&self, envelope: Envelope) {
+        let socket = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        let socket = socket.get(&envelope.from).cloned();
+        let to = self.ports.get(&envelope.to).map(|port| address(envelope.to, *port));
+        if let (Some(node), Some(socket), Some(to)) = (self.nodes.get(&envelope.from), socket, to) {
+            let _sending = node.spawn(async move {
+                // Nobody may be there.
+                let _ = socket.send_to_raw(to, TAG, Box::new(envelope)).await;
+            });
+        }
+    }
+
     /// Starts a member's process: it opens its store, and runs the driver until it ends.
     fn boot(&mut self, member: MemberId) {
         let supervisor = madsim::runtime::Handle::current();
-        let node = self
-            .nodes
-            .entry(member)
-            .or_insert_with(|| supervisor.create_node().name(format!("member {member}")).build());
+        let node = self.nodes.entry(member).or_insert_with(|| {
+            let name = format!("member {member}");
+            supervisor.create_node().name(name).ip(address(member, 1).ip()).build()
+        });
         supervisor.restart(node.id());
         let node = supervisor.get_node(node.id()).expect("the node was created");
         let (sender, events) = mpsc::unbounded_channel();
         self.events.insert(member, sender);
         let (shared, handles) = (self.shared.clone(), self.handles.clone());
+        let (hearing, sockets) = (self.shared.clone(), self.sockets.clone());
+        let port = self.ports.entry(member).or_default();
+        *port += 1;
+        let port = *port;
+        let _hearing = node.spawn(async move {
+            let socket = Endpoint::bind(address(member, port)).await;
+            let socket = Arc::new(socket.expect("each process binds a port of its own"));
+            sockets.lock().unwrap_or_else(PoisonError::into_inner).insert(member, socket.clone());
+            while let Ok((payload, _)) = socket.recv_from_raw(TAG).await {
+                let envelope = payload.downcast::<Envelope>().expect("nothing else is sent");
+                hearing.tell(|world, now| world.received(now, *envelope));
+            }
+        });
         let _running = node.spawn(async move {
             let config = shared.world().config().clone();
             let runtime = SimRuntime { shared: shared.clone(), member };
@@ -233,11 +288,21 @@ struct SimRuntime {
 
 impl Runtime for SimRuntime {
     fn now(&self) -> Instant {
-        self.shared.world().clock(now(), self.member)
+        self.shared.world().clock(self.member).read(now())
     }
 
     fn sleep_until(&self, deadline: Instant) -> impl Future<Output = ()> + Send {
-        madsim::time::sleep(deadline.saturating_since(self.now()))
+        let (shared, member) = (self.shared.clone(), self.member);
+        async move {
+            // A step of the clock wakes nobody.
+            loop {
+                let left = shared.world().clock(member).until(now(), deadline);
+                if left.is_zero() {
+                    break;
+                }
+                madsim::time::sleep(left).await;
+            }
+        }
     }
 
     fn run_blocking<T, F>(&self, work: F) -> impl Future<Output = T> + Send + 'static
@@ -253,7 +318,7 @@ impl Runtime for SimRuntime {
                 shared.tell(|world, now| world.power_lost(now, member));
                 std::future::pending::<()>().await;
             }
-            let latency = shared.world().disk_latency();
+            let latency = shared.world().disk_latency(member);
             madsim::time::sleep(latency).await;
             result
         }
@@ -295,30 +360,49 @@ impl Log for SimLog {
     }
 }
 
-/// The real redb on the member's disk, which may lose its power around or inside a commit.
+/// The store on the member's disk, which may lose its power around or inside a commit.
 struct SimBackend {
     shared: Shared,
     member: MemberId,
-    store: RedbBackend,
+    store: Store,
+}
+
+/// What the scenario says that the leases are kept in.
+enum Store {
+    Redb(RedbBackend),
+    Journal(JournalBackend),
 }
 
 impl SimBackend {
     fn mount(shared: Shared, member: MemberId) -> Result<Self, BackendError> {
-        let mount = shared.world().disk(member).mount();
-        Ok(Self { shared, member, store: RedbBackend::with_storage(mount)? })
+        let (mount, kind) = {
+            let world = shared.world();
+            (world.disk(member).mount(), world.store())
+        };
+        let store = match kind {
+            StoreKind::Redb => Store::Redb(RedbBackend::with_storage(mount)?),
+            StoreKind::Journal => Store::Journal(JournalBackend::new(mount)),
+        };
+        Ok(Self { shared, member, store })
     }
 }
 
 impl Backend for SimBackend {
     fn load(&mut self) -> Result<Stored, BackendError> {
-        let stored = self.store.load()?;
+        let stored = match &mut self.store {
+            Store::Redb(store) => store.load(),
+            Store::Journal(store) => store.load(),
+        }?;
         self.shared.tell(|world, now| world.loaded(now, self.member, &stored));
         Ok(stored)
     }
 
     fn commit(&mut self, transaction: Transaction) -> Result<(), BackendError> {
         self.shared.world().before_commit(self.member);
-        let result = self.store.commit(transaction);
+        let result = match &mut self.store {
+            Store::Redb(store) => store.commit(transaction),
+            Store::Journal(store) => store.commit(transaction),
+        };
         self.shared.world().after_commit(self.member);
         result
     }

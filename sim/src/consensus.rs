@@ -1,37 +1,50 @@
-//! A modelled consensus log: Raft's guarantees, nothing stronger, and no clock or I/O of its own.
+//! A modelled consensus log: Raft, with everything that it allows and nothing that it forbids, and no
+//! clock or I/O of its own.
 //!
-//! Who leads is decided from outside ([`elect`](Consensus::elect)); everything else follows. What
-//! holds: one leader a term; every member is handed the same entries in order; a proposal commits in
-//! its own term or never; the proposals of a term commit in order; a leader that is cut off or
-//! paused is not told of its successor, and nothing that it proposes commits.
+//! Each peer decides from what it keeps and what it was told, and tells others by messages, which the
+//! network may lose, delay, repeat and reorder. Who campaigns is decided from outside
+//! ([`elect`](Consensus::elect)); so there are no heartbeats, and where nothing is outstanding nothing
+//! is sent. A leader that is cut off goes on believing in itself. Across the group two things are
+//! asserted of the model itself: one leader a term, and what was committed once stays.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use lessor::driver::LogEvent;
-use lessor::{Command, Confirmation, Entry, LogIndex, MemberId, Proposal, Role, Term};
+use lessor::{Command, Confirmation, Entry, LogIndex, MemberId, Proposal, Role, StateAt, Term};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
+
+pub use self::message::{Append, Envelope, Message};
+use self::peer::{Asked, Follower, Leader, Part, Peer};
+use crate::model::State;
+
+mod message;
+mod peer;
+mod rules;
+#[cfg(test)]
+mod tests;
 
 /// The log and the leadership of a group of members.
 #[derive(Debug)]
 pub struct Consensus {
     delays: Delays,
+    compact_every: Option<u64>,
     random: ChaCha8Rng,
-    term: Term,
-    leader: Option<MemberId>,
-    committed: Vec<Committed>,
-    /// Proposals on their way to a majority, in order, and when they may have reached one.
-    in_flight: VecDeque<InFlight>,
-    /// Questions for the leadership, and when a majority has answered them.
-    asked: VecDeque<Asked>,
     peers: Vec<Peer>,
+    /// What is committed, as nobody in the group knows it.
+    committed: Vec<Entry>,
+    leaders: BTreeMap<Term, MemberId>,
+    messages: VecDeque<Envelope>,
     events: VecDeque<(MemberId, LogEvent)>,
     /// What a trace says of the log itself.
     notes: Vec<Note>,
+    /// A rule that is broken on purpose.
+    #[cfg(test)]
+    planted: Option<tests::Planted>,
 }
 
-/// How long the log takes.
+/// How long the log takes at least, besides the network.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Delays {
     /// From a proposal to its commit.
@@ -64,10 +77,10 @@ pub enum Note {
         term: Term,
         /// The last entry of earlier terms.
         barrier: LogIndex,
-        /// How many proposals of the leader before were on their way.
-        in_flight: usize,
+        /// How many entries some log has that are not committed.
+        in_flight: u64,
         /// How many of these are in the new leader's log.
-        survived: usize,
+        survived: u64,
     },
     /// A member cannot be elected.
     NotElected {
@@ -76,7 +89,7 @@ pub enum Note {
         /// Why not.
         why: &'static str,
     },
-    /// Nobody leads any more.
+    /// A leader leads no more, and knows it.
     Deposed {
         /// Who led.
         leader: MemberId,
@@ -90,6 +103,22 @@ pub enum Note {
         /// What.
         proposal: Proposal,
     },
+    /// Entries that were never committed gave way to those of a newer leader.
+    Overwritten {
+        /// Whose.
+        member: MemberId,
+        /// How many.
+        count: u64,
+    },
+    /// A member that was too far behind took a whole state.
+    Installed {
+        /// Who.
+        member: MemberId,
+        /// Up to where.
+        place: LogIndex,
+    },
+    /// A message came twice on purpose.
+    Repeated,
     /// A proposal of somebody who does not lead was refused.
     Fenced {
         /// Whose.
@@ -99,163 +128,98 @@ pub enum Note {
     },
 }
 
-#[derive(Debug)]
-struct Peer {
-    up: bool,
-    isolated: bool,
-    paused: bool,
-    /// The last entry that it was handed.
-    delivered: LogIndex,
-    /// It is handed nothing before this moment.
-    deaf_until: Duration,
-    loss: Option<(Loss, u64)>,
-}
-
-#[derive(Debug)]
-struct Committed {
-    entry: Entry,
-    at: Duration,
-    /// Who led then, and sees it at once.
-    leader: MemberId,
-}
-
-#[derive(Debug)]
-struct InFlight {
-    term: Term,
-    proposal: Option<Proposal>,
-    ready: Duration,
-}
-
-#[derive(Debug)]
-struct Asked {
-    member: MemberId,
-    term: Term,
-    confirmation: Confirmation,
-    ready: Duration,
-}
-
 impl Consensus {
-    /// A log of `members` members, named from 1 on, all down; `random` decides which proposals of a
-    /// fallen leader survive.
+    /// A log of `members` members, named from 1 on, all down, which compact their logs after so many
+    /// entries.
     #[must_use]
-    pub fn new(members: u8, delays: Delays, random: ChaCha8Rng) -> Self {
-        let peer = |_| Peer {
-            up: false,
-            isolated: false,
-            paused: false,
-            delivered: LogIndex(0),
-            deaf_until: Duration::ZERO,
-            loss: None,
-        };
+    pub fn new(
+        members: u8,
+        delays: Delays,
+        compact_every: Option<u64>,
+        random: ChaCha8Rng,
+    ) -> Self {
         Self {
             delays,
+            compact_every,
             random,
-            term: Term(0),
-            leader: None,
+            peers: (0..members).map(|_| Peer::default()).collect(),
             committed: Vec::new(),
-            in_flight: VecDeque::new(),
-            asked: VecDeque::new(),
-            peers: (0..members).map(peer).collect(),
+            leaders: BTreeMap::new(),
+            messages: VecDeque::new(),
             events: VecDeque::new(),
             notes: Vec::new(),
+            #[cfg(test)]
+            planted: None,
         }
     }
 
     /// A member's process begins, with everything up to `applied` in its store. It may be handed some
-    /// of that again.
+    /// of that again; if its log begins later, it is handed a whole state first.
     pub fn start(&mut self, now: Duration, member: MemberId, applied: LogIndex) {
-        let deaf_until = now + self.delays.apply;
         let again = self.random.next_u64() % (MOST_AGAIN + 1);
+        let deaf_until = now + self.delays.apply;
         let peer = self.peer_mut(member);
         peer.up = true;
         peer.paused = false;
-        peer.delivered = LogIndex(applied.0.saturating_sub(again));
+        peer.part = Part::default();
         peer.deaf_until = deaf_until;
-        if !self.peer(member).isolated {
-            self.tell_role(member);
+        peer.ready.clear();
+        peer.committed = peer.base;
+        peer.handed = LogIndex(applied.0.saturating_sub(again)).max(peer.base);
+        let base = peer.base;
+        if applied < base {
+            self.install(member, base);
         }
+        self.tell_role(member);
+        for leader in self.peers.iter_mut().filter_map(Peer::leader) {
+            // What it knew of commits is gone, and heartbeats would tell it.
+            if let Some(follower) = leader.followers.get_mut(&member) {
+                follower.committed = LogIndex(0);
+            }
+        }
+        self.reconnected(now);
         self.advance(now);
     }
 
-    /// A member's process ends.
+    /// A member's process ends; term, vote and log stay.
     pub fn crash(&mut self, now: Duration, member: MemberId) {
+        self.step_down(member);
         let peer = self.peer_mut(member);
         peer.up = false;
         peer.paused = false;
-        self.asked.retain(|asked| asked.member != member);
+        peer.part = Part::default();
         self.events.retain(|(to, _)| *to != member);
-        if self.leader == Some(member) {
-            self.depose(now);
-        }
-    }
-
-    /// Makes a member the leader of a new term if a majority can hear it. Some of the proposals that
-    /// were on their way are in its log and commit, in order; the rest never will.
-    pub fn elect(&mut self, now: Duration, candidate: MemberId) {
-        if !self.reaches(candidate) || !self.majority() {
-            let why = if self.reaches(candidate) { "no majority" } else { "it is unreachable" };
-            self.notes.push(Note::NotElected { candidate, why });
-            return;
-        }
-        if self.leader == Some(candidate) {
-            return self.notes.push(Note::NotElected { candidate, why: "it leads already" });
-        }
-        self.term = Term(self.term.0 + 1);
-        let in_flight = self.in_flight.len();
-        let survived = self.draw_survivors(candidate);
-        for in_flight in self.in_flight.drain(..).take(survived).collect::<Vec<_>>() {
-            self.append(now, candidate, in_flight.term, in_flight.proposal);
-        }
-        let barrier = self.last();
-        self.leader = Some(candidate);
-        self.notes.push(Note::Elected {
-            leader: candidate,
-            term: self.term,
-            barrier,
-            survived,
-            in_flight,
-        });
-        let ready = now + self.delays.commit;
-        self.in_flight.push_back(InFlight { term: self.term, proposal: None, ready });
-        for member in self.members() {
-            if self.peer(member).up && !self.peer(member).isolated {
-                self.tell_role(member);
-            }
-        }
         self.advance(now);
     }
 
-    /// Takes the leadership from whoever has it, and gives it to nobody.
-    pub fn depose(&mut self, now: Duration) {
-        let Some(leader) = self.leader else { return };
-        if self.peer(leader).isolated || self.peer(leader).paused {
-            // What it has on the way reached nobody.
-            self.in_flight.clear();
-        }
-        self.leader = None;
-        self.notes.push(Note::Deposed { leader, term: self.term });
-        for member in self.members() {
-            if self.peer(member).up && !self.peer(member).isolated {
-                self.tell_role(member);
-            }
-        }
-        self.advance(now);
-    }
-
-    /// Cuts a member off from all others, or joins it to them again.
-    pub fn isolate(&mut self, now: Duration, member: MemberId, isolated: bool) {
-        let was = std::mem::replace(&mut self.peer_mut(member).isolated, isolated);
-        if was && !isolated && self.peer(member).up {
-            self.peer_mut(member).deaf_until = now + self.delays.apply;
-            self.tell_role(member);
-        }
-        self.advance(now);
-    }
-
-    /// Notes that a member's process stands still, or goes on; the log needs another majority then.
+    /// A member's process stands still, or goes on. Its messages wait for it in the network.
     pub fn pause(&mut self, now: Duration, member: MemberId, paused: bool) {
         self.peer_mut(member).paused = paused;
+        self.reconnected(now);
         self.advance(now);
+    }
+
+    /// Lets a member campaign in a new term.
+    pub fn elect(&mut self, now: Duration, candidate: MemberId) {
+        let peer = self.peer_mut(candidate);
+        if !peer.runs() || matches!(peer.part, Part::Leader(_)) {
+            let why = if peer.runs() { "it leads already" } else { "it does not run" };
+            return self.notes.push(Note::NotElected { candidate, why });
+        }
+        peer.term = Term(peer.term.0 + 1);
+        peer.voted = Some(candidate);
+        let votes = BTreeSet::from([candidate]);
+        peer.part = Part::Candidate { votes, tries: 0, again: now };
+        self.tell_role(candidate);
+        self.count_votes(now, candidate);
+        self.advance(now);
+    }
+
+    /// Lets the newest leader give up.
+    pub fn depose(&mut self, now: Duration) {
+        if let Some(leader) = self.leader() {
+            self.resign(now, leader);
+        }
     }
 
     /// Loses the next `count` proposals of this kind that a member makes.
@@ -263,27 +227,46 @@ impl Consensus {
         self.peer_mut(member).loss = Some((loss, count));
     }
 
+    /// Sends the next `count` appends of a member twice.
+    pub fn repeat(&mut self, member: MemberId, count: u64) {
+        self.peer_mut(member).repeats = count;
+    }
+
+    /// Takes back what was ordered by [`lose`](Self::lose) and [`repeat`](Self::repeat).
+    pub fn lose_nothing(&mut self, member: MemberId) {
+        let peer = self.peer_mut(member);
+        (peer.loss, peer.repeats) = (None, 0);
+    }
+
     /// Takes a proposal of a member.
     pub fn propose(&mut self, now: Duration, member: MemberId, proposal: Proposal) {
-        if self.leader != Some(member) || proposal.term != self.term {
+        let ready = now + self.delays.commit;
+        let peer = self.peer_mut(member);
+        if !matches!(peer.part, Part::Leader(_)) || proposal.term != peer.term {
             return self.notes.push(Note::Fenced { member, proposal });
         }
-        if let Some((loss, left)) = &mut self.peer_mut(member).loss
+        if let Some((loss, left)) = &mut peer.loss
             && *left > 0
             && loss.meets(&proposal.command)
         {
             *left -= 1;
             return self.notes.push(Note::Lost { member, proposal });
         }
-        let (term, ready) = (self.term, now + self.delays.commit);
-        self.in_flight.push_back(InFlight { term, proposal: Some(proposal), ready });
+        self.append(now, member, ready, Some(proposal));
         self.advance(now);
     }
 
     /// Takes a member's question whether it leads. Nobody answers one who is cut off.
     pub fn confirm(&mut self, now: Duration, member: MemberId, confirmation: Confirmation) {
-        let (term, ready) = (self.term, now + self.delays.confirm);
-        self.asked.push_back(Asked { member, term, confirmation, ready });
+        let ready = now + self.delays.confirm;
+        if let Some(leader) = self.peer_mut(member).leader() {
+            leader.round += 1;
+            let round = leader.round;
+            leader.asked.push_back(Asked { confirmation, round, ready });
+            self.broadcast(now, member);
+        } else {
+            self.events.push_back((member, LogEvent::Confirmed { confirmation, committed: None }));
+        }
         self.advance(now);
     }
 
@@ -294,58 +277,15 @@ impl Consensus {
 
     /// Takes a member's wish not to lead.
     pub fn resign(&mut self, now: Duration, member: MemberId) {
-        if self.leader == Some(member) {
-            self.depose(now);
+        if self.step_down(member) {
+            self.tell_role(member);
         }
+        self.advance(now);
     }
 
-    /// Does what is due.
-    pub fn advance(&mut self, now: Duration) {
-        while let Some(in_flight) = self.in_flight.front()
-            && in_flight.ready <= now
-            && in_flight.term == self.term
-            && let Some(leader) = self.leader
-            && self.reaches(leader)
-            && self.majority()
-            && let Some(in_flight) = self.in_flight.pop_front()
-        {
-            self.append(now, leader, in_flight.term, in_flight.proposal);
-        }
-        for asked in std::mem::take(&mut self.asked) {
-            let leads = self.leader == Some(asked.member) && self.term == asked.term;
-            let heard = self.reaches(asked.member) && (self.majority() || !leads);
-            if asked.ready > now || !heard {
-                self.asked.push_back(asked);
-                continue;
-            }
-            let (confirmation, committed) = (asked.confirmation, leads.then_some(self.last()));
-            self.events.push_back((asked.member, LogEvent::Confirmed { confirmation, committed }));
-        }
-        for member in self.members() {
-            let mut entries = Vec::new();
-            while let Some(visible) = self.visible(member)
-                && visible <= now
-            {
-                let next = self.peer(member).delivered.next();
-                self.peer_mut(member).delivered = next;
-                entries.push(self.entry(next).clone());
-            }
-            if !entries.is_empty() {
-                self.events.push_back((member, LogEvent::Committed(entries)));
-            }
-        }
-    }
-
-    /// When to call [`advance`](Self::advance).
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Duration> {
-        let leads = self.leader.is_some_and(|leader| self.reaches(leader)) && self.majority();
-        let commit = self.in_flight.front().filter(|_| leads).map(|in_flight| in_flight.ready);
-        let asked = self.asked.iter().filter(|asked| self.reaches(asked.member));
-        let asked = asked.filter(|asked| leads || self.leader != Some(asked.member));
-        let asked = asked.map(|asked| asked.ready).min();
-        let delivery = self.members().filter_map(|member| self.visible(member)).min();
-        [commit, asked, delivery].into_iter().flatten().min()
+    /// The next message to be carried.
+    pub fn poll_message(&mut self) -> Option<Envelope> {
+        self.messages.pop_front()
     }
 
     /// The next event for a member.
@@ -358,10 +298,17 @@ impl Consensus {
         std::mem::take(&mut self.notes)
     }
 
-    /// Who leads, if anybody does.
+    /// Who leads the newest term that anybody leads.
     #[must_use]
     pub fn leader(&self) -> Option<MemberId> {
-        self.leader
+        let leads = |member: &MemberId| matches!(self.peer(*member).part, Part::Leader(_));
+        self.members().filter(leads).max_by_key(|member| self.peer(*member).term)
+    }
+
+    /// How many believe that they lead.
+    #[must_use]
+    pub fn leaders(&self) -> usize {
+        self.peers.iter().filter(|peer| matches!(peer.part, Part::Leader(_))).count()
     }
 
     /// The last committed place.
@@ -372,7 +319,7 @@ impl Consensus {
 
     /// The committed entries behind a place.
     pub fn committed_behind(&self, place: usize) -> impl Iterator<Item = &Entry> {
-        self.committed.iter().skip(place).map(|committed| &committed.entry)
+        self.committed.iter().skip(place)
     }
 
     /// How many losses that were ordered have not happened.
@@ -381,72 +328,9 @@ impl Consensus {
         self.peers.iter().filter_map(|peer| peer.loss).map(|(_, left)| left).sum()
     }
 
-    /// Whether a member is up, not cut off and not paused.
-    #[must_use]
-    pub fn reaches(&self, member: MemberId) -> bool {
-        let peer = self.peer(member);
-        peer.up && !peer.isolated && !peer.paused
-    }
-
-    /// Whether more than half of all members reach each other.
-    #[must_use]
-    pub fn majority(&self) -> bool {
-        2 * self.members().filter(|member| self.reaches(*member)).count() > self.peers.len()
-    }
-
     /// The names of all members.
     pub fn members(&self) -> impl Iterator<Item = MemberId> + use<> {
         (1..=self.peers.len() as u64).map(MemberId)
-    }
-
-    fn append(&mut self, now: Duration, leader: MemberId, term: Term, proposal: Option<Proposal>) {
-        let entry = Entry { index: self.last().next(), term, proposal };
-        self.committed.push(Committed { entry, at: now, leader });
-    }
-
-    /// How many of the proposals on their way a new leader has in its log: what a leader that is cut
-    /// off or paused has proposed reached nobody, else any number is possible.
-    fn draw_survivors(&mut self, candidate: MemberId) -> usize {
-        let in_flight = self.in_flight.len();
-        let reached = match self.leader {
-            Some(old) if old != candidate => self.reaches(old),
-            Some(_) | None => true,
-        };
-        if !reached || in_flight == 0 {
-            return 0;
-        }
-        let draw = self.random.next_u64() % (in_flight as u64 + 1);
-        usize::try_from(draw).unwrap_or(in_flight)
-    }
-
-    fn tell_role(&mut self, member: MemberId) {
-        let role = match self.leader {
-            Some(leader) if leader == member => {
-                // The entry that opens the term is not committed yet, or not alone.
-                let barrier = self.committed.iter().rposition(|c| c.entry.term < self.term);
-                let barrier = LogIndex(barrier.map_or(0, |place| place as u64 + 1));
-                Role::Leader { term: self.term, barrier }
-            }
-            leader => Role::Follower { leader },
-        };
-        self.events.push_back((member, LogEvent::Role(role)));
-    }
-
-    /// When the next entry reaches a member, if there is one and it can.
-    fn visible(&self, member: MemberId) -> Option<Duration> {
-        let peer = self.peer(member);
-        if !peer.up || peer.isolated {
-            return None;
-        }
-        let place = usize::try_from(peer.delivered.0).ok()?;
-        let committed = self.committed.get(place)?;
-        let delay = if committed.leader == member { Duration::ZERO } else { self.delays.apply };
-        Some((committed.at + delay).max(peer.deaf_until))
-    }
-
-    fn entry(&self, index: LogIndex) -> &Entry {
-        let place = usize::try_from(index.0 - 1).expect("the log fits into memory");
-        &self.committed[place].entry
     }
 
     fn peer(&self, member: MemberId) -> &Peer {
@@ -455,6 +339,11 @@ impl Consensus {
 
     fn peer_mut(&mut self, member: MemberId) -> &mut Peer {
         &mut self.peers[place(member)]
+    }
+
+    #[cfg(test)]
+    fn has(&self, planted: tests::Planted) -> bool {
+        self.planted == Some(planted)
     }
 }
 
@@ -482,5 +371,5 @@ impl Loss {
 const MOST_AGAIN: u64 = 3;
 
 fn place(member: MemberId) -> usize {
-    usize::try_from(member.0 - 1).expect("a member is one of five")
+    usize::try_from(member.0 - 1).expect("members are few")
 }

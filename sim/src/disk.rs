@@ -13,6 +13,11 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use redb::{BackendError, StorageBackend};
 
+use self::fault::Faults;
+pub use self::fault::Met;
+
+mod fault;
+
 /// A disk whose power can be cut; a clone is another handle to the same disk.
 ///
 /// It starts empty and with its power on. A process gets at it through a [`Mount`], which is dead
@@ -300,8 +305,7 @@ impl fmt::Debug for Mount {
     }
 }
 
-/// A disk. Slow, full and failing disks are to become one more field: the fault that
-/// [`State::change`] and [`State::sync`] ask, next to the fuse, before they do anything.
+/// A disk. How slow it is, the simulator decides.
 #[derive(Default)]
 struct State {
     /// What a process sees: the platter with all un-synced operations done.
@@ -320,6 +324,7 @@ struct State {
     mounts: u64,
     counters: Counters,
     last_cut: Option<PowerCut>,
+    faults: Faults,
     #[cfg(test)]
     lying: bool,
 }
@@ -331,6 +336,7 @@ impl State {
             self.cut_power(fuse.unsynced, fuse.seed);
             return Err(power_lost());
         }
+        self.find_room(&operation)?;
         match &operation {
             Operation::Write(_, data) => {
                 self.counters.writes += 1;
@@ -346,6 +352,9 @@ impl State {
     /// Brings all that is un-synced to the platter.
     fn sync(&mut self) -> io::Result<()> {
         let blown = self.burn_fuse(true);
+        if blown.is_none() {
+            self.fail_sync()?;
+        }
         if blown.is_none_or(|fuse| matches!(fuse.at, FuseAt::AfterSync(_))) {
             self.counters.syncs += 1;
             self.make_durable();
@@ -360,6 +369,7 @@ impl State {
         if self.lying {
             return;
         }
+        self.warm_up();
         for operation in self.unsynced.drain(..) {
             operation.reach(&mut self.durable, &Fate::Kept);
         }
@@ -378,6 +388,20 @@ impl State {
 
     fn cut_power(&mut self, unsynced: Unsynced, seed: u64) {
         assert!(!self.off, "power is cut once");
+        let (mut cut, operations) = self.settle_unsynced(unsynced, seed);
+        cut.lossy = self.durable.len() != self.image.len()
+            || operations.iter().any(|operation| {
+                let range = operation.touches(self.image.len());
+                self.durable[range.clone()] != self.image[range]
+            });
+        self.off = true;
+        self.fuse = None;
+        self.last_cut = Some(cut);
+        self.counters.power_cuts += 1;
+    }
+
+    /// Decides what of the un-synced operations reaches the platter.
+    fn settle_unsynced(&mut self, unsynced: Unsynced, seed: u64) -> (PowerCut, Vec<Operation>) {
         let operations = std::mem::take(&mut self.unsynced);
         let fates = match unsynced {
             Unsynced::Keep => vec![Fate::Kept; operations.len()],
@@ -393,18 +417,13 @@ impl State {
                 Fate::Torn(_) => &mut cut.torn,
             } += 1;
         }
-        cut.lossy = self.durable.len() != self.image.len()
-            || operations.iter().any(|operation| {
-                let range = operation.touches(self.image.len());
-                self.durable[range.clone()] != self.image[range]
-            });
-        self.off = true;
-        self.fuse = None;
-        self.last_cut = Some(cut);
-        self.counters.power_cuts += 1;
+        (cut, operations)
     }
 
     fn kill_mounts(&mut self) {
+        if std::mem::take(&mut self.faults.stale) {
+            self.image.clone_from(&self.durable);
+        }
         self.epoch += 1;
         self.lock = None;
     }

@@ -13,13 +13,16 @@
 
 #[cfg(madsim)]
 pub mod campaign;
+pub mod clock;
 #[cfg(madsim)]
 pub mod cluster;
 pub mod consensus;
 pub mod disk;
+pub mod fault;
 #[cfg(madsim)]
 pub mod fuzz;
 pub mod invariant;
+pub mod journal;
 pub mod lessee;
 pub mod model;
 pub mod oracle;

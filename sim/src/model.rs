@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use lessor::{
-    Change, Command, Entry, Item, LeaseId, LogIndex, RangeDelete, Snapshot, Transaction, Ttl, Write,
+    Change, Command, Entry, Item, LeaseId, LeaseRecord, LogIndex, RangeDelete, Snapshot,
+    Transaction, Ttl, Write,
 };
 
 /// The replicated state at one place of the log.
@@ -102,6 +103,20 @@ impl State {
             }
         }
         applied
+    }
+
+    /// All of it, as a member takes it.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let record = |(id, lease): (&LeaseId, &Lease)| LeaseRecord {
+            id: *id,
+            ttl: lease.ttl,
+            remaining: lease.remaining,
+        };
+        Snapshot {
+            leases: self.leases.iter().map(record).collect(),
+            items: self.holders.iter().map(|(item, id)| (item.clone(), *id)).collect(),
+        }
     }
 
     /// The lease with everything that differs between this state and a snapshot, in words; `None` if

@@ -13,10 +13,14 @@ use lessor::{
 
 use crate::invariant::{self, Broken, End, Event, Invariant, Judged, PROPERTIES, Scene, Violation};
 use crate::model::{Applied, Difference, State, Store, named};
+use crate::scenario::Clocks;
 
 /// Watches a run, and judges it.
 pub struct Oracle {
     config: Config,
+    clocks: Clocks,
+    /// Whether all clocks have kept within their bound.
+    clocks_hold: bool,
     invariants: Vec<Box<dyn Invariant>>,
     /// How often each property spoke.
     judged: [u64; PROPERTIES.len()],
@@ -32,6 +36,8 @@ pub struct Oracle {
 /// What the oracle knows of a member.
 #[derive(Debug, Default)]
 struct Watched {
+    /// The latest that its process has seen on its clock.
+    latest: Instant,
     /// What it has applied in memory.
     state: State,
     /// What the log says at the place where its store stands, and what was written there.
@@ -56,9 +62,11 @@ struct Watched {
 impl Oracle {
     /// An oracle of members with these settings.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, clocks: &Clocks) -> Self {
         Self {
             config: config.clone(),
+            clocks: clocks.clone(),
+            clocks_hold: true,
             invariants: invariant::all(),
             judged: [0; PROPERTIES.len()],
             violations: Vec::new(),
@@ -102,6 +110,17 @@ impl Oracle {
         self.judge(now, member, clock, &Event::Stands { applied, digest });
     }
 
+    /// A member's machine has got an empty disk: what was durable is gone with reason.
+    pub fn replaced(&mut self, now: Duration, member: MemberId) {
+        *self.watched(member) = Watched::default();
+        self.judge(now, member, Instant::ZERO, &Event::Replaced);
+    }
+
+    /// A member's clock has gone faster than it may: promises were made on that it would not.
+    pub fn clock_broken(&mut self) {
+        self.clocks_hold = false;
+    }
+
     /// A member's process has ended.
     pub fn ended(&mut self, now: Duration, member: MemberId) {
         self.watched(member).primary = false;
@@ -110,6 +129,7 @@ impl Oracle {
 
     /// A member is about to handle an input.
     pub fn before(&mut self, now: Duration, member: MemberId, clock: Instant, input: &MemberInput) {
+        self.watched(member).pass(clock);
         let watched = self.watched(member);
         watched.unset.clear();
         watched.renewed_and_gone.clear();
@@ -133,9 +153,17 @@ impl Oracle {
                     self.judge(now, member, clock, &Event::Applied { entry, applied: &applied });
                 }
             }
+            MemberInput::Installed(installed) => {
+                let state = &mut self.members.entry(member).or_default().state;
+                while state.applied < installed.applied
+                    && let Some(entry) = entry_behind(&self.log, state.applied)
+                {
+                    state.apply(entry);
+                }
+                self.judge(now, member, clock, &Event::Installed);
+            }
             MemberInput::Role(Role::Follower { .. })
             | MemberInput::Confirmed { .. }
-            | MemberInput::Installed(_)
             | MemberInput::HoldExpired(_)
             | MemberInput::Timeout
             | MemberInput::Stop => {}
@@ -208,6 +236,12 @@ impl Oracle {
                     items.extend(applied.items);
                     revoked.extend(applied.revoked);
                 }
+                if transaction.reset {
+                    // A whole state, with no revokes of its own: all of it is compared.
+                    revoked.clear();
+                    leases.extend(watched.durable.leases.keys().copied());
+                    items.extend(watched.durable.holders.keys().cloned());
+                }
                 let difference = watched.store.compare(&watched.durable, &leases, &items);
                 let (revoked, deletes) = (&*revoked, &*deletes);
                 let commit = Event::Commit { transaction, revoked, deletes, difference };
@@ -245,6 +279,7 @@ impl Oracle {
         answer: &Result<Response, RequestError>,
     ) {
         if let Ok(response) = answer {
+            let sent = self.clocks.of_lessees(sent);
             self.judge(now, NOBODY, Instant::ZERO, &Event::Answered { request, sent, response });
         }
         if *answer != Err(RequestError::Unknown) {
@@ -314,11 +349,24 @@ impl Oracle {
     }
 
     fn judge(&mut self, now: Duration, member: MemberId, clock: Instant, event: &Event<'_>) {
-        let (state, renewed_and_gone) = match self.members.get(&member) {
-            Some(watched) => (&watched.state, &watched.renewed_and_gone),
-            None => (&self.agreed, &BTreeSet::new()),
+        let (state, renewed_and_gone, latest) = match self.members.get(&member) {
+            Some(watched) => (&watched.state, &watched.renewed_and_gone, watched.latest.max(clock)),
+            None => (&self.agreed, &BTreeSet::new(), clock),
         };
-        let scene = Scene { now, member, clock, renewed_and_gone, state, config: &self.config };
+        let promised = self.clocks_hold.then(|| self.clocks.of_lessees(now));
+        let bound_ppm = self.clocks.bound_ppm;
+        let config = &self.config;
+        let scene = Scene {
+            now,
+            promised,
+            bound_ppm,
+            member,
+            clock,
+            latest,
+            renewed_and_gone,
+            state,
+            config,
+        };
         let mut broken = Vec::new();
         for (invariant, judged) in self.invariants.iter_mut().zip(&mut self.judged) {
             match invariant.observe(&scene, event) {
@@ -346,6 +394,10 @@ impl Oracle {
 }
 
 impl Watched {
+    fn pass(&mut self, clock: Instant) {
+        self.latest = self.latest.max(clock);
+    }
+
     fn note_unset(&mut self, entry: &Entry, applied: &Applied) {
         if let Some(proposal) = &entry.proposal
             && let Command::Checkpoint { checkpoints } = &proposal.command

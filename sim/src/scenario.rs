@@ -34,20 +34,96 @@ pub struct Scenario {
     pub story: String,
     /// Where all chance comes from.
     pub seed: u64,
-    /// How many members the group has, 1 to 5, named from 1 on.
+    /// How many members the group has, 1 to 7, named from 1 on.
     pub members: u8,
     /// When it ends.
     pub duration: Duration,
+    /// What the members keep their leases in.
+    pub store: StoreKind,
     /// The settings of every member.
     pub config: Config,
     /// How long the log takes.
     pub log: Delays,
+    /// How the log keeps itself going.
+    pub upkeep: Upkeep,
+    /// How messages travel.
+    pub network: Network,
+    /// How far the clocks may be off.
+    pub clocks: Clocks,
+    /// When everything heals, if it does.
+    pub ending: Option<Ending>,
     /// What happens, by time; what happens at the same time stays in the order of the file.
     pub steps: Vec<Step>,
     /// Lessees in numbers.
     pub herds: Vec<Herd>,
     /// What must be seen.
     pub expects: Vec<Expect>,
+}
+
+/// What a member keeps its leases in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreKind {
+    /// The real redb.
+    #[default]
+    Redb,
+    /// A journal, which costs less and crashes alike.
+    Journal,
+}
+
+/// How the log keeps itself going.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Upkeep {
+    /// How long nobody leads, or leads and reaches no majority, before somebody else is elected; by
+    /// default only a step elects.
+    pub election_timeout: Option<Duration>,
+    /// After how many entries a member compacts its log; by default never.
+    pub compact_every: Option<u64>,
+}
+
+/// How messages travel, between members as well as between them and lessees.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Network {
+    /// The least that each takes, besides what the log says.
+    pub latency: Duration,
+    /// How much longer one may take.
+    pub jitter: Duration,
+    /// How many of a million between members are lost.
+    pub loss_ppm: u32,
+    /// How many of a million between members come twice.
+    pub duplicate_ppm: u32,
+}
+
+/// The clocks of members and lessees. All of them run at a rate of their own.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Clocks {
+    /// How far every rate may be from true time, in millionths: what a lessee allows for.
+    pub bound_ppm: u32,
+    /// The rate of lessees, less one, in millionths.
+    pub lessees_ppm: i32,
+    /// Those of members that are not like the others.
+    pub members: Vec<MemberClock>,
+}
+
+/// A member's clock at the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemberClock {
+    /// Whose.
+    pub member: MemberId,
+    /// What it shows at the start; by default an hour for each number of the member.
+    pub offset: Duration,
+    /// Its rate, less one, in millionths.
+    pub drift_ppm: i32,
+}
+
+/// The liveness phase: from here on nothing goes wrong, and every promise must be kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ending {
+    /// When.
+    pub at: Duration,
+    /// The members that heal, a majority; the others stay as they are, cut off from these. Empty
+    /// means all.
+    pub core: Vec<MemberId>,
 }
 
 /// Something that happens at a moment. Equality does not look at the line.
@@ -79,8 +155,9 @@ pub enum Action {
     Fault(Fault),
 }
 
-/// How the world can change.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// How the world can change. What has a span ends by itself then; without one it stays until it
+/// is healed.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Fault {
     /// This member is elected, if a majority can hear it.
     Elect(MemberId),
@@ -102,9 +179,109 @@ pub enum Fault {
         span: Duration,
     },
     /// This member is cut off from the others, not from lessees.
-    Isolate(MemberId),
-    /// This member, or every one, is no longer cut off.
+    Isolate {
+        /// Who.
+        member: MemberId,
+        /// For how long.
+        span: Option<Duration>,
+    },
+    /// These members are cut off from all others, and the others from them.
+    Partition {
+        /// Who is on the one side.
+        side: Vec<MemberId>,
+        /// For how long.
+        span: Option<Duration>,
+    },
+    /// Messages in one direction are lost.
+    Block {
+        /// Who sends them.
+        from: MemberId,
+        /// To whom.
+        to: MemberId,
+        /// For how long.
+        span: Option<Duration>,
+    },
+    /// Messages in one direction take longer.
+    Delay {
+        /// Who sends them.
+        from: MemberId,
+        /// To whom.
+        to: MemberId,
+        /// How much longer.
+        by: Duration,
+        /// For how long.
+        span: Option<Duration>,
+    },
+    /// Messages between members are lost, or come twice.
+    Noise {
+        /// How many of a million are lost.
+        loss_ppm: u32,
+        /// How many of a million come twice.
+        duplicate_ppm: u32,
+        /// For how long.
+        span: Option<Duration>,
+    },
+    /// The links of this member, or of every one, work again.
     Heal(Option<MemberId>),
+    /// A member's disk takes longer for each commit.
+    SlowDisk {
+        /// Whose.
+        member: MemberId,
+        /// How much longer.
+        by: Duration,
+        /// For how long.
+        span: Option<Duration>,
+    },
+    /// A member's disk has no room.
+    FullDisk {
+        /// Whose.
+        member: MemberId,
+        /// For how long.
+        span: Option<Duration>,
+    },
+    /// Syncs of a member's disk fail.
+    FailSync {
+        /// Whose.
+        member: MemberId,
+        /// How many.
+        count: u32,
+        /// What becomes of the writes that they were to make durable.
+        unsynced: Unsynced,
+    },
+    /// Bits flip on the disk of a member that is down.
+    Rot {
+        /// Whose.
+        member: MemberId,
+        /// In how many pages one does.
+        pages: u32,
+    },
+    /// A member that is down gets an empty disk.
+    ReplaceDisk(MemberId),
+    /// A member's clock steps.
+    Jump {
+        /// Whose.
+        member: MemberId,
+        /// How far.
+        by: Duration,
+        /// Whether it steps back.
+        back: bool,
+    },
+    /// A member's clock runs at another rate, besides its own.
+    Drift {
+        /// Whose.
+        member: MemberId,
+        /// How much faster, in millionths; at -1,000,000 it stands still.
+        ppm: i32,
+        /// For how long.
+        span: Option<Duration>,
+    },
+    /// The next proposals of this member come twice in a row, as from a host that tries again.
+    Repeat {
+        /// Whose.
+        member: MemberId,
+        /// How many.
+        count: u32,
+    },
     /// Proposals of this member are lost on their way.
     Lose {
         /// Whose.
@@ -132,6 +309,8 @@ pub struct Crash {
 pub enum CrashWhen {
     /// At the time of the step.
     Now,
+    /// When the member is about to hand its next proposal to the log.
+    BeforePropose,
     /// When the next commit is about to begin.
     BeforeCommit,
     /// Inside the next commit, at this operation of the disk, counted from 1.
@@ -318,26 +497,73 @@ impl Fault {
             Self::Restart(_) => "restart",
             Self::Stop(_) => "stop",
             Self::Pause { .. } => "pause",
-            Self::Isolate(_) => "isolate",
+            Self::Isolate { .. } => "isolate",
+            Self::Partition { .. } => "partition",
+            Self::Block { .. } => "block",
+            Self::Delay { .. } => "delay",
+            Self::Noise { .. } => "noise",
             Self::Heal(_) => "heal",
+            Self::SlowDisk { .. } => "slow-disk",
+            Self::FullDisk { .. } => FULL_DISK,
+            Self::FailSync { .. } => FAIL_SYNC,
+            Self::Rot { .. } => "rot",
+            Self::ReplaceDisk(_) => "replace-disk",
+            Self::Jump { .. } => "jump",
+            Self::Drift { .. } => "drift",
+            Self::Repeat { .. } => REPEAT,
             Self::Lose { .. } => LOSE,
         }
     }
 
-    /// The member that it names, if it names one.
-    pub fn member_mut(&mut self) -> Option<&mut MemberId> {
+    /// The members that it names.
+    pub fn members_mut(&mut self) -> Vec<&mut MemberId> {
         match self {
             Self::Elect(member)
             | Self::Kill(member)
             | Self::Restart(member)
             | Self::Stop(member)
-            | Self::Isolate(member)
+            | Self::ReplaceDisk(member)
+            | Self::Isolate { member, .. }
             | Self::Pause { member, .. }
-            | Self::Lose { member, .. } => Some(member),
-            Self::Crash(crash) => Some(&mut crash.member),
-            Self::Heal(member) => member.as_mut(),
-            Self::Depose => None,
+            | Self::SlowDisk { member, .. }
+            | Self::FullDisk { member, .. }
+            | Self::FailSync { member, .. }
+            | Self::Rot { member, .. }
+            | Self::Jump { member, .. }
+            | Self::Drift { member, .. }
+            | Self::Repeat { member, .. }
+            | Self::Lose { member, .. } => vec![member],
+            Self::Crash(crash) => vec![&mut crash.member],
+            Self::Partition { side, .. } => side.iter_mut().collect(),
+            Self::Block { from, to, .. } | Self::Delay { from, to, .. } => vec![from, to],
+            Self::Heal(member) => member.iter_mut().collect(),
+            Self::Noise { .. } | Self::Depose => Vec::new(),
         }
+    }
+}
+
+impl Clocks {
+    /// What a member's clock shows at the start: by default each has an epoch of its own.
+    #[must_use]
+    pub fn offset(&self, member: MemberId) -> Duration {
+        self.of(member).map_or(check::default_offset(member), |clock| clock.offset)
+    }
+
+    /// The rate of a member's clock at the start, less one, in millionths.
+    #[must_use]
+    pub fn drift_ppm(&self, member: MemberId) -> i32 {
+        self.of(member).map_or(0, |clock| clock.drift_ppm)
+    }
+
+    /// What the clocks of lessees show.
+    #[must_use]
+    pub fn of_lessees(&self, now: Duration) -> Duration {
+        let shown = crate::clock::Clock::new(Duration::ZERO, self.lessees_ppm).read(now);
+        Duration::from_nanos(shown.as_nanos())
+    }
+
+    fn of(&self, member: MemberId) -> Option<&MemberClock> {
+        self.members.iter().find(|clock| clock.member == member)
     }
 }
 
@@ -377,6 +603,9 @@ impl AnswerKind {
 pub(crate) const CRASH: &str = "crash";
 pub(crate) const ELECT: &str = "elect";
 pub(crate) const LOSE: &str = "lose";
+pub(crate) const REPEAT: &str = "repeat";
+pub(crate) const FAIL_SYNC: &str = "fail-sync";
+pub(crate) const FULL_DISK: &str = "full-disk";
 
 /// The version of the format that this simulator reads.
 pub const SCHEMA: u64 = 1;

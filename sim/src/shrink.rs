@@ -7,6 +7,7 @@
     clippy::disallowed_methods,
     reason = "candidates are replayed on all cores, in real time, around the replays"
 )]
+#![expect(clippy::wildcard_enum_match_arm, reason = "some kinds of faults have nothing weaker")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +18,9 @@ use crate::cluster::replay;
 use crate::consensus::Delays;
 use crate::disk::Unsynced;
 use crate::fuzz::fingerprint;
-use crate::scenario::{Action, CrashWhen, DELAYS, Fault, Herd, Scenario};
+use crate::scenario::{
+    Action, Clocks, CrashWhen, DELAYS, Ending, Fault, Herd, Network, Scenario, StoreKind, Upkeep,
+};
 
 /// How long to try, and on how many cores.
 #[derive(Clone, Copy, Debug)]
@@ -177,23 +180,24 @@ fn members(scenario: &Scenario) -> Vec<Scenario> {
     let mut simpler = Vec::new();
     for members in (1..scenario.members).take(3) {
         let most = u64::from(members);
-        let gone = |member: Option<&mut MemberId>| member.is_some_and(|member| member.0 > most);
         let mut without = Scenario { members, ..scenario.clone() };
-        without.steps.retain_mut(|step| !gone(named(&mut step.action)));
-        simpler.push(without);
-        let mut renamed = Scenario { members, ..scenario.clone() };
-        for member in renamed.steps.iter_mut().filter_map(|step| named(&mut step.action)) {
+        let gone = |action: &mut Action| named(action).iter().any(|member| member.0 > most);
+        without.steps.retain_mut(|step| !gone(&mut step.action));
+        without.clocks.members.retain(|clock| clock.member.0 <= most);
+        without.ending = without.ending.map(|ending| Ending { core: Vec::new(), ..ending });
+        let mut renamed = Scenario { steps: scenario.steps.clone(), ..without.clone() };
+        for member in renamed.steps.iter_mut().flat_map(|step| named(&mut step.action)) {
             *member = MemberId((member.0 - 1) % most + 1);
         }
-        simpler.push(renamed);
+        simpler.extend([without, renamed]);
     }
     simpler
 }
 
-fn named(action: &mut Action) -> Option<&mut MemberId> {
+fn named(action: &mut Action) -> Vec<&mut MemberId> {
     match action {
-        Action::Ask { member, .. } => member.as_mut(),
-        Action::Fault(fault) => fault.member_mut(),
+        Action::Ask { member, .. } => member.iter_mut().collect(),
+        Action::Fault(fault) => fault.members_mut(),
     }
 }
 
@@ -262,11 +266,49 @@ fn weaker_than(action: &Action) -> Vec<Action> {
             }
             weaker
         }
-        Action::Fault(Fault::Lose { member, loss, count }) if *count > 1 => {
-            fault(Fault::Lose { member: *member, loss: *loss, count: 1 })
-        }
-        Action::Fault(_) => Vec::new(),
+        Action::Fault(fault) => weaker_fault(fault).into_iter().map(Action::Fault).collect(),
     }
+}
+
+/// Down the lattice: a partition → one member → one direction → a delay; some of many → one; for ever
+/// → for a while.
+fn weaker_fault(fault: &Fault) -> Vec<Fault> {
+    let mut weaker = match fault.clone() {
+        Fault::Partition { side, span } => {
+            side.into_iter().map(|member| Fault::Isolate { member, span }).collect()
+        }
+        Fault::Isolate { member, span } => {
+            let other = MemberId(if member.0 == 1 { 2 } else { 1 });
+            let one_way = |from, to| Fault::Block { from, to, span };
+            vec![one_way(member, other), one_way(other, member)]
+        }
+        Fault::Block { from, to, span } => {
+            vec![Fault::Delay { from, to, by: Duration::from_secs(1), span }]
+        }
+        Fault::Stop(member) => vec![Fault::Kill(member)],
+        Fault::Kill(member) => vec![Fault::Pause { member, span: Duration::from_secs(1) }],
+        Fault::ReplaceDisk(member) => vec![Fault::Kill(member)],
+        Fault::Lose { member, loss, count } if count > 1 => {
+            vec![Fault::Lose { member, loss, count: 1 }]
+        }
+        Fault::Repeat { member, count } if count > 1 => vec![Fault::Repeat { member, count: 1 }],
+        Fault::Rot { member, pages } if pages > 1 => vec![Fault::Rot { member, pages: 1 }],
+        Fault::FailSync { member, count, unsynced } if count > 1 => {
+            vec![Fault::FailSync { member, count: 1, unsynced }]
+        }
+        Fault::Jump { member, by, back } if by >= Duration::from_secs(2) => {
+            vec![Fault::Jump { member, by: Duration::from_secs(by.as_secs() / 2), back }]
+        }
+        _ => Vec::new(),
+    };
+    if let Some(span) = fault.span()
+        && span > Duration::from_secs(1)
+    {
+        let mut shorter = fault.clone();
+        shorter.set_span(Duration::from_secs(span.as_secs() / 2));
+        weaker.push(shorter);
+    }
+    weaker
 }
 
 /// Settings at their defaults, and ids that do not stand out.
@@ -287,6 +329,16 @@ fn settings(scenario: &Scenario) -> Vec<Scenario> {
     change(&|s| s.config.checkpoint_interval = default.checkpoint_interval);
     change(&|s| s.config.extend = default.extend);
     change(&|s| s.config.request_timeout = default.request_timeout);
+    change(&|s| s.store = StoreKind::Redb);
+    change(&|s| s.clocks = Clocks::default());
+    change(&|s| s.network = Network::default());
+    change(&|s| s.network.loss_ppm = 0);
+    change(&|s| s.network.duplicate_ppm = 0);
+    change(&|s| s.network.jitter = Duration::ZERO);
+    change(&|s| s.upkeep = Upkeep::default());
+    change(&|s| s.upkeep.compact_every = None);
+    change(&|s| s.ending = None);
+    change(&|s| s.ending.iter_mut().for_each(|ending| ending.core.clear()));
     change(&|s| s.log = DELAYS);
     change(&|s| s.log = Delays { commit: DELAYS.commit, ..s.log });
     change(&|s| s.log = Delays { apply: DELAYS.apply, ..s.log });
@@ -329,6 +381,7 @@ fn times(scenario: &Scenario) -> Vec<Scenario> {
         let duration = Duration::from_secs(duration.as_secs().max(last.as_secs() + 1));
         if duration < scenario.duration {
             let mut candidate = Scenario { duration, ..scenario.clone() };
+            candidate.ending = candidate.ending.filter(|ending| ending.at < duration);
             candidate.herds.retain(|herd| herd.start + herd.over <= duration);
             for herd in &mut candidate.herds {
                 herd.until = herd.until.map(|until| until.min(duration));

@@ -1,4 +1,5 @@
 //! How requests, commands and changes read in a trace.
+#![expect(clippy::wildcard_enum_match_arm, reason = "faults of links have words of their own")]
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -6,6 +7,8 @@ use std::time::Duration;
 use lessor::{
     Change, Command, Error, Item, LeaseId, LeaseOrder, Request, RequestError, Response, Write,
 };
+
+use crate::scenario::Fault;
 
 /// A request, as somebody would ask it.
 pub(crate) fn request(request: &Request) -> String {
@@ -138,6 +141,30 @@ pub(crate) fn keys(items: &[Item]) -> String {
 /// A span in milliseconds, in the unit of scenarios.
 pub(crate) fn span(span: Duration) -> String {
     millis(span.as_millis())
+}
+
+/// A fault of links, as it begins.
+pub(crate) fn links(fault: &Fault) -> String {
+    let ppm = |ppm: &u32| format!("{}.{:02} %", ppm / 10_000, ppm % 10_000 / 100);
+    let words = match fault {
+        Fault::Isolate { member, .. } => format!("member {member} is cut off"),
+        Fault::Partition { side, .. } => {
+            let side = list(side.iter().map(ToString::to_string), "nobody");
+            format!("members {side} are cut off from the others")
+        }
+        Fault::Block { from, to, .. } => format!("nothing passes from member {from} to {to}"),
+        Fault::Delay { from, to, by, .. } => {
+            format!("from member {from} to {to} it takes {} longer", span(*by))
+        }
+        Fault::Noise { loss_ppm, duplicate_ppm, .. } => {
+            format!("{} of all messages are lost, {} come twice", ppm(loss_ppm), ppm(duplicate_ppm))
+        }
+        other => format!("{} begins", other.name()),
+    };
+    match fault.span() {
+        Some(lasts) => format!("{words} for {}", span(lasts)),
+        None => words,
+    }
 }
 
 fn millis(millis: u128) -> String {

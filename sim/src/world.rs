@@ -9,23 +9,31 @@ use std::time::Duration;
 use lessor::backend::Stored;
 use lessor::driver::{CallError, LogEvent};
 use lessor::{
-    Change, Command, Config, Confirmation, Entry, Instant, LeaseId, LogIndex, Member, MemberId,
-    MemberInput, Output, Proposal, Request, RequestError, Response, Role, Transaction, Write,
+    Config, Confirmation, Entry, Instant, LeaseId, LogIndex, Member, MemberId, MemberInput, Output,
+    Proposal, Request, RequestError, Response, Role,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::consensus::{Consensus, Note};
-use crate::disk::{FaultyDisk, Fuse, FuseAt, PowerCut, Unsynced};
-use crate::invariant::{End, Violation};
+use crate::clock::Clock;
+use crate::consensus::{Consensus, Envelope};
+use crate::disk::{FaultyDisk, Fuse, FuseAt, Met, Unsynced};
+use crate::fault::Lasting;
+use crate::invariant::Violation;
 use crate::lessee::Lessee;
 use crate::oracle::Oracle;
 use crate::report::{Injected, Panic, Report};
 use crate::scenario::{
-    self, AnswerKind, AtMoment, CRASH, Crash, CrashWhen, ELECT, Expectation, Fault, LOSE, Scenario,
+    self, AnswerKind, CRASH, CrashWhen, Expectation, FAIL_SYNC, Fault, Scenario, StoreKind,
 };
-use crate::trace::{Line, Trace};
+use crate::trace::Trace;
 use crate::words;
+
+mod ending;
+mod expect;
+mod fault;
+mod mail;
+mod say;
 
 /// A scenario that is being replayed.
 pub struct World {
@@ -46,6 +54,9 @@ pub struct World {
     answers: BTreeMap<usize, AnswerKind>,
     actions: VecDeque<Action>,
     random: ChaCha8Rng,
+    elections: ChaCha8Rng,
+    network: ChaCha8Rng,
+    slow_mail: BTreeMap<u64, Envelope>,
     agreed: usize,
     /// Whether all members were up once, so that the first leader was elected.
     founded: bool,
@@ -53,6 +64,12 @@ pub struct World {
     stable_since: Duration,
     disappointments: Vec<String>,
     ineffective: Vec<String>,
+    /// Faults that last.
+    lasting: Lasting,
+    /// Whether the ending has begun.
+    quiet: bool,
+    /// Since when nobody leads a majority.
+    unled_since: Option<Duration>,
     /// How often each kind of fault was ordered, and met something.
     faults: BTreeMap<&'static str, Injected>,
     acknowledged: u64,
@@ -76,6 +93,8 @@ pub enum Action {
     Resume(MemberId),
     /// Hand this to the member's log.
     Deliver(MemberId, LogEvent),
+    /// Carry this over the network.
+    Send(Envelope),
     /// Ask a member, and tell the answer under this number.
     Call {
         /// The number.
@@ -94,12 +113,24 @@ enum Due {
     Expect(usize),
     Lessee(usize),
     Resume(MemberId, u64),
+    /// A fault that lasts is over.
+    Over(usize),
+    /// A message that was slowed down.
+    Send(u64),
+    Ending,
+    Elect {
+        again: bool,
+    },
+    Revive(MemberId),
 }
 
 /// A member's computer.
-#[derive(Default)]
 struct Machine {
     disk: FaultyDisk,
+    clock: Clock,
+    /// Whether bits have flipped on its disk, and whether its store was refused since.
+    harmed: bool,
+    refused: bool,
     /// Whether its process has started, whether it takes requests, and how many it had.
     started: bool,
     up: bool,
@@ -140,10 +171,11 @@ impl World {
     pub fn new(scenario: &Scenario) -> Self {
         let config = scenario.config.clone();
         let random = stream(scenario.seed, CONSENSUS);
-        let consensus = Consensus::new(scenario.members, scenario.log, random);
+        let compact_every = scenario.upkeep.compact_every;
+        let consensus = Consensus::new(scenario.members, scenario.log, compact_every, random);
         let mut world = Self {
-            machines: consensus.members().map(|id| (id, Machine::default())).collect(),
-            oracle: Oracle::new(&config),
+            machines: consensus.members().map(|id| (id, Machine::new(scenario, id))).collect(),
+            oracle: Oracle::new(&config, &scenario.clocks),
             trace: Trace::default(),
             agenda: BTreeMap::new(),
             planned: 0,
@@ -157,12 +189,18 @@ impl World {
             answers: BTreeMap::new(),
             actions: VecDeque::new(),
             random: stream(scenario.seed, DISKS),
+            elections: stream(scenario.seed, ELECTIONS),
+            network: stream(scenario.seed, NETWORK),
+            slow_mail: BTreeMap::new(),
             agreed: 0,
             founded: false,
             losses: 0,
             stable_since: Duration::ZERO,
             disappointments: Vec::new(),
             ineffective: Vec::new(),
+            lasting: Lasting::default(),
+            quiet: false,
+            unled_since: None,
             faults: BTreeMap::new(),
             acknowledged: 0,
             broken: Vec::new(),
@@ -183,6 +221,9 @@ impl World {
         for (at, lessee) in scenario.herds.iter().flat_map(Lessee::herd) {
             world.plan(at, Due::Lessee(world.lessees.len()));
             world.lessees.push(lessee);
+        }
+        if let Some(ending) = &scenario.ending {
+            world.plan(ending.at, Due::Ending);
         }
         for member in world.consensus.members() {
             world.boot(member);
@@ -207,6 +248,11 @@ impl World {
                 Due::Expect(place) => self.expect(now, place),
                 Due::Lessee(place) => self.act(now, place),
                 Due::Resume(member, process) => self.resume(now, member, process),
+                Due::Over(place) => self.over(now, place),
+                Due::Send(number) => self.send_late(number),
+                Due::Ending => self.begin_ending(now),
+                Due::Elect { again } => self.hold_election(now, again),
+                Due::Revive(member) => self.revive(now, member),
             }
         }
         self.consensus.advance(now);
@@ -235,10 +281,10 @@ impl World {
         self.ended
     }
 
-    /// A member's clock: each has an epoch of its own.
+    /// A member's clock: each has an epoch and a rate of its own.
     #[must_use]
-    pub fn clock(&self, now: Duration, member: MemberId) -> Instant {
-        Instant::from_secs(3_600 * member.0).saturating_add(now)
+    pub fn clock(&self, member: MemberId) -> Clock {
+        self.machines[&member].clock
     }
 
     /// A member's disk.
@@ -247,23 +293,34 @@ impl World {
         self.machines[&member].disk.clone()
     }
 
+    /// What the members keep their leases in.
+    #[must_use]
+    pub fn store(&self) -> StoreKind {
+        self.scenario.store
+    }
+
     /// Whether a member's machine has lost its power.
     #[must_use]
     pub fn power_is_off(&self, member: MemberId) -> bool {
         self.machines[&member].disk.power_is_off()
     }
 
-    /// How long a disk takes for what it is asked.
-    #[must_use]
-    pub fn disk_latency(&self) -> Duration {
-        DISK_LATENCY
+    /// How long a member's disk takes for what it is asked.
+    pub fn disk_latency(&mut self, member: MemberId) -> Duration {
+        let slower = self.lasting.slower_disk(member);
+        if !slower.is_zero() {
+            self.meets(
+                |fault| matches!(fault, Fault::SlowDisk { member: of, .. } if *of == member),
+            );
+        }
+        DISK_LATENCY + slower
     }
 
     // What the members' processes tell.
 
     /// A member has read its store.
     pub fn loaded(&mut self, now: Duration, member: MemberId, stored: &Stored) {
-        let clock = self.clock(now, member);
+        let clock = self.clock(member).read(now);
         self.oracle.opened(now, member, clock, stored);
         let (applied, leases) = (stored.applied, stored.snapshot.leases.len());
         self.say(now, Some(member), "boot", format!("store opened at {applied}, {leases} leases"));
@@ -287,21 +344,45 @@ impl World {
 
     /// A member's process has ended by itself.
     pub fn process_ended(&mut self, now: Duration, member: MemberId, outcome: Result<(), String>) {
+        if self.is_dead(member) {
+            return;
+        }
         match outcome {
             Ok(()) => self.say(now, Some(member), "stop", "stopped".to_owned()),
             Err(error) => {
                 let what = format!("the member failed: {error}");
                 self.say(now, Some(member), "stop", what.clone());
-                let at_ms = millis(now);
-                self.broken.push(Violation { property: "S4", what, at_ms, member: member.0 });
+                let machine = self.machine(member);
+                machine.refused = machine.harmed && !machine.up;
+                let met = machine.disk.take_met();
+                for _ in 0..met.failed_syncs {
+                    self.has_effect(FAIL_SYNC);
+                }
+                if met.refused > 0 {
+                    self.meets(|fault| matches!(fault, Fault::FullDisk { member: of, .. } if *of == member));
+                }
+                if met == Met::default() && !self.machines[&member].harmed {
+                    let at_ms = millis(now);
+                    self.broken.push(Violation { property: "S4", what, at_ms, member: member.0 });
+                }
             }
         }
+        self.machine(member).disk.kill_process();
         self.down(now, member);
         self.settle(now);
     }
 
     /// A member proposes.
     pub fn proposed(&mut self, now: Duration, member: MemberId, proposal: Proposal) {
+        if self.is_dead(member) {
+            return;
+        }
+        if let Some(Trip { when: CrashWhen::BeforePropose, unsynced, seed, .. }) =
+            self.machines[&member].trip
+        {
+            self.machine(member).disk.cut_power(unsynced, seed);
+            return self.power_lost(now, member);
+        }
         self.hide(now, member, || format!("propose {proposal:?}"));
         self.consensus.propose(now, member, proposal);
         self.settle(now);
@@ -309,6 +390,9 @@ impl World {
 
     /// A member asks whether it leads.
     pub fn confirm_asked(&mut self, now: Duration, member: MemberId, confirmation: Confirmation) {
+        if self.is_dead(member) {
+            return;
+        }
         self.hide(now, member, || format!("confirm {confirmation:?}"));
         self.consensus.confirm(now, member, confirmation);
         self.settle(now);
@@ -316,12 +400,18 @@ impl World {
 
     /// A member wants to lead.
     pub fn campaigned(&mut self, now: Duration, member: MemberId) {
+        if self.is_dead(member) {
+            return;
+        }
         self.consensus.campaign(now, member);
         self.settle(now);
     }
 
     /// A member gives up leading.
     pub fn resigned(&mut self, now: Duration, member: MemberId) {
+        if self.is_dead(member) {
+            return;
+        }
         self.consensus.resign(now, member);
         self.settle(now);
     }
@@ -338,7 +428,7 @@ impl World {
                 let at = FuseAt::Operation(disk_operation);
                 machine.disk.set_fuse(Fuse { at, unsynced: trip.unsynced, seed: trip.seed });
             }
-            CrashWhen::AfterCommit | CrashWhen::Now => {}
+            CrashWhen::AfterCommit | CrashWhen::BeforePropose | CrashWhen::Now => {}
         }
     }
 
@@ -355,10 +445,13 @@ impl World {
 
     /// A member's machine has lost its power.
     pub fn power_lost(&mut self, now: Duration, member: MemberId) {
+        if self.is_dead(member) {
+            return;
+        }
         self.machine(member).trip = None;
         self.has_effect(CRASH);
         let cut = self.machine(member).disk.last_cut();
-        self.say(now, Some(member), "fault", power_cut_in_words(cut));
+        self.say(now, Some(member), "fault", fault::power_cut_in_words(cut));
         self.actions.push_back(Action::Kill(member));
         self.down(now, member);
         self.settle(now);
@@ -366,6 +459,9 @@ impl World {
 
     /// A member is about to handle an input.
     pub fn before(&mut self, now: Duration, member: MemberId, clock: Instant, input: &MemberInput) {
+        if self.is_dead(member) {
+            return;
+        }
         self.oracle.before(now, member, clock, input);
         match input {
             MemberInput::Committed(entries) => {
@@ -397,6 +493,9 @@ impl World {
 
     /// A member has handled an input.
     pub fn after(&mut self, now: Duration, id: MemberId, clock: Instant, member: &Member) {
+        if self.is_dead(id) {
+            return;
+        }
         let was = self.oracle.is_primary(id);
         self.oracle.after(now, id, clock, member);
         match (was, member.is_primary()) {
@@ -411,6 +510,9 @@ impl World {
 
     /// A member's host is about to do an output.
     pub fn output(&mut self, now: Duration, member: MemberId, clock: Instant, output: &Output) {
+        if self.is_dead(member) {
+            return;
+        }
         self.oracle.output(now, member, clock, output);
         match output {
             Output::Commit(transaction) => self.say_commit(now, member, transaction),
@@ -508,7 +610,7 @@ impl World {
             }
             scenario::Action::Fault(fault) => {
                 self.stable_since = now;
-                self.fault(now, place, fault);
+                self.fault(now, place, &fault);
             }
         }
         self.settle(now);
@@ -537,101 +639,6 @@ impl World {
         }
     }
 
-    fn fault(&mut self, now: Duration, place: usize, fault: Fault) {
-        let times = if let Fault::Lose { count, .. } = fault { count.into() } else { 1 };
-        self.faults.entry(fault.name()).or_default().ordered += times;
-        match fault {
-            Fault::Elect(member) => self.consensus.elect(now, member),
-            Fault::Depose if self.consensus.leader().is_some() => {
-                self.has_effect(fault.name());
-                self.consensus.depose(now);
-            }
-            Fault::Crash(Crash { member, when, unsynced }) if self.machines[&member].started => {
-                let seed = self.random.next_u64();
-                if when == CrashWhen::Now {
-                    self.machine(member).disk.cut_power(unsynced, seed);
-                    return self.power_lost(now, member);
-                }
-                let words = format!("is to lose its power {}", when_in_words(when));
-                self.say(now, Some(member), "fault", words);
-                self.machine(member).trip = Some(Trip { step: place, when, unsynced, seed });
-            }
-            Fault::Kill(member) if self.machines[&member].started => {
-                self.has_effect(fault.name());
-                self.say(now, Some(member), "fault", "process killed".to_owned());
-                self.machine(member).disk.kill_process();
-                self.actions.push_back(Action::Kill(member));
-                self.down(now, member);
-            }
-            Fault::Stop(member) if self.machines[&member].up => {
-                self.has_effect(fault.name());
-                self.say(now, Some(member), "fault", "asked to stop".to_owned());
-                self.actions.push_back(Action::Stop(member));
-            }
-            Fault::Restart(member) if !self.machines[&member].started => {
-                self.has_effect(fault.name());
-                self.say(now, Some(member), "fault", "restarted".to_owned());
-                self.machine(member).disk.power_on();
-                self.boot(member);
-            }
-            Fault::Pause { member, span } if self.machines[&member].up => {
-                self.has_effect(fault.name());
-                let words = format!("stands still for {}", words::span(span));
-                self.say(now, Some(member), "fault", words);
-                self.machine(member).paused = true;
-                self.consensus.pause(now, member, true);
-                self.actions.push_back(Action::Pause(member));
-                let process = self.machines[&member].process;
-                self.plan(now + span, Due::Resume(member, process));
-            }
-            Fault::Isolate(member) => {
-                if self.machines[&member].up {
-                    self.has_effect(fault.name());
-                }
-                self.say(now, Some(member), "fault", "cut off".to_owned());
-                self.consensus.isolate(now, member, true);
-            }
-            Fault::Heal(member) => {
-                self.has_effect(fault.name());
-                for healed in self.consensus.members() {
-                    if member.is_none_or(|member| member == healed) {
-                        self.say(now, Some(healed), "fault", "cut off no more".to_owned());
-                        self.consensus.isolate(now, healed, false);
-                    }
-                }
-            }
-            Fault::Lose { member, loss, count } => {
-                let words = format!("{} to be lost: {count}", loss.words());
-                self.say(now, Some(member), "fault", words);
-                self.consensus.lose(member, loss, count.into());
-            }
-            Fault::Depose
-            | Fault::Crash(_)
-            | Fault::Kill(_)
-            | Fault::Stop(_)
-            | Fault::Restart(_)
-            | Fault::Pause { .. } => {
-                let line = self.scenario.steps[place].line;
-                self.ineffective.push(format!("line {line}: the fault meets nothing, {fault:?}"));
-            }
-        }
-    }
-
-    /// Notes that a fault of this kind has met something.
-    fn has_effect(&mut self, kind: &'static str) {
-        self.faults.entry(kind).or_default().effective += 1;
-    }
-
-    fn resume(&mut self, now: Duration, member: MemberId, process: u64) {
-        if self.machines[&member].process == process && self.machines[&member].up {
-            self.stable_since = now;
-            self.machine(member).paused = false;
-            self.say(now, Some(member), "fault", "goes on".to_owned());
-            self.actions.push_back(Action::Resume(member));
-            self.consensus.pause(now, member, false);
-        }
-    }
-
     fn boot(&mut self, member: MemberId) {
         let machine = self.machine(member);
         machine.started = true;
@@ -647,6 +654,9 @@ impl World {
         self.stable_since = now;
         self.oracle.ended(now, member);
         self.consensus.crash(now, member);
+        if self.quiet {
+            self.plan(now + REVIVAL, Due::Revive(member));
+        }
     }
 
     fn act(&mut self, now: Duration, place: usize) {
@@ -663,80 +673,6 @@ impl World {
         }
     }
 
-    fn expect(&mut self, now: Duration, place: usize) {
-        let Expectation::At { member, what, .. } = self.scenario.expects[place].what.clone() else {
-            return;
-        };
-        let primary = self.consensus.members().find(|member| self.oracle.is_primary(*member));
-        let member = member.or(self.consensus.leader()).or(primary).unwrap_or(MemberId(1));
-        let state = self.oracle.stored(member);
-        let lease = |id: &LeaseId| state.and_then(|state| state.leases.get(id));
-        let (met, found) = match &what {
-            AtMoment::Remaining { lease, .. } => {
-                let request = Request::Lookup { id: *lease };
-                return self.ask(now, Asker::Expect(place), Some(member), request);
-            }
-            AtMoment::Present(id, present) => {
-                let found = if lease(id).is_some() { "present" } else { "absent" };
-                (lease(id).is_some() == *present, format!("lease {id} is {found}"))
-            }
-            AtMoment::Items(id, items) => {
-                let held: Vec<_> = lease(id).iter().flat_map(|l| l.items.iter().cloned()).collect();
-                (held == *items, format!("lease {id} holds {}", words::keys(&held)))
-            }
-            AtMoment::Holder(item, holder) => {
-                let found = state.and_then(|state| state.holders.get(item)).copied();
-                let words = found.map_or("no lease".to_owned(), |id| format!("lease {id}"));
-                (found == *holder, format!("{item} is held by {words}"))
-            }
-            AtMoment::Primary(expected) => {
-                // A deposed one that is cut off does not know; the log does.
-                let leader =
-                    self.consensus.leader().filter(|leader| self.oracle.is_primary(*leader));
-                let words = leader.map_or("nobody".to_owned(), |leader| format!("member {leader}"));
-                (leader == *expected, format!("{words} is primary"))
-            }
-            AtMoment::Leases(count) => {
-                let found = state.map_or(0, |state| state.leases.len());
-                (found == *count, format!("there are {found} leases"))
-            }
-        };
-        self.judge_expectation(now, place, met, &found);
-    }
-
-    fn judge_remaining(
-        &mut self,
-        now: Duration,
-        place: usize,
-        answer: &Result<Response, RequestError>,
-    ) {
-        let Expectation::At { what: AtMoment::Remaining { at_least, at_most, .. }, .. } =
-            self.scenario.expects[place].what
-        else {
-            return;
-        };
-        let met = match answer {
-            Ok(Response::Lookup(Some(status))) => {
-                at_least.is_none_or(|least| status.remaining >= least)
-                    && at_most.is_none_or(|most| status.remaining <= most)
-            }
-            Ok(_) | Err(_) => false,
-        };
-        self.judge_expectation(now, place, met, &words::answer(answer));
-    }
-
-    fn judge_expectation(&mut self, now: Duration, place: usize, met: bool, found: &str) {
-        let line = self.scenario.expects[place].line;
-        let verdict = if met { "as expected" } else { "NOT as expected" };
-        self.say(now, None, "expect", format!("{found}: {verdict} in line {line}"));
-        if !met {
-            let (secs, millis) = (now.as_secs(), now.subsec_millis());
-            let what =
-                format!("line {line}: at {secs}.{millis:03} {found}, which was not expected");
-            self.disappointments.push(what);
-        }
-    }
-
     /// Takes what the log has to say, and hands on what it has for the members.
     fn settle(&mut self, now: Duration) {
         for note in self.consensus.take_notes() {
@@ -750,206 +686,41 @@ impl World {
         while let Some((member, event)) = self.consensus.poll_event() {
             self.actions.push_back(Action::Deliver(member, event));
         }
+        while let Some(envelope) = self.consensus.poll_message() {
+            self.post(now, envelope);
+        }
+        self.watch_leader(now);
     }
 
-    fn end(&mut self, now: Duration) {
-        self.ended = true;
-        let leader = self.consensus.leader();
-        let leads = |leader: &MemberId| {
-            self.consensus.reaches(*leader)
-                && self.consensus.majority()
-                && self.oracle.is_primary(*leader)
-        };
-        let log = self.scenario.log;
-        let end = End {
-            primary: leader.filter(leads),
-            connected: self.consensus.members().filter(|m| self.consensus.reaches(*m)).collect(),
-            stable_since: self.stable_since,
-            losses: self.losses,
-            unanswered: Vec::new(),
-            latency: 4 * (log.commit + log.apply + log.confirm + DISK_LATENCY),
-        };
-        self.oracle.finish(now, end);
-        for (place, step) in self.scenario.steps.iter().enumerate() {
-            if let scenario::Action::Ask { request, answer: Some(expected), .. } = &step.action {
-                let answer = self.answers.get(&place).copied().unwrap_or(AnswerKind::None);
-                if answer != *expected {
-                    let (line, asked) = (step.line, words::request(request));
-                    let (answer, expected) = (answer.word(), expected.word());
-                    let what =
-                        format!("line {line}: {asked} was answered {answer}, not {expected}");
-                    self.disappointments.push(what);
-                }
-            }
-        }
-        for expect in &self.scenario.expects {
-            if let Expectation::Expired { from, to, every, at_least, at_most } = expect.what {
-                let mut start = from;
-                while start < to {
-                    let end = (start + every).min(to);
-                    let expired = self.oracle.expired().values();
-                    let count = expired.filter(|at| (start..end).contains(*at)).count();
-                    let count = u32::try_from(count).unwrap_or(u32::MAX);
-                    if at_least.is_some_and(|least| count < least)
-                        || at_most.is_some_and(|most| count > most)
-                    {
-                        let (line, start, end) =
-                            (expect.line, words::span(start), words::span(end));
-                        let what =
-                            format!("line {line}: {count} leases expired from {start} to {end}");
-                        self.disappointments.push(what);
-                    }
-                    start = end;
-                }
-            }
-        }
-        for machine in self.machines.values() {
-            if let Some(trip) = machine.trip {
-                let line = self.scenario.steps[trip.step].line;
-                self.ineffective
-                    .push(format!("line {line}: the crash never came, for want of a commit"));
-            }
-        }
-        let left = self.consensus.losses_left();
-        if left > 0 {
-            self.ineffective.push(format!("{left} proposals that were to be lost were never made"));
-        }
-        self.trace.finish(now);
+    /// Whether a member's machine or process is gone, while its driver does not know yet.
+    fn is_dead(&self, member: MemberId) -> bool {
+        !self.machines[&member].started
+    }
+
+    /// A number below `end`, of the elections' own chance; 0 if that is 0.
+    fn draw(&mut self, end: u64) -> u64 {
+        self.elections.next_u64() % end.max(1)
     }
 
     fn machine(&mut self, member: MemberId) -> &mut Machine {
         self.machines.get_mut(&member).expect("a scenario names only its own members")
     }
+}
 
-    fn say_note(&mut self, now: Duration, note: &Note) {
-        let (member, words) = match note {
-            Note::Elected { leader, term, barrier, in_flight, survived } => {
-                self.has_effect(ELECT);
-                self.stable_since = now;
-                let lost = if *in_flight == 0 {
-                    String::new()
-                } else {
-                    format!(", {survived} of {in_flight} proposals on their way survive")
-                };
-                (None, format!("member {leader} is elected for term {term} behind {barrier}{lost}"))
-            }
-            Note::NotElected { candidate, why } => {
-                (None, format!("member {candidate} is not elected: {why}"))
-            }
-            Note::Deposed { leader, term } => {
-                self.stable_since = now;
-                (None, format!("member {leader} leads term {term} no more"))
-            }
-            Note::Lost { member, proposal } => {
-                self.losses += 1;
-                self.has_effect(LOSE);
-                (Some(*member), format!("lost: {}", words::command(&proposal.command)))
-            }
-            Note::Fenced { member, proposal } => {
-                let command = words::command(&proposal.command);
-                (Some(*member), format!("refused in term {}: {command}", proposal.term))
-            }
-        };
-        self.say(now, member, "log", words);
-    }
-
-    fn say_applied(&mut self, now: Duration, member: MemberId, entry: &Entry) {
-        let Some(proposal) = &entry.proposal else {
-            let words = format!("{} opens term {}", entry.index, entry.term);
-            return self.say(now, Some(member), "apply", words);
-        };
-        let words = format!("{} {}", entry.index, words::command(&proposal.command));
-        let of_herd = match &proposal.command {
-            Command::Grant { id, .. }
-            | Command::Revoke { id }
-            | Command::Attach { id, .. }
-            | Command::Detach { id, .. } => self.is_of_herd(*id),
-            Command::Checkpoint { checkpoints } => {
-                checkpoints.iter().all(|checkpoint| self.is_of_herd(checkpoint.id))
-            }
-        };
-        if of_herd {
-            self.gather(now, Some(member), "apply", words, words::label(&proposal.command));
-        } else {
-            self.say(now, Some(member), "apply", words);
+impl Machine {
+    fn new(scenario: &Scenario, member: MemberId) -> Self {
+        let clocks = &scenario.clocks;
+        Self {
+            disk: FaultyDisk::default(),
+            clock: Clock::new(clocks.offset(member), clocks.drift_ppm(member)),
+            harmed: false,
+            refused: false,
+            started: false,
+            up: false,
+            process: 0,
+            paused: false,
+            trip: None,
         }
-    }
-
-    fn say_commit(&mut self, now: Duration, member: MemberId, transaction: &Transaction) {
-        let words = format!("{} {}", transaction.applied, words::changes(&transaction.changes));
-        let of_herd = transaction.changes.iter().all(|change| match change {
-            Change::Write(Write::PutLease(record)) => self.is_of_herd(record.id),
-            Change::Write(Write::DeleteLease(id) | Write::PutItem(_, id)) => self.is_of_herd(*id),
-            Change::Write(Write::DeleteItem(_)) => false,
-            Change::RangeDelete(delete) => self.is_of_herd(delete.lease),
-        });
-        if of_herd && !self.herds.is_empty() {
-            self.gather(now, Some(member), "commit", words, "commits");
-        } else {
-            self.say(now, Some(member), "commit", words);
-        }
-    }
-
-    fn is_of_herd(&self, lease: LeaseId) -> bool {
-        self.herds.iter().any(|(first, last)| (*first..=*last).contains(&lease))
-    }
-
-    fn say_of_step(&mut self, now: Duration, place: usize, words: String) {
-        let step = &self.scenario.steps[place];
-        let words = match &step.action {
-            scenario::Action::Ask { lessee: Some(lessee), .. } => format!("{lessee}: {words}"),
-            scenario::Action::Ask { member: Some(member), .. } => {
-                format!("{words} [of member {member}]")
-            }
-            scenario::Action::Ask { .. } | scenario::Action::Fault(_) => words,
-        };
-        self.say(now, None, "lessee", words);
-    }
-
-    fn say(&mut self, at: Duration, member: Option<MemberId>, kind: &'static str, words: String) {
-        let line = self.line(at, member, kind, words);
-        self.trace.line(line);
-    }
-
-    /// Notes one of many like it.
-    fn gather(
-        &mut self,
-        at: Duration,
-        member: Option<MemberId>,
-        kind: &'static str,
-        words: String,
-        label: &str,
-    ) {
-        let line = self.line(at, member, kind, words);
-        self.trace.gather(&line, label);
-    }
-
-    /// Notes what only the hash need know.
-    fn hide(&mut self, at: Duration, member: MemberId, words: impl FnOnce() -> String) {
-        let line = self.line(at, Some(member), "inside", words());
-        self.trace.hide(&line);
-    }
-
-    fn line(
-        &self,
-        at: Duration,
-        member: Option<MemberId>,
-        kind: &'static str,
-        words: String,
-    ) -> Line {
-        let member = member.map(|member| {
-            let role = if !self.machines[&member].up {
-                '-'
-            } else if self.oracle.is_primary(member) {
-                'P'
-            } else if self.consensus.leader() == Some(member) {
-                'L'
-            } else {
-                'F'
-            };
-            (member, role)
-        });
-        Line { at, member, kind, words }
     }
 }
 
@@ -960,25 +731,6 @@ fn stream(seed: u64, stream: u64) -> ChaCha8Rng {
     random
 }
 
-fn when_in_words(when: CrashWhen) -> String {
-    match when {
-        CrashWhen::Now => "now".to_owned(),
-        CrashWhen::BeforeCommit => "before its next commit".to_owned(),
-        CrashWhen::DuringCommit { disk_operation } => {
-            format!("at operation {disk_operation} of the disk in its next commit")
-        }
-        CrashWhen::AfterCommit => "right after its next commit".to_owned(),
-    }
-}
-
-fn power_cut_in_words(cut: Option<PowerCut>) -> String {
-    let Some(cut) = cut else { return "power lost".to_owned() };
-    format!(
-        "power lost; writes not synced: {}, of these kept {}, dropped {}, torn {}",
-        cut.unsynced, cut.kept, cut.dropped, cut.torn
-    )
-}
-
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
@@ -986,5 +738,9 @@ fn millis(span: Duration) -> u64 {
 /// The streams of chance.
 const CONSENSUS: u64 = 1;
 const DISKS: u64 = 2;
+const ELECTIONS: u64 = 3;
+const NETWORK: u64 = 4;
 /// How long a disk takes, whatever it is asked.
 const DISK_LATENCY: Duration = Duration::from_millis(1);
+/// After this time a member of the core that ended is started again.
+const REVIVAL: Duration = Duration::from_millis(500);

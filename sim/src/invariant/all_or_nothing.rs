@@ -21,6 +21,10 @@ impl Invariant for AllOrNothing {
                 self.durable.insert(scene.member, *applied);
                 Ok(Judged::NotConcerned)
             }
+            Event::Replaced => {
+                self.durable.remove(&scene.member);
+                Ok(Judged::NotConcerned)
+            }
             Event::Opened { stored, difference } => {
                 let durable = self.durable.get(&scene.member).copied().unwrap_or_default();
                 if stored.applied < durable {

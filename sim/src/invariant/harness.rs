@@ -18,6 +18,9 @@ pub(crate) struct History<I> {
     member: MemberId,
     now: Duration,
     pub(crate) renewed_and_gone: BTreeSet<LeaseId>,
+    pub(crate) clocks_hold: bool,
+    pub(crate) bound_ppm: u32,
+    pub(crate) latest: Instant,
 }
 
 impl<I: Default> Default for History<I> {
@@ -31,6 +34,9 @@ impl<I: Default> Default for History<I> {
             member,
             now: Duration::ZERO,
             renewed_and_gone: BTreeSet::new(),
+            clocks_hold: true,
+            bound_ppm: 0,
+            latest: Instant::ZERO,
         }
     }
 }
@@ -54,7 +60,20 @@ impl<I: Invariant> History<I> {
         let (now, member, config) = (self.now, self.member, &self.config);
         let clock = Instant::ZERO.saturating_add(now);
         let renewed_and_gone = &self.renewed_and_gone;
-        let scene = Scene { now, member, clock, renewed_and_gone, state, config };
+        let promised = self.clocks_hold.then_some(now);
+        let bound_ppm = self.bound_ppm;
+        let latest = self.latest.max(clock);
+        let scene = Scene {
+            now,
+            promised,
+            bound_ppm,
+            member,
+            clock,
+            latest,
+            renewed_and_gone,
+            state,
+            config,
+        };
         self.invariant.observe(&scene, &event)
     }
 

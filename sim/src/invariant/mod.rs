@@ -47,6 +47,10 @@ pub enum Event<'a> {
         /// The first difference to the log at the same place; `None` if the log has no such place.
         difference: Option<Option<Difference>>,
     },
+    /// A member's machine has got an empty disk.
+    Replaced,
+    /// A member has taken a whole state in place of entries.
+    Installed,
     /// A member has applied an entry in memory.
     Applied {
         /// The entry.
@@ -125,7 +129,7 @@ pub enum Event<'a> {
     Answered {
         /// What it asked.
         request: &'a Request,
-        /// When it sent that.
+        /// When it sent that, on its own clock.
         sent: Duration,
         /// The answer.
         response: &'a Response,
@@ -150,6 +154,8 @@ pub struct End {
     pub losses: u32,
     /// The requests that connected members have not answered, and when they came in.
     pub unanswered: Vec<(MemberId, Duration, Request)>,
+    /// The clock of the primary.
+    pub clock: Instant,
     /// What a revoke takes from its decision to the last member, without losses.
     pub latency: Duration,
 }
@@ -159,10 +165,17 @@ pub struct End {
 pub struct Scene<'a> {
     /// True time since the start of the run.
     pub now: Duration,
+    /// The same on the clock of lessees, while promises may rely on clocks.
+    pub promised: Option<Duration>,
+    /// How far the rate of any clock may be from true time, in millionths.
+    pub bound_ppm: u32,
     /// The member that it happened on; 0 for what belongs to none.
     pub member: MemberId,
     /// That member's clock.
     pub clock: Instant,
+    /// The latest that its process has seen on it. A clock that steps back stands still for the core
+    /// that reads it: somewhere between the two, for a member need not tell its core every moment.
+    pub latest: Instant,
     /// Leases whose checkpoint was taken back, and that were then revoked, in the delivery of entries
     /// that the member is at: their renews were decided between the two.
     pub renewed_and_gone: &'a BTreeSet<LeaseId>,

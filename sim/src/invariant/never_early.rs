@@ -66,9 +66,9 @@ impl Invariant for NeverEarly {
                 };
                 for id in &batch.leases {
                     if let Some(bound) = reign.get(id)
-                        && *bound > scene.clock
+                        && *bound > scene.latest
                     {
-                        let early = bound.saturating_since(scene.clock);
+                        let early = bound.saturating_since(scene.latest);
                         let what = format!("lease {id} expired {early:?} early");
                         return Err(Broken::new("S1", what));
                     }
@@ -124,6 +124,16 @@ mod tests {
         history.holds(Event::Served { request: &request, asked, response: &response });
         assert_eq!(expired(&mut history, 14_999).map_err(|b| b.property), Err("S1"));
         assert_eq!(expired(&mut history, 15_000), Ok(Judged::Holds));
+    }
+
+    #[test]
+    fn canary_a_clock_that_steps_back_makes_no_lease_early() {
+        let mut history = primary();
+        history.at(500);
+        history.latest = millis(11_999);
+        assert!(expired(&mut history, 500).is_err());
+        history.latest = millis(12_000);
+        assert_eq!(expired(&mut history, 500), Ok(Judged::Holds));
     }
 
     #[test]

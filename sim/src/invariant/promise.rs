@@ -1,7 +1,9 @@
 //! S2, a promise is kept: a grant or renew that a lessee was answered with a ttl means that the lease
-//! exists until the moment it *asked* plus that ttl, unless a lessee asked for its revoke.
+//! exists while the lessee's clock shows less than `s + ttl * (1 - r) / (1 + r)`, where `s` is what it
+//! showed when the lessee *asked*, unless a lessee asked for its revoke.
 //!
-//! All clocks of the first floor run at the same rate, so the bound has no allowance for drift.
+//! Needs Drift(r): no clock's rate is further than `r` from true time, and no member's clock has
+//! stepped ahead. Broken by etcd #2660, #12528, #15247 and #7029.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -36,11 +38,13 @@ impl Invariant for PromiseKept {
                 let Some((id, ttl)) = promised(scene.state, request, response) else {
                     return Ok(Judged::NotConcerned);
                 };
-                let until = sent.saturating_add(ttl.as_duration());
+                let until = sent.saturating_add(certain(ttl.as_duration(), scene.bound_ppm));
                 let promise = self.until.entry(id).or_default();
                 *promise = until.max(*promise);
-                if !scene.state.leases.contains_key(&id) {
-                    return self.judge(scene.now, id);
+                if let Some(now) = scene.promised
+                    && !scene.state.leases.contains_key(&id)
+                {
+                    return self.judge(now, id);
                 }
             }
             Event::Agreed { entry, applied } => {
@@ -48,7 +52,9 @@ impl Invariant for PromiseKept {
                     if self.open.get(id) > Some(&0) {
                         self.revoked_by_lessee.insert(*id);
                     }
-                    return self.judge(scene.now, *id);
+                    if let Some(now) = scene.promised {
+                        return self.judge(now, *id);
+                    }
                 }
                 if let Some(proposal) = &entry.proposal
                     && let Command::Grant { id, .. } = proposal.command
@@ -78,6 +84,13 @@ impl PromiseKept {
     }
 }
 
+/// What of a ttl a lessee can count on, whatever two clocks within the bound do.
+fn certain(ttl: Duration, bound_ppm: u32) -> Duration {
+    let (less, more) = (1_000_000 - u128::from(bound_ppm), 1_000_000 + u128::from(bound_ppm));
+    let nanos = ttl.as_nanos().saturating_mul(less) / more;
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::harness::{History, granted, lease, renew, renewed, revoked};
@@ -105,6 +118,31 @@ mod tests {
         let mut history = promised_until_15_s();
         history.at(15_000);
         assert_eq!(history.try_log(2, revoked(7)), Ok(Judged::Holds));
+    }
+
+    #[test]
+    fn canary_clocks_that_may_differ_shorten_the_promise_and_no_more() {
+        for (bound_ppm, kept) in [(0, false), (100_000, true)] {
+            let mut history = History::<PromiseKept>::default();
+            history.bound_ppm = bound_ppm;
+            history.log(1, granted(7, 10_000));
+            let (request, response) = (renew(7), renewed(11_000));
+            let sent = Duration::ZERO;
+            // Told of another lease's ttl: no promise.
+            history.holds(Event::Answered { request: &request, sent, response: &response });
+            let response = renewed(10_000);
+            history.holds(Event::Answered { request: &request, sent, response: &response });
+            // 10 s * 0.9 / 1.1 is 8.18 s.
+            history.at(8_200);
+            assert_eq!(history.try_log(2, revoked(7)).is_ok(), kept, "{bound_ppm}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_broke_its_bound_takes_the_promise_with_it() {
+        let mut history = promised_until_15_s();
+        history.clocks_hold = false;
+        assert_eq!(history.try_log(2, revoked(7)), Ok(Judged::NotConcerned));
     }
 
     #[test]

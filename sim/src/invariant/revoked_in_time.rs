@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lessor::{Command, Config, LeaseId, MemberId};
+use lessor::{Command, Config, Instant, LeaseId, MemberId};
 
 use super::{Broken, End, Event, Invariant, Judged, Scene, left, promised};
 
-/// By when each lease of each reign expires at the latest.
+/// By when each lease of each reign expires at the latest, on the clock of its primary.
 #[derive(Debug, Default)]
 pub(super) struct RevokedInTime {
-    reigns: BTreeMap<MemberId, BTreeMap<LeaseId, Duration>>,
+    reigns: BTreeMap<MemberId, BTreeMap<LeaseId, Instant>>,
     /// The leases that each member holds, as of its last event.
     held: BTreeMap<MemberId, BTreeMap<LeaseId, ()>>,
     most_leases: usize,
@@ -23,7 +23,8 @@ impl Invariant for RevokedInTime {
         match event {
             Event::Promoted { again, .. } => {
                 let count = state.leases.len();
-                let base = scene.now + scene.config.extend + smoothing(scene.config, count);
+                let extra = scene.config.extend + smoothing(scene.config, count);
+                let base = scene.latest.saturating_add(extra);
                 let reign = self.reigns.entry(scene.member).or_default();
                 if !again {
                     reign.clear();
@@ -40,6 +41,11 @@ impl Invariant for RevokedInTime {
                 let leases = stored.snapshot.leases.iter().map(|record| (record.id, ()));
                 self.held.insert(scene.member, leases.collect());
             }
+            Event::Installed => {
+                let held = state.leases.keys().map(|id| (*id, ())).collect();
+                self.held.insert(scene.member, held);
+                self.most_leases = self.most_leases.max(state.leases.len());
+            }
             Event::Applied { entry, applied } => {
                 let held = self.held.entry(scene.member).or_default();
                 if let Some((id, _)) = &applied.revoked {
@@ -51,7 +57,7 @@ impl Invariant for RevokedInTime {
                 {
                     held.insert(id, ());
                     if let Some(reign) = self.reigns.get_mut(&scene.member) {
-                        reign.insert(id, scene.now.saturating_add(ttl.as_duration()));
+                        reign.insert(id, scene.latest.saturating_add(ttl.as_duration()));
                     }
                 }
                 self.most_leases = self.most_leases.max(held.len());
@@ -61,7 +67,7 @@ impl Invariant for RevokedInTime {
                     && let Some(reign) = self.reigns.get_mut(&scene.member)
                     && let Some(deadline) = reign.get_mut(&id)
                 {
-                    *deadline = scene.now.saturating_add(ttl.as_duration()).max(*deadline);
+                    *deadline = scene.latest.saturating_add(ttl.as_duration()).max(*deadline);
                 }
             }
             Event::Ended { end } => return self.judge(scene, end),
@@ -82,9 +88,9 @@ impl RevokedInTime {
             for id in self.held.get(member).into_iter().flat_map(BTreeMap::keys) {
                 // One that the primary does not have was revoked, and the news is on its way.
                 let deadline = reign.get(id).copied().unwrap_or_default();
-                let due = deadline.max(end.stable_since).saturating_add(slack);
-                if scene.now >= due {
-                    let late = scene.now.saturating_sub(deadline);
+                let calm = scene.now >= end.stable_since.saturating_add(slack);
+                if calm && end.clock >= deadline.saturating_add(slack) {
+                    let late = end.clock.saturating_since(deadline);
                     let what =
                         format!("member {member} still has lease {id}, {late:?} after its end");
                     return Err(Broken::new("L1", what));
@@ -130,6 +136,7 @@ mod tests {
         let end = End {
             primary: Some(MemberId(1)),
             connected: vec![MemberId(1), MemberId(2)],
+            clock: Instant::from_millis(at),
             latency: Duration::from_secs(1),
             ..End::default()
         };

@@ -11,8 +11,8 @@ use super::error::sentence;
 use super::file::{self, File};
 use super::span::Span;
 use super::{
-    Action, AnswerKind, Crash, CrashWhen, Expect, Fault, Herd, SCHEMA, Scenario, ScenarioError,
-    Step,
+    Action, AnswerKind, Clocks, Crash, CrashWhen, Ending, Expect, Fault, Herd, MemberClock,
+    Network, SCHEMA, Scenario, ScenarioError, Step, Upkeep,
 };
 use crate::consensus::{Delays, Loss};
 use crate::disk::Unsynced;
@@ -40,8 +40,13 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Scenario, ScenarioError> 
         seed: file.seed,
         members: checker.members,
         duration: checker.duration,
+        store: file.store,
         config: config(&file.config),
         log: delays(&file.log),
+        upkeep: checker.upkeep(&file.log).map_err(mistake)?,
+        network: network(&file.network).map_err(mistake)?,
+        clocks: checker.clocks(&file.clocks, &file.clock).map_err(mistake)?,
+        ending: file.ending.map(|ending| checker.ending(&ending)).transpose().map_err(mistake)?,
         steps: Vec::new(),
         herds: Vec::new(),
         expects: Vec::new(),
@@ -106,6 +111,50 @@ fn delays(file: &file::Log) -> Delays {
     }
 }
 
+fn network(file: &file::Network) -> Result<Network, Mistake> {
+    Ok(Network {
+        latency: file.latency.map_or(Duration::ZERO, |span| span.0),
+        jitter: file.jitter.map_or(Duration::ZERO, |span| span.0),
+        loss_ppm: share("loss_ppm", file.loss_ppm.as_ref())?,
+        duplicate_ppm: share("duplicate_ppm", file.duplicate_ppm.as_ref())?,
+    })
+}
+
+/// A share in millionths, none if it is not there.
+fn share(name: &str, ppm: Option<&Spanned<u32>>) -> Result<u32, Mistake> {
+    let Some(ppm) = ppm else { return Ok(0) };
+    let value = *ppm.get_ref();
+    if value <= MILLION {
+        return Ok(value);
+    }
+    Err(mistake(ppm.span(), format!("`{name}` is {value}, but must be 0 to {MILLION}")))
+}
+
+/// A rate less one, in millionths: a clock may stand still, and run at most twice as fast.
+fn rate(name: &str, ppm: &Spanned<i32>) -> Result<i32, Mistake> {
+    let value = *ppm.get_ref();
+    if value.unsigned_abs() <= MILLION {
+        return Ok(value);
+    }
+    let message = format!("`{name}` is {value}, but must be -{MILLION} to {MILLION}");
+    Err(mistake(ppm.span(), message))
+}
+
+fn at_least_one(name: &str, count: &Spanned<u32>) -> Result<u32, Mistake> {
+    match *count.get_ref() {
+        0 => Err(mistake(count.span(), format!("{name} is 0, but must be at least 1"))),
+        count => Ok(count),
+    }
+}
+
+fn unsynced(unsynced: file::Unsynced) -> Unsynced {
+    match unsynced {
+        file::Unsynced::Drop => Unsynced::Drop,
+        file::Unsynced::Keep => Unsynced::Keep,
+        file::Unsynced::Tear => Unsynced::Tear,
+    }
+}
+
 /// Knows what a member and a moment of this scenario are.
 pub(super) struct Checker {
     members: u8,
@@ -115,9 +164,9 @@ pub(super) struct Checker {
 impl Checker {
     fn new(file: &File) -> Result<Self, Mistake> {
         let (members, duration) = (*file.members.get_ref(), file.duration.get_ref().0);
-        let known = u8::try_from(members).ok().filter(|members| (1..=5).contains(members));
+        let known = u8::try_from(members).ok().filter(|members| (1..=7).contains(members));
         let members = known.ok_or_else(|| {
-            mistake(file.members.span(), format!("members is {members}, but must be 1 to 5"))
+            mistake(file.members.span(), format!("members is {members}, but must be 1 to 7"))
         })?;
         if duration.is_zero() || duration > LONGEST {
             let message = "duration must be more than 0s and at most 30d";
@@ -178,7 +227,7 @@ impl Checker {
             (step.kill, Fault::Kill),
             (step.restart, Fault::Restart),
             (step.stop, Fault::Stop),
-            (step.isolate, Fault::Isolate),
+            (step.replace_disk, Fault::ReplaceDisk),
         ];
         for (fault, make) in of_member {
             if let Some(fault) = fault {
@@ -202,6 +251,20 @@ impl Checker {
         if let Some(lose) = step.lose {
             actions.push(Action::Fault(self.lose(&lose)?));
         }
+        if let Some(repeat) = step.repeat {
+            let member = self.member(&repeat.member)?;
+            let count = at_least_one("count", &repeat.count)?;
+            actions.push(Action::Fault(Fault::Repeat { member, count }));
+        }
+        actions.extend(self.link(
+            step.isolate,
+            step.partition,
+            step.block,
+            step.delay,
+            step.noise,
+        )?);
+        actions.extend(self.disk(step.slow_disk, step.full_disk, step.fail_sync, step.rot)?);
+        actions.extend(self.clock(step.jump, step.drift)?);
         let count = actions.len();
         match (actions.pop(), count) {
             (Some(action), 1) => Ok((at, action)),
@@ -243,22 +306,159 @@ impl Checker {
                 return Err(mistake(operation.span(), message));
             }
             (file::When::Now, None) => CrashWhen::Now,
+            (file::When::BeforePropose, None) => CrashWhen::BeforePropose,
             (file::When::BeforeCommit, None) => CrashWhen::BeforeCommit,
             (file::When::AfterCommit, None) => CrashWhen::AfterCommit,
         };
-        let unsynced = match crash.unsynced {
-            file::Unsynced::Drop => Unsynced::Drop,
-            file::Unsynced::Keep => Unsynced::Keep,
-            file::Unsynced::Tear => Unsynced::Tear,
-        };
+        let unsynced = unsynced(crash.unsynced);
         Ok(Crash { member: self.member(&crash.member)?, when, unsynced })
     }
 
-    fn lose(&self, lose: &file::Lose) -> Result<Fault, Mistake> {
-        let (member, count) = (self.member(&lose.member)?, *lose.count.get_ref());
-        if count == 0 {
-            return Err(mistake(lose.count.span(), "count is 0, but must be at least 1"));
+    /// What of the faults of links is there.
+    fn link(
+        &self,
+        isolate: Option<file::ForAWhile>,
+        partition: Option<file::Partition>,
+        block: Option<file::Link>,
+        delay: Option<file::SlowLink>,
+        noise: Option<file::Noise>,
+    ) -> Result<Vec<Action>, Mistake> {
+        let mut faults = Vec::new();
+        if let Some(file::ForAWhile { member, span }) = isolate {
+            faults.push(Fault::Isolate { member: self.member(&member)?, span: given(span) });
         }
+        if let Some(file::Partition { side, span }) = partition {
+            let side = self.some_of_the_members(&side)?;
+            faults.push(Fault::Partition { side, span: given(span) });
+        }
+        if let Some(file::Link { from, to, span }) = block {
+            let (from, to) = self.ends(&from, &to)?;
+            faults.push(Fault::Block { from, to, span: given(span) });
+        }
+        if let Some(file::SlowLink { from, to, by, span }) = delay {
+            let (from, to) = self.ends(&from, &to)?;
+            faults.push(Fault::Delay { from, to, by: by.0, span: given(span) });
+        }
+        if let Some(file::Noise { loss_ppm, duplicate_ppm, span }) = noise {
+            let loss_ppm = share("loss_ppm", loss_ppm.as_ref())?;
+            let duplicate_ppm = share("duplicate_ppm", duplicate_ppm.as_ref())?;
+            faults.push(Fault::Noise { loss_ppm, duplicate_ppm, span: given(span) });
+        }
+        Ok(faults.into_iter().map(Action::Fault).collect())
+    }
+
+    /// What of the faults of disks is there.
+    fn disk(
+        &self,
+        slow: Option<file::SlowDisk>,
+        full: Option<file::ForAWhile>,
+        fail_sync: Option<file::FailSync>,
+        rot: Option<file::Rot>,
+    ) -> Result<Vec<Action>, Mistake> {
+        let mut faults = Vec::new();
+        if let Some(file::SlowDisk { member, by, span }) = slow {
+            let member = self.member(&member)?;
+            faults.push(Fault::SlowDisk { member, by: by.0, span: given(span) });
+        }
+        if let Some(file::ForAWhile { member, span }) = full {
+            faults.push(Fault::FullDisk { member: self.member(&member)?, span: given(span) });
+        }
+        if let Some(fail) = fail_sync {
+            let (member, count) = (self.member(&fail.member)?, at_least_one("count", &fail.count)?);
+            faults.push(Fault::FailSync { member, count, unsynced: unsynced(fail.unsynced) });
+        }
+        if let Some(rot) = rot {
+            let (member, pages) = (self.member(&rot.member)?, at_least_one("pages", &rot.pages)?);
+            faults.push(Fault::Rot { member, pages });
+        }
+        Ok(faults.into_iter().map(Action::Fault).collect())
+    }
+
+    /// What of the faults of clocks is there.
+    fn clock(
+        &self,
+        jump: Option<file::Jump>,
+        drift: Option<file::Drift>,
+    ) -> Result<Vec<Action>, Mistake> {
+        let mut faults = Vec::new();
+        if let Some(file::Jump { member, by }) = jump {
+            let member = self.member(&member)?;
+            faults.push(Fault::Jump { member, by: by.span.0, back: by.back });
+        }
+        if let Some(file::Drift { member, ppm, span }) = drift {
+            let (member, ppm) = (self.member(&member)?, rate("ppm", &ppm)?);
+            faults.push(Fault::Drift { member, ppm, span: given(span) });
+        }
+        Ok(faults.into_iter().map(Action::Fault).collect())
+    }
+
+    /// The two ends of a link.
+    fn ends(
+        &self,
+        from: &Spanned<i64>,
+        to: &Spanned<i64>,
+    ) -> Result<(MemberId, MemberId), Mistake> {
+        let ends = (self.member(from)?, self.member(to)?);
+        if ends.0 == ends.1 {
+            return Err(mistake(to.span(), "a link has two ends, `from` and `to` must differ"));
+        }
+        Ok(ends)
+    }
+
+    /// Members in order, neither none nor all.
+    fn some_of_the_members(&self, side: &[Spanned<i64>]) -> Result<Vec<MemberId>, Mistake> {
+        let found = side.iter().map(|member| self.member(member)).collect::<Result<_, _>>()?;
+        let found: Vec<MemberId> = std::collections::BTreeSet::into_iter(found).collect();
+        if found.is_empty() || found.len() >= usize::from(self.members) {
+            let place = side.first().map_or(0..0, Spanned::span);
+            return Err(mistake(place, "`side` must name some members and not all"));
+        }
+        Ok(found)
+    }
+
+    fn upkeep(&self, file: &file::Log) -> Result<Upkeep, Mistake> {
+        let election_timeout = file.election_timeout.as_ref();
+        Ok(Upkeep {
+            election_timeout: election_timeout
+                .map(|timeout| positive("election_timeout", timeout))
+                .transpose()?,
+            compact_every: file.compact_every.map(|entries| entries.get().into()),
+        })
+    }
+
+    fn clocks(&self, file: &file::Clocks, members: &[file::Clock]) -> Result<Clocks, Mistake> {
+        let mut clocks = Clocks {
+            bound_ppm: share("bound_ppm", file.bound_ppm.as_ref())?,
+            lessees_ppm: file.lessees_ppm.as_ref().map_or(Ok(0), |ppm| rate("lessees_ppm", ppm))?,
+            members: Vec::new(),
+        };
+        for clock in members {
+            let member = self.member(&clock.member)?;
+            if clocks.members.iter().any(|other| other.member == member) {
+                let message = format!("member {member} has two clocks; keep one of them");
+                return Err(mistake(clock.member.span(), message));
+            }
+            let drift_ppm = clock.drift_ppm.as_ref().map_or(Ok(0), |ppm| rate("drift_ppm", ppm))?;
+            let offset = clock.offset.map_or(default_offset(member), |span| span.0);
+            clocks.members.push(MemberClock { member, offset, drift_ppm });
+        }
+        clocks.members.sort_by_key(|clock| clock.member);
+        Ok(clocks)
+    }
+
+    fn ending(&self, file: &file::Ending) -> Result<Ending, Mistake> {
+        let at = self.moment("at", &file.at)?;
+        let core = file.core.iter().map(|member| self.member(member)).collect::<Result<_, _>>()?;
+        let core: Vec<MemberId> = std::collections::BTreeSet::into_iter(core).collect();
+        if !core.is_empty() && 2 * core.len() <= usize::from(self.members) {
+            let place = file.core.first().map_or(0..0, Spanned::span);
+            return Err(mistake(place, "`core` must name more than half of the members"));
+        }
+        Ok(Ending { at, core })
+    }
+
+    fn lose(&self, lose: &file::Lose) -> Result<Fault, Mistake> {
+        let (member, count) = (self.member(&lose.member)?, at_least_one("count", &lose.count)?);
         let loss = match lose.what {
             file::What::Expired => Loss::Revokes,
             file::What::Checkpoints => Loss::Checkpoints,
@@ -371,4 +571,15 @@ pub const DELAYS: Delays = Delays {
 const LONGEST: Duration = Duration::from_secs(30 * 86_400);
 const MOST_LEASES: u32 = 1_000_000;
 const ACTIONS: &str = "grant, revoke, renew, attach, detach, lookup, leases, lease-of, promote, \
-    demote, elect, depose, crash, kill, restart, stop, pause, isolate, heal, lose";
+    demote, elect, depose, crash, kill, restart, stop, pause, isolate, partition, block, delay, \
+    noise, heal, lose, repeat, slow-disk, full-disk, fail-sync, rot, replace-disk, jump, drift";
+const MILLION: u32 = 1_000_000;
+
+fn given(span: Option<Span>) -> Option<Duration> {
+    span.map(|span| span.0)
+}
+
+/// What a member's clock shows at the start: each has an epoch of its own.
+pub(super) fn default_offset(member: MemberId) -> Duration {
+    Duration::from_secs(3_600 * member.0)
+}

@@ -7,7 +7,7 @@ use std::ops::Range;
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
-use super::span::Span;
+use super::span::{Signed, Span};
 
 /// What every schema has.
 #[derive(Deserialize)]
@@ -26,9 +26,18 @@ pub(super) struct File {
     pub(super) members: Spanned<i64>,
     pub(super) duration: Spanned<Span>,
     #[serde(default)]
+    pub(super) store: super::StoreKind,
+    #[serde(default)]
     pub(super) config: Config,
     #[serde(default)]
     pub(super) log: Log,
+    #[serde(default)]
+    pub(super) network: Network,
+    #[serde(default)]
+    pub(super) clocks: Clocks,
+    #[serde(default)]
+    pub(super) clock: Vec<Clock>,
+    pub(super) ending: Option<Ending>,
     #[serde(default)]
     pub(super) step: Vec<Spanned<Step>>,
     #[serde(default)]
@@ -59,6 +68,40 @@ pub(super) struct Log {
     pub(super) commit_delay: Option<Span>,
     pub(super) apply_delay: Option<Span>,
     pub(super) confirm_delay: Option<Span>,
+    pub(super) election_timeout: Option<Spanned<Span>>,
+    pub(super) compact_every: Option<NonZeroU32>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Network {
+    pub(super) latency: Option<Span>,
+    pub(super) jitter: Option<Span>,
+    pub(super) loss_ppm: Option<Spanned<u32>>,
+    pub(super) duplicate_ppm: Option<Spanned<u32>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Clocks {
+    pub(super) bound_ppm: Option<Spanned<u32>>,
+    pub(super) lessees_ppm: Option<Spanned<i32>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Clock {
+    pub(super) member: Spanned<i64>,
+    pub(super) offset: Option<Span>,
+    pub(super) drift_ppm: Option<Spanned<i32>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ending {
+    pub(super) at: Spanned<Span>,
+    #[serde(default)]
+    pub(super) core: Vec<Spanned<i64>>,
 }
 
 /// Everything a step can be; exactly one of the options must be there.
@@ -83,9 +126,21 @@ pub(super) struct Step {
     pub(super) restart: Option<OfMember>,
     pub(super) stop: Option<OfMember>,
     pub(super) pause: Option<Pause>,
-    pub(super) isolate: Option<OfMember>,
+    pub(super) isolate: Option<ForAWhile>,
+    pub(super) partition: Option<Partition>,
+    pub(super) block: Option<Link>,
+    pub(super) delay: Option<SlowLink>,
+    pub(super) noise: Option<Noise>,
     pub(super) heal: Option<Heal>,
     pub(super) lose: Option<Lose>,
+    pub(super) repeat: Option<Repeat>,
+    pub(super) slow_disk: Option<SlowDisk>,
+    pub(super) full_disk: Option<ForAWhile>,
+    pub(super) fail_sync: Option<FailSync>,
+    pub(super) rot: Option<Rot>,
+    pub(super) replace_disk: Option<OfMember>,
+    pub(super) jump: Option<Jump>,
+    pub(super) drift: Option<Drift>,
 }
 
 #[derive(Deserialize)]
@@ -152,6 +207,98 @@ pub(super) struct OfMember {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct ForAWhile {
+    pub(super) member: Spanned<i64>,
+    #[serde(rename = "for")]
+    pub(super) span: Option<Span>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Partition {
+    pub(super) side: Vec<Spanned<i64>>,
+    #[serde(rename = "for")]
+    pub(super) span: Option<Span>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Link {
+    pub(super) from: Spanned<i64>,
+    pub(super) to: Spanned<i64>,
+    #[serde(rename = "for")]
+    pub(super) span: Option<Span>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SlowLink {
+    pub(super) from: Spanned<i64>,
+    pub(super) to: Spanned<i64>,
+    pub(super) by: Span,
+    #[serde(rename = "for")]
+    pub(super) span: Option<Span>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Noise {
+    pub(super) loss_ppm: Option<Spanned<u32>>,
+    pub(super) duplicate_ppm: Option<Spanned<u32>>,
+    #[serde(rename = "for")]
+    pub(super) span: Option<Span>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Repeat {
+    pub(super) member: Spanned<i64>,
+    pub(super) count: Spanned<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SlowDisk {
+    pub(super) member: Spanned<i64>,
+    pub(super) by: Span,
+    #[serde(rename = "for")]
+    pub(super) span: Option<Span>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FailSync {
+    pub(super) member: Spanned<i64>,
+    pub(super) count: Spanned<u32>,
+    #[serde(default)]
+    pub(super) unsynced: Unsynced,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rot {
+    pub(super) member: Spanned<i64>,
+    pub(super) pages: Spanned<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Jump {
+    pub(super) member: Spanned<i64>,
+    pub(super) by: Signed,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Drift {
+    pub(super) member: Spanned<i64>,
+    pub(super) ppm: Spanned<i32>,
+    #[serde(rename = "for")]
+    pub(super) span: Option<Span>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}
 
 #[derive(Deserialize)]
@@ -170,6 +317,7 @@ pub(super) struct Crash {
 pub(super) enum When {
     #[default]
     Now,
+    BeforePropose,
     BeforeCommit,
     DuringCommit,
     AfterCommit,

@@ -48,6 +48,43 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// A span of time with a direction: `"5s"` ahead, `"-5s"` back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Signed {
+    pub(super) span: Span,
+    pub(super) back: bool,
+}
+
+impl fmt::Display for Signed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", if self.back { "-" } else { "" }, self.span)
+    }
+}
+
+impl<'de> Deserialize<'de> for Signed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = Signed;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{FORM}, with a minus if it goes back")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Signed, E> {
+                let (back, span) =
+                    text.strip_prefix('-').map_or((false, text), |span| (true, span));
+                let span = parse(span).map(Span);
+                let wrong = || E::invalid_value(de::Unexpected::Str(text), &self);
+                Ok(Signed { span: span.ok_or_else(wrong)?, back })
+            }
+        }
+
+        deserializer.deserialize_str(Visitor)
+    }
+}
+
 /// The number of milliseconds must be whole, the number of anything may have decimals.
 fn parse(text: &str) -> Option<Duration> {
     let unit = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;

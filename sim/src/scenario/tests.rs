@@ -134,7 +134,7 @@ fn what_is_not_of_the_format_is_met_with_what_is() {
         ),
         (
             of_step("explode = { member = 1 }"),
-            "x.toml:6: unknown action `explode` in step; allowed: at, and one of grant, revoke, renew, attach, detach, lookup, leases, lease-of, promote, demote, elect, depose, crash, kill, restart, stop, pause, isolate, heal, lose",
+            "x.toml:6: unknown action `explode` in step; allowed: at, and one of grant, revoke, renew, attach, detach, lookup, leases, lease-of, promote, demote, elect, depose, crash, kill, restart, stop, pause, isolate, partition, block, delay, noise, heal, lose, repeat, slow-disk, full-disk, fail-sync, rot, replace-disk, jump, drift",
         ),
         (
             of_step("depose = { member = 1 }"),
@@ -162,7 +162,7 @@ fn what_is_not_of_the_format_is_met_with_what_is() {
         ),
         (
             of_step("crash = { member = 1, when = \"soon\" }"),
-            "x.toml:6: `when` in crash is `soon`; allowed: now, before-commit, during-commit, after-commit",
+            "x.toml:6: `when` in crash is `soon`; allowed: now, before-propose, before-commit, during-commit, after-commit",
         ),
         (
             of_step("attach = { lease = 7, items = [1] }"),
@@ -183,7 +183,7 @@ fn what_is_not_of_the_format_is_met_with_what_is() {
         ),
         (
             error("colour = 1"),
-            "x.toml:4: unknown field `colour`; allowed: schema, seed, members, duration, config, log, step, herd, expect",
+            "x.toml:4: unknown field `colour`; allowed: schema, seed, members, duration, store, config, log, network, clocks, clock, ending, step, herd, expect",
         ),
         (error("members = 3"), "x.toml:4: this key or table is there twice; keep one of them"),
         (
@@ -218,11 +218,11 @@ fn what_makes_no_sense_is_met_with_what_does() {
         ),
         (
             of_step("renew = { lease = 7 }\nrevoke = { lease = 7 }"),
-            "x.toml:4: a step has exactly one action, this one has 2; allowed: grant, revoke, renew, attach, detach, lookup, leases, lease-of, promote, demote, elect, depose, crash, kill, restart, stop, pause, isolate, heal, lose",
+            "x.toml:4: a step has exactly one action, this one has 2; allowed: grant, revoke, renew, attach, detach, lookup, leases, lease-of, promote, demote, elect, depose, crash, kill, restart, stop, pause, isolate, partition, block, delay, noise, heal, lose, repeat, slow-disk, full-disk, fail-sync, rot, replace-disk, jump, drift",
         ),
         (
             of_step(""),
-            "x.toml:4: a step has exactly one action, this one has none; allowed: grant, revoke, renew, attach, detach, lookup, leases, lease-of, promote, demote, elect, depose, crash, kill, restart, stop, pause, isolate, heal, lose",
+            "x.toml:4: a step has exactly one action, this one has none; allowed: grant, revoke, renew, attach, detach, lookup, leases, lease-of, promote, demote, elect, depose, crash, kill, restart, stop, pause, isolate, partition, block, delay, noise, heal, lose, repeat, slow-disk, full-disk, fail-sync, rot, replace-disk, jump, drift",
         ),
         (
             of_step("crash = { member = 1, disk_operation = 2 }"),
@@ -235,6 +235,38 @@ fn what_makes_no_sense_is_met_with_what_does() {
         (
             of_step("lose = { member = 1, what = \"expired\", count = 0 }"),
             "x.toml:6: count is 0, but must be at least 1",
+        ),
+        (
+            of_step("jump = { member = 1, by = \"+5s\" }"),
+            "x.toml:6: `by` in jump is the string \"+5s\", but must be a number and a unit in a string: \"250ms\", \"1.5s\", \"10m\", \"2h\" or \"30d\", with a minus if it goes back",
+        ),
+        (
+            of_step("noise = { loss_ppm = 1000001 }"),
+            "x.toml:6: `loss_ppm` is 1000001, but must be 0 to 1000000",
+        ),
+        (
+            of_step("drift = { member = 1, ppm = -1000001 }"),
+            "x.toml:6: `ppm` is -1000001, but must be -1000000 to 1000000",
+        ),
+        (
+            of_step("block = { from = 1, to = 1 }"),
+            "x.toml:6: a link has two ends, `from` and `to` must differ",
+        ),
+        (
+            of_step("partition = { side = [1, 2, 3] }"),
+            "x.toml:6: `side` must name some members and not all",
+        ),
+        (
+            of_step("rot = { member = 1, pages = 0 }"),
+            "x.toml:6: pages is 0, but must be at least 1",
+        ),
+        (
+            error("[ending]\nat = \"9s\"\ncore = [1]"),
+            "x.toml:6: `core` must name more than half of the members",
+        ),
+        (
+            error("[[clock]]\nmember = 1\n[[clock]]\nmember = 1"),
+            "x.toml:7: member 1 has two clocks; keep one of them",
         ),
         (
             error("[[step]]\nat = \"61s\"\ndepose = {}"),
@@ -332,8 +364,8 @@ fn the_head_of_a_file_is_checked() {
         ("duration = \"1s\"", "x.toml:1: `schema` is missing; add it, such as schema = 1"),
         ("schema = 1", "x.toml:1: `duration` is missing; add it, such as duration = \"60s\""),
         (
-            "schema = 1\nmembers = 6\nduration = \"1s\"",
-            "x.toml:2: members is 6, but must be 1 to 5",
+            "schema = 1\nmembers = 8\nduration = \"1s\"",
+            "x.toml:2: members is 8, but must be 1 to 7",
         ),
         (
             "schema = 1\nduration = \"0s\"",
@@ -369,9 +401,14 @@ fn a_file_that_is_no_text_or_is_not_there_is_met_with_its_path() {
 /// A scenario that leaves nothing out.
 fn everything() -> String {
     let mut text = "# All of it,\n#\n#   in one.\nschema = 1\nseed = 18446744073709551615\nmembers = 5\n\
-        duration = \"30d\"\n[config]\nmin_ttl = \"1ms\"\nrevoke_rate = 1\nretry_interval = \"0s\"\n\
+        duration = \"30d\"\nstore = \"journal\"\n[config]\nmin_ttl = \"1ms\"\nrevoke_rate = 1\nretry_interval = \"0s\"\n\
         checkpoint_interval = \"10m\"\nextend = \"1.5s\"\nrequest_timeout = \"2h\"\nqueue = 1\n\
         [log]\ncommit_delay = \"20ms\"\napply_delay = \"0s\"\nconfirm_delay = \"3s\"\n\
+        election_timeout = \"3s\"\ncompact_every = 20\n\
+        [network]\nlatency = \"1ms\"\njitter = \"2ms\"\nloss_ppm = 3\nduplicate_ppm = 4\n\
+        [clocks]\nbound_ppm = 5\nlessees_ppm = -5\n\
+        [[clock]]\nmember = 2\n[[clock]]\nmember = 1\noffset = \"9d\"\ndrift_ppm = 5\n\
+        [ending]\nat = \"5h\"\ncore = [1, 2, 5]\n\
         [[herd]]\nname = \"plain\"\nleases = 1\nfirst_lease = -5\nttl = \"9s\"\nstart = \"0s\"\n\
         [[herd]]\nname = \"a \\\"b\\\"\"\nleases = 9\nfirst_lease = 10\nttl = \"9s\"\nstart = \"1s\"\n\
         over = \"1h\"\nrenew_every = \"3s\"\nuntil = \"1d\"\nitems = 0\n"
@@ -385,7 +422,7 @@ fn everything() -> String {
     text
 }
 
-const ACTIONS: [&str; 32] = [
+const ACTIONS: [&str; 54] = [
     "grant = { lease = 7, ttl = \"10s\" }",
     "grant = { lease = -7, ttl = \"200000d\", member = 2, lessee = \"a 'b'\", answer = \"too-large\" }",
     "revoke = { lease = 7, answer = \"not-found\" }",
@@ -411,6 +448,28 @@ const ACTIONS: [&str; 32] = [
     "stop = { member = 3 }",
     "pause = { member = 3, for = \"5s\" }",
     "isolate = { member = 4 }",
+    "isolate = { member = 4, for = \"9s\" }",
+    "partition = { side = [1, 4], for = \"9s\" }",
+    "partition = { side = [2] }",
+    "block = { from = 1, to = 2, for = \"9s\" }",
+    "block = { from = 1, to = 2 }",
+    "delay = { from = 3, to = 2, by = \"1s\", for = \"9s\" }",
+    "delay = { from = 3, to = 2, by = \"5ms\" }",
+    "noise = { loss_ppm = 1000000 }",
+    "noise = { duplicate_ppm = 1, for = \"1h\" }",
+    "slow-disk = { member = 1, by = \"100ms\", for = \"9s\" }",
+    "full-disk = { member = 1, for = \"9s\" }",
+    "full-disk = { member = 1 }",
+    "fail-sync = { member = 1, count = 1 }",
+    "fail-sync = { member = 1, count = 2, unsynced = \"keep\" }",
+    "rot = { member = 1, pages = 3 }",
+    "replace-disk = { member = 1 }",
+    "jump = { member = 1, by = \"5s\" }",
+    "jump = { member = 1, by = \"-500ms\" }",
+    "drift = { member = 1, ppm = -1000000, for = \"5s\" }",
+    "drift = { member = 1, ppm = 30 }",
+    "repeat = { member = 2, count = 4 }",
+    "crash = { member = 1, when = \"before-propose\" }",
     "heal = {}",
     "heal = { member = 4 }",
     "lose = { member = 1, what = \"expired\", count = 1 }",

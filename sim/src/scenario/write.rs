@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use lessor::{Config, Item, LeaseId, LeaseOrder, MemberId, Request};
 
-use super::check::DELAYS;
-use super::span::Span;
+use super::check::{DELAYS, default_offset};
+use super::span::{Signed, Span};
 use super::{
-    Action, AnswerKind, AtMoment, Crash, CrashWhen, Expectation, Fault, Herd, SCHEMA, Scenario,
-    Step,
+    Action, AnswerKind, AtMoment, Clocks, Crash, CrashWhen, Ending, Expectation, Fault, Herd,
+    MemberClock, Network, SCHEMA, Scenario, Step, StoreKind, Upkeep,
 };
 use crate::consensus::{Delays, Loss};
 use crate::disk::Unsynced;
@@ -25,12 +25,25 @@ pub(super) fn to_toml(scenario: &Scenario) -> String {
         .field("schema", SCHEMA)
         .field_unless("seed", scenario.seed, &0)
         .field_unless("members", scenario.members, &1)
-        .span("duration", scenario.duration);
+        .span("duration", scenario.duration)
+        .maybe("store", (scenario.store == StoreKind::Journal).then(|| quoted("journal")));
     text.push_str(&head.lines());
-    for (header, fields) in [("[config]", config(&scenario.config)), ("[log]", log(scenario.log))] {
+    let tables = [
+        ("[config]", config(&scenario.config)),
+        ("[log]", log(scenario.log, scenario.upkeep)),
+        ("[network]", network(scenario.network)),
+        ("[clocks]", clocks(&scenario.clocks)),
+    ];
+    for (header, fields) in tables {
         if !fields.0.is_empty() {
             table(&mut text, header, &fields);
         }
+    }
+    for clock in &scenario.clocks.members {
+        table(&mut text, "[[clock]]", &self::clock(*clock));
+    }
+    if let Some(ending) = &scenario.ending {
+        table(&mut text, "[ending]", &self::ending(ending));
     }
     for step in &scenario.steps {
         table(&mut text, "[[step]]", &self::step(step));
@@ -61,11 +74,41 @@ fn config(config: &Config) -> Fields {
         .field_unless("queue", config.queue, &default.queue)
 }
 
-fn log(log: Delays) -> Fields {
+fn network(network: Network) -> Fields {
+    Fields::default()
+        .span_unless("latency", network.latency, Duration::ZERO)
+        .span_unless("jitter", network.jitter, Duration::ZERO)
+        .field_unless("loss_ppm", network.loss_ppm, &0)
+        .field_unless("duplicate_ppm", network.duplicate_ppm, &0)
+}
+
+fn clocks(clocks: &Clocks) -> Fields {
+    Fields::default().field_unless("bound_ppm", clocks.bound_ppm, &0).field_unless(
+        "lessees_ppm",
+        clocks.lessees_ppm,
+        &0,
+    )
+}
+
+fn clock(clock: MemberClock) -> Fields {
+    Fields::default()
+        .field("member", clock.member)
+        .span_unless("offset", clock.offset, default_offset(clock.member))
+        .field_unless("drift_ppm", clock.drift_ppm, &0)
+}
+
+fn ending(ending: &Ending) -> Fields {
+    let core = (!ending.core.is_empty()).then(|| numbers(&ending.core));
+    Fields::default().span("at", ending.at).maybe("core", core)
+}
+
+fn log(log: Delays, upkeep: Upkeep) -> Fields {
     Fields::default()
         .span_unless("commit_delay", log.commit, DELAYS.commit)
         .span_unless("apply_delay", log.apply, DELAYS.apply)
         .span_unless("confirm_delay", log.confirm, DELAYS.confirm)
+        .maybe("election_timeout", upkeep.election_timeout.map(self::span))
+        .maybe("compact_every", upkeep.compact_every)
 }
 
 fn step(step: &Step) -> Fields {
@@ -76,7 +119,7 @@ fn step(step: &Step) -> Fields {
             let answer = answer.map(AnswerKind::word).map(quoted);
             (name, fields.maybe("member", *member).maybe("lessee", lessee).maybe("answer", answer))
         }
-        Action::Fault(fault) => self::fault(*fault),
+        Action::Fault(fault) => self::fault(fault),
     };
     Fields::default().span("at", step.at).field(name, fields.inline())
 }
@@ -102,18 +145,53 @@ fn request(request: &Request) -> (&'static str, Fields) {
     }
 }
 
-fn fault(fault: Fault) -> (&'static str, Fields) {
-    let of = |member: MemberId| Fields::default().field("member", member);
+fn fault(fault: &Fault) -> (&'static str, Fields) {
+    let of = |member: &MemberId| Fields::default().field("member", member);
+    let link =
+        |from: &MemberId, to: &MemberId| Fields::default().field("from", from).field("to", to);
     match fault {
         Fault::Elect(member) => ("elect", of(member)),
         Fault::Depose => ("depose", Fields::default()),
-        Fault::Crash(crash) => ("crash", self::crash(crash)),
+        Fault::Crash(crash) => ("crash", self::crash(*crash)),
         Fault::Kill(member) => ("kill", of(member)),
         Fault::Restart(member) => ("restart", of(member)),
         Fault::Stop(member) => ("stop", of(member)),
-        Fault::Pause { member, span } => ("pause", of(member).span("for", span)),
-        Fault::Isolate(member) => ("isolate", of(member)),
-        Fault::Heal(member) => ("heal", Fields::default().maybe("member", member)),
+        Fault::Pause { member, span } => ("pause", of(member).span("for", *span)),
+        Fault::Isolate { member, span } => ("isolate", of(member).lasting(*span)),
+        Fault::Partition { side, span } => {
+            ("partition", Fields::default().field("side", numbers(side)).lasting(*span))
+        }
+        Fault::Block { from, to, span } => ("block", link(from, to).lasting(*span)),
+        Fault::Delay { from, to, by, span } => {
+            ("delay", link(from, to).span("by", *by).lasting(*span))
+        }
+        Fault::Noise { loss_ppm, duplicate_ppm, span } => {
+            let fields = Fields::default().field_unless("loss_ppm", loss_ppm, &&0).field_unless(
+                "duplicate_ppm",
+                duplicate_ppm,
+                &&0,
+            );
+            ("noise", fields.lasting(*span))
+        }
+        Fault::Heal(member) => ("heal", Fields::default().maybe("member", *member)),
+        Fault::SlowDisk { member, by, span } => {
+            ("slow-disk", of(member).span("by", *by).lasting(*span))
+        }
+        Fault::FullDisk { member, span } => ("full-disk", of(member).lasting(*span)),
+        Fault::FailSync { member, count, unsynced } => {
+            let unsynced = self::unsynced(*unsynced);
+            ("fail-sync", of(member).field("count", count).maybe("unsynced", unsynced))
+        }
+        Fault::Rot { member, pages } => ("rot", of(member).field("pages", pages)),
+        Fault::ReplaceDisk(member) => ("replace-disk", of(member)),
+        Fault::Jump { member, by, back } => {
+            let by = Signed { span: Span(*by), back: *back };
+            ("jump", of(member).field("by", quoted(&by.to_string())))
+        }
+        Fault::Drift { member, ppm, span } => {
+            ("drift", of(member).field("ppm", ppm).lasting(*span))
+        }
+        Fault::Repeat { member, count } => ("repeat", of(member).field("count", count)),
         Fault::Lose { member, loss, count } => {
             let what = match loss {
                 Loss::Revokes => "expired",
@@ -128,22 +206,26 @@ fn fault(fault: Fault) -> (&'static str, Fields) {
 fn crash(crash: Crash) -> Fields {
     let (when, operation) = match crash.when {
         CrashWhen::Now => (None, None),
+        CrashWhen::BeforePropose => (Some("before-propose"), None),
         CrashWhen::BeforeCommit => (Some("before-commit"), None),
         CrashWhen::DuringCommit { disk_operation } => {
             (Some("during-commit"), Some(disk_operation).filter(|operation| *operation != 1))
         }
         CrashWhen::AfterCommit => (Some("after-commit"), None),
     };
-    let unsynced = match crash.unsynced {
-        Unsynced::Drop => None,
-        Unsynced::Keep => Some("keep"),
-        Unsynced::Tear => Some("tear"),
-    };
     Fields::default()
         .field("member", crash.member)
         .maybe("when", when.map(quoted))
         .maybe("disk_operation", operation)
-        .maybe("unsynced", unsynced.map(quoted))
+        .maybe("unsynced", unsynced(crash.unsynced))
+}
+
+fn unsynced(unsynced: Unsynced) -> Option<String> {
+    match unsynced {
+        Unsynced::Drop => None,
+        Unsynced::Keep => Some(quoted("keep")),
+        Unsynced::Tear => Some(quoted("tear")),
+    }
 }
 
 fn herd(herd: &Herd) -> Fields {
@@ -217,6 +299,11 @@ impl Fields {
         self.maybe(name, Some(span).filter(|span| *span != default).map(self::span))
     }
 
+    /// What ends by itself says when.
+    fn lasting(self, span: Option<Duration>) -> Self {
+        self.maybe("for", span.map(self::span))
+    }
+
     fn lines(&self) -> String {
         self.0.iter().map(|field| format!("{field}\n")).collect()
     }
@@ -240,6 +327,10 @@ fn key(item: &Item) -> String {
 
 fn keys(items: &[Item]) -> String {
     format!("[{}]", items.iter().map(key).collect::<Vec<_>>().join(", "))
+}
+
+fn numbers(members: &[MemberId]) -> String {
+    format!("[{}]", members.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
 }
 
 fn or_none(number: Option<impl Display>) -> String {

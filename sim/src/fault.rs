@@ -1,0 +1,259 @@
+//! The faults that last: while they do, what they make of links, disks and clocks.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "each question is about a few kinds of faults, and a new kind need not answer all"
+)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lessor::MemberId;
+
+use crate::scenario::Fault;
+
+/// The faults that have begun and not ended, by the place of their step in the scenario.
+#[derive(Clone, Debug, Default)]
+pub struct Lasting(BTreeMap<usize, Begun>);
+
+/// A fault that lasts, and whether it has met something.
+#[derive(Clone, Debug)]
+struct Begun {
+    fault: Fault,
+    met: bool,
+}
+
+/// What becomes of a message from one member to another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Link {
+    /// Whether it is lost for certain.
+    pub blocked: bool,
+    /// How much longer it takes.
+    pub slower: Duration,
+    /// How many of a million are lost, besides.
+    pub loss_ppm: u32,
+    /// How many of a million come twice.
+    pub duplicate_ppm: u32,
+}
+
+impl Lasting {
+    /// A fault begins.
+    pub fn begin(&mut self, place: usize, fault: Fault) {
+        self.0.insert(place, Begun { fault, met: false });
+    }
+
+    /// A fault ends; `None` if it has already.
+    pub fn end(&mut self, place: usize) -> Option<Fault> {
+        self.0.remove(&place).map(|begun| begun.fault)
+    }
+
+    /// The links of this member, or of every one, work again.
+    pub fn heal(&mut self, member: Option<MemberId>) {
+        let healed = |fault: &Fault| member.is_none_or(|member| fault.touches(member));
+        self.0.retain(|_, begun| !(begun.fault.is_of_links() && healed(&begun.fault)));
+    }
+
+    /// Everything ends that touches one of these members, and all noise.
+    pub fn end_for(&mut self, members: &[MemberId]) {
+        self.0.retain(|_, Begun { fault, .. }| {
+            !matches!(fault, Fault::Noise { .. })
+                && !members.iter().any(|member| fault.touches(*member))
+        });
+    }
+
+    /// Notes that these faults have met something, and names those that had not before.
+    pub fn meet(&mut self, which: impl Fn(&Fault) -> bool) -> Vec<&'static str> {
+        let fresh = self.0.values_mut().filter(|begun| !begun.met && which(&begun.fault));
+        let meet = |begun: &mut Begun| {
+            begun.met = true;
+            begun.fault.name()
+        };
+        fresh.map(meet).collect()
+    }
+
+    fn faults(&self) -> impl Iterator<Item = &Fault> {
+        self.0.values().map(|begun| &begun.fault)
+    }
+
+    /// What becomes of a message.
+    #[must_use]
+    pub fn link(&self, from: MemberId, to: MemberId) -> Link {
+        let mut link = Link::default();
+        for fault in self.faults() {
+            match fault {
+                Fault::Delay { by, .. } if fault.slows(from, to) => link.slower += *by,
+                Fault::Noise { loss_ppm, duplicate_ppm, .. } => {
+                    link.loss_ppm = link.loss_ppm.max(*loss_ppm);
+                    link.duplicate_ppm = link.duplicate_ppm.max(*duplicate_ppm);
+                }
+                _ => link.blocked |= fault.blocks(from, to),
+            }
+        }
+        link
+    }
+
+    /// Whether messages go both ways between two members.
+    #[must_use]
+    pub fn connects(&self, one: MemberId, other: MemberId) -> bool {
+        !self.link(one, other).blocked && !self.link(other, one).blocked
+    }
+
+    /// How much longer a member's disk takes.
+    #[must_use]
+    pub fn slower_disk(&self, member: MemberId) -> Duration {
+        let slower = |fault: &Fault| match fault {
+            Fault::SlowDisk { member: of, by, .. } if *of == member => *by,
+            _ => Duration::ZERO,
+        };
+        self.faults().map(slower).sum()
+    }
+
+    /// Whether a member's disk has no room.
+    #[must_use]
+    pub fn disk_is_full(&self, member: MemberId) -> bool {
+        let full =
+            |fault: &Fault| matches!(fault, Fault::FullDisk { member: of, .. } if *of == member);
+        self.faults().any(full)
+    }
+
+    /// How much faster a member's clock runs besides its own rate, in millionths.
+    #[must_use]
+    pub fn drift_ppm(&self, member: MemberId) -> i32 {
+        let drift = |fault: &Fault| match fault {
+            Fault::Drift { member: of, ppm, .. } if *of == member => *ppm,
+            _ => 0,
+        };
+        self.faults().map(drift).fold(0, i32::saturating_add)
+    }
+}
+
+impl Fault {
+    /// How long it lasts, if it ends by itself.
+    #[must_use]
+    pub fn span(&self) -> Option<Duration> {
+        match self {
+            Self::Isolate { span, .. }
+            | Self::Partition { span, .. }
+            | Self::Block { span, .. }
+            | Self::Delay { span, .. }
+            | Self::Noise { span, .. }
+            | Self::SlowDisk { span, .. }
+            | Self::FullDisk { span, .. }
+            | Self::Drift { span, .. } => *span,
+            _ => None,
+        }
+    }
+
+    /// Lets it last so long, if it lasts.
+    pub fn set_span(&mut self, lasts: Duration) {
+        match self {
+            Self::Isolate { span, .. }
+            | Self::Partition { span, .. }
+            | Self::Block { span, .. }
+            | Self::Delay { span, .. }
+            | Self::Noise { span, .. }
+            | Self::SlowDisk { span, .. }
+            | Self::FullDisk { span, .. }
+            | Self::Drift { span, .. } => *span = Some(lasts),
+            _ => {}
+        }
+    }
+
+    /// Whether it lets no message pass from one member to another.
+    #[must_use]
+    pub fn blocks(&self, from: MemberId, to: MemberId) -> bool {
+        match self {
+            Self::Isolate { member, .. } => [from, to].contains(member),
+            Self::Partition { side, .. } => side.contains(&from) != side.contains(&to),
+            Self::Block { from: a, to: b, .. } => (from, to) == (*a, *b),
+            _ => false,
+        }
+    }
+
+    /// Whether messages from one member to another take longer.
+    #[must_use]
+    pub fn slows(&self, from: MemberId, to: MemberId) -> bool {
+        matches!(self, Self::Delay { from: a, to: b, .. } if (from, to) == (*a, *b))
+    }
+
+    fn is_of_links(&self) -> bool {
+        matches!(
+            self,
+            Self::Isolate { .. }
+                | Self::Partition { .. }
+                | Self::Block { .. }
+                | Self::Delay { .. }
+                | Self::Noise { .. }
+        )
+    }
+
+    fn touches(&self, member: MemberId) -> bool {
+        match self {
+            Self::Isolate { member: of, .. }
+            | Self::SlowDisk { member: of, .. }
+            | Self::FullDisk { member: of, .. }
+            | Self::Drift { member: of, .. } => *of == member,
+            Self::Partition { side, .. } => side.contains(&member),
+            Self::Block { from, to, .. } | Self::Delay { from, to, .. } => {
+                [*from, *to].contains(&member)
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: MemberId = MemberId(1);
+    const B: MemberId = MemberId(2);
+    const C: MemberId = MemberId(3);
+
+    fn lasting(faults: impl IntoIterator<Item = Fault>) -> Lasting {
+        let mut lasting = Lasting::default();
+        for (place, fault) in faults.into_iter().enumerate() {
+            lasting.begin(place, fault);
+        }
+        lasting
+    }
+
+    #[test]
+    fn a_partition_blocks_both_ways_and_a_block_one() {
+        let parted = lasting([Fault::Partition { side: vec![A], span: None }]);
+        assert!(!parted.connects(A, B) && !parted.connects(C, A) && parted.connects(B, C));
+        let one_way = lasting([Fault::Block { from: A, to: B, span: None }]);
+        assert!(one_way.link(A, B).blocked && !one_way.link(B, A).blocked);
+    }
+
+    #[test]
+    fn a_link_heals_when_each_of_its_faults_has_ended() {
+        let isolate = |member| Fault::Isolate { member, span: None };
+        let mut both = lasting([isolate(A), isolate(B)]);
+        both.heal(Some(A));
+        assert!(!both.connects(A, B) && both.connects(A, C));
+        assert_eq!(both.end(1), Some(isolate(B)));
+        assert!(both.connects(A, B));
+        assert_eq!(both.end(1), None);
+    }
+
+    #[test]
+    fn what_lasts_adds_up() {
+        let span = None;
+        let by = Duration::from_secs(1);
+        let mut all = lasting([
+            Fault::Delay { from: A, to: B, by, span },
+            Fault::Delay { from: A, to: B, by, span },
+            Fault::SlowDisk { member: A, by, span },
+            Fault::Drift { member: A, ppm: 5, span },
+            Fault::Drift { member: A, ppm: -7, span },
+            Fault::Noise { loss_ppm: 9, duplicate_ppm: 3, span },
+        ]);
+        assert_eq!(all.link(A, B).slower, 2 * by);
+        assert_eq!((all.link(B, A).slower, all.link(B, A).loss_ppm), (Duration::ZERO, 9));
+        assert_eq!((all.slower_disk(A), all.drift_ppm(A), all.drift_ppm(B)), (by, -2, 0));
+        assert_eq!(all.meet(|fault| fault.slows(A, B)), ["delay", "delay"]);
+        assert!(all.meet(|fault| fault.slows(A, B)).is_empty());
+        all.end_for(&[A]);
+        assert_eq!(all.link(A, B), Link::default());
+    }
+}

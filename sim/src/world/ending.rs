@@ -1,0 +1,120 @@
+//! The liveness phase: from some moment on nothing goes wrong any more, for all members or for a
+//! majority, and every promise must be kept.
+
+use std::time::Duration;
+
+use lessor::MemberId;
+
+use super::{Due, World};
+use crate::scenario::Fault;
+
+impl World {
+    /// The members that are whole from the ending on; all of them if there is none.
+    pub(super) fn core(&self) -> Vec<MemberId> {
+        match &self.scenario.ending {
+            Some(ending) if !ending.core.is_empty() => ending.core.clone(),
+            Some(_) | None => self.consensus.members().collect(),
+        }
+    }
+
+    /// Heals the core, and cuts off all others for ever.
+    pub(super) fn begin_ending(&mut self, now: Duration) {
+        let core = self.core();
+        let names: Vec<_> = core.iter().map(ToString::to_string).collect();
+        self.say(now, None, "fault", format!("all faults are over for {}", names.join(", ")));
+        self.stable_since = now;
+        self.quiet = true;
+        self.lasting.end_for(&core);
+        let others = self.consensus.members().filter(|member| !core.contains(member));
+        for (number, member) in others.enumerate() {
+            let place = self.scenario.steps.len() + number;
+            self.lasting.begin(place, Fault::Isolate { member, span: None });
+            self.faults.entry("isolate").or_default().ordered += 1;
+        }
+        self.weather_changed(now);
+        for member in core {
+            self.consensus.lose_nothing(member);
+            let machine = self.machine(member);
+            machine.trip = None;
+            machine.disk.heal();
+            let (process, started) = (machine.process, machine.started);
+            self.resume(now, member, process);
+            if !started {
+                self.restart(now, member);
+            }
+        }
+        if self.scenario.upkeep.election_timeout.is_none() {
+            self.plan(now + ELECTION, Due::Elect { again: true });
+        }
+    }
+
+    /// Whether somebody leads a majority that hears it.
+    pub(super) fn is_led(&self) -> bool {
+        self.consensus.leader().is_some_and(|leader| self.can_lead(leader))
+    }
+
+    /// Whether a member runs and reaches a majority of those that run.
+    pub(super) fn can_lead(&self, member: MemberId) -> bool {
+        let heard = self.consensus.members().filter(|other| self.hears(member, *other));
+        self.hears(member, member) && 2 * heard.count() > self.machines.len()
+    }
+
+    /// Whether two members run, and messages go both ways between them.
+    pub(super) fn hears(&self, one: MemberId, other: MemberId) -> bool {
+        let runs = |member: MemberId| {
+            let machine = &self.machines[&member];
+            machine.up && !machine.paused
+        };
+        runs(one) && runs(other) && (one == other || self.lasting.connects(one, other))
+    }
+
+    /// What the network adds to a change that needs a few messages one after the other, at most, if it
+    /// loses none.
+    pub(super) fn round_trips(&self) -> Duration {
+        8 * (self.scenario.network.latency + self.scenario.network.jitter + HOP)
+    }
+
+    /// Elects somebody who can lead, in place of a leader that cannot; `again` until that worked.
+    pub(super) fn hold_election(&mut self, now: Duration, again: bool) {
+        self.unled_since = None;
+        if self.is_led() {
+            return;
+        }
+        let able: Vec<_> = self.consensus.members().filter(|m| self.can_lead(*m)).collect();
+        let place = self.draw(able.len() as u64);
+        if let Some(candidate) = usize::try_from(place).ok().and_then(|place| able.get(place)) {
+            self.consensus.elect(now, *candidate);
+        }
+        if again {
+            self.plan(now + ELECTION, Due::Elect { again });
+        }
+    }
+
+    /// Plans an election if nobody leads and the scenario has a timeout for that.
+    pub(super) fn watch_leader(&mut self, now: Duration) {
+        let Some(timeout) = self.scenario.upkeep.election_timeout else { return };
+        if self.is_led() {
+            self.unled_since = None;
+        } else if self.founded && self.unled_since.is_none() {
+            self.unled_since = Some(now);
+            let late = self.draw(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+            let at = now + timeout + Duration::from_millis(late);
+            self.plan(at, Due::Elect { again: false });
+        }
+    }
+
+    /// A member's process has ended: in the ending, one of the core is started again.
+    pub(super) fn revive(&mut self, now: Duration, member: MemberId) {
+        if self.quiet && self.core().contains(&member) && !self.machines[&member].started {
+            if self.machines[&member].refused {
+                self.replace_disk(now, member);
+            }
+            self.restart(now, member);
+        }
+    }
+}
+
+/// So long after the ending, and after each attempt, the core elects somebody if nobody leads it.
+const ELECTION: Duration = Duration::from_secs(2);
+/// What madsim's network takes at most, besides what the scenario says.
+const HOP: Duration = Duration::from_millis(5);

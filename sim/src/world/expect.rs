@@ -1,0 +1,158 @@
+//! What a scenario expects of moments and of its end.
+
+use std::time::Duration;
+
+use lessor::{LeaseId, MemberId, Request, RequestError, Response};
+
+use super::{Asker, DISK_LATENCY, World};
+use crate::invariant::End;
+use crate::scenario::{self, AnswerKind, AtMoment, Expectation};
+use crate::words;
+
+impl World {
+    pub(super) fn expect(&mut self, now: Duration, place: usize) {
+        let Expectation::At { member, what, .. } = self.scenario.expects[place].what.clone() else {
+            return;
+        };
+        let primary = self.consensus.members().find(|member| self.oracle.is_primary(*member));
+        let member = member.or(self.consensus.leader()).or(primary).unwrap_or(MemberId(1));
+        let state = self.oracle.stored(member);
+        let lease = |id: &LeaseId| state.and_then(|state| state.leases.get(id));
+        let (met, found) = match &what {
+            AtMoment::Remaining { lease, .. } => {
+                let request = Request::Lookup { id: *lease };
+                return self.ask(now, Asker::Expect(place), Some(member), request);
+            }
+            AtMoment::Present(id, present) => {
+                let found = if lease(id).is_some() { "present" } else { "absent" };
+                (lease(id).is_some() == *present, format!("lease {id} is {found}"))
+            }
+            AtMoment::Items(id, items) => {
+                let held: Vec<_> = lease(id).iter().flat_map(|l| l.items.iter().cloned()).collect();
+                (held == *items, format!("lease {id} holds {}", words::keys(&held)))
+            }
+            AtMoment::Holder(item, holder) => {
+                let found = state.and_then(|state| state.holders.get(item)).copied();
+                let words = found.map_or("no lease".to_owned(), |id| format!("lease {id}"));
+                (found == *holder, format!("{item} is held by {words}"))
+            }
+            AtMoment::Primary(expected) => {
+                // A deposed one that is cut off does not know; the log does.
+                let leader =
+                    self.consensus.leader().filter(|leader| self.oracle.is_primary(*leader));
+                let words = leader.map_or("nobody".to_owned(), |leader| format!("member {leader}"));
+                (leader == *expected, format!("{words} is primary"))
+            }
+            AtMoment::Leases(count) => {
+                let found = state.map_or(0, |state| state.leases.len());
+                (found == *count, format!("there are {found} leases"))
+            }
+        };
+        self.judge_expectation(now, place, met, &found);
+    }
+
+    pub(super) fn judge_remaining(
+        &mut self,
+        now: Duration,
+        place: usize,
+        answer: &Result<Response, RequestError>,
+    ) {
+        let Expectation::At { what: AtMoment::Remaining { at_least, at_most, .. }, .. } =
+            self.scenario.expects[place].what
+        else {
+            return;
+        };
+        let met = match answer {
+            Ok(Response::Lookup(Some(status))) => {
+                at_least.is_none_or(|least| status.remaining >= least)
+                    && at_most.is_none_or(|most| status.remaining <= most)
+            }
+            Ok(_) | Err(_) => false,
+        };
+        self.judge_expectation(now, place, met, &words::answer(answer));
+    }
+
+    pub(super) fn judge_expectation(
+        &mut self,
+        now: Duration,
+        place: usize,
+        met: bool,
+        found: &str,
+    ) {
+        let line = self.scenario.expects[place].line;
+        let verdict = if met { "as expected" } else { "NOT as expected" };
+        self.say(now, None, "expect", format!("{found}: {verdict} in line {line}"));
+        if !met {
+            let (secs, millis) = (now.as_secs(), now.subsec_millis());
+            let what =
+                format!("line {line}: at {secs}.{millis:03} {found}, which was not expected");
+            self.disappointments.push(what);
+        }
+    }
+
+    pub(super) fn end(&mut self, now: Duration) {
+        self.ended = true;
+        let leads = |leader: &MemberId| self.can_lead(*leader) && self.oracle.is_primary(*leader);
+        let leader = self.consensus.leader().filter(leads);
+        let core = self.core().into_iter();
+        let connected = leader.map_or(Vec::new(), |leader| {
+            core.filter(|member| self.hears(leader, *member)).collect()
+        });
+        let log = self.scenario.log;
+        let end = End {
+            primary: leader,
+            connected,
+            stable_since: self.stable_since,
+            clock: leader.map_or(lessor::Instant::ZERO, |leader| self.clock(leader).read(now)),
+            losses: self.losses,
+            unanswered: Vec::new(),
+            latency: 4 * (log.commit + log.apply + log.confirm + DISK_LATENCY) + self.round_trips(),
+        };
+        self.oracle.finish(now, end);
+        for (place, step) in self.scenario.steps.iter().enumerate() {
+            if let scenario::Action::Ask { request, answer: Some(expected), .. } = &step.action {
+                let answer = self.answers.get(&place).copied().unwrap_or(AnswerKind::None);
+                if answer != *expected {
+                    let (line, asked) = (step.line, words::request(request));
+                    let (answer, expected) = (answer.word(), expected.word());
+                    let what =
+                        format!("line {line}: {asked} was answered {answer}, not {expected}");
+                    self.disappointments.push(what);
+                }
+            }
+        }
+        for expect in &self.scenario.expects {
+            if let Expectation::Expired { from, to, every, at_least, at_most } = expect.what {
+                let mut start = from;
+                while start < to {
+                    let end = (start + every).min(to);
+                    let expired = self.oracle.expired().values();
+                    let count = expired.filter(|at| (start..end).contains(*at)).count();
+                    let count = u32::try_from(count).unwrap_or(u32::MAX);
+                    if at_least.is_some_and(|least| count < least)
+                        || at_most.is_some_and(|most| count > most)
+                    {
+                        let (line, start, end) =
+                            (expect.line, words::span(start), words::span(end));
+                        let what =
+                            format!("line {line}: {count} leases expired from {start} to {end}");
+                        self.disappointments.push(what);
+                    }
+                    start = end;
+                }
+            }
+        }
+        for machine in self.machines.values() {
+            if let Some(trip) = machine.trip {
+                let line = self.scenario.steps[trip.step].line;
+                self.ineffective
+                    .push(format!("line {line}: the crash never came, for want of a commit"));
+            }
+        }
+        let left = self.consensus.losses_left();
+        if left > 0 {
+            self.ineffective.push(format!("{left} proposals that were to be lost were never made"));
+        }
+        self.trace.finish(now);
+    }
+}

@@ -1,0 +1,296 @@
+//! What a fault does to the world.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "each part of the world is met by a few kinds of faults"
+)]
+
+use std::time::Duration;
+
+use lessor::MemberId;
+use rand_chacha::rand_core::Rng;
+
+use super::{Action, Due, Trip, World};
+use crate::disk::PowerCut;
+use crate::scenario::{Crash, CrashWhen, Fault};
+use crate::words;
+
+/// Whether a fault has met something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Met {
+    Yes,
+    /// It waits for something, and counts when that comes.
+    Later,
+    Nothing,
+}
+
+impl World {
+    pub(super) fn fault(&mut self, now: Duration, place: usize, fault: &Fault) {
+        let times = match fault {
+            Fault::Lose { count, .. }
+            | Fault::Repeat { count, .. }
+            | Fault::FailSync { count, .. } => u64::from(*count),
+            _ => 1,
+        };
+        self.faults.entry(fault.name()).or_default().ordered += times;
+        let met = match fault {
+            Fault::Elect(_) | Fault::Depose | Fault::Lose { .. } | Fault::Repeat { .. } => {
+                self.fault_of_log(now, fault)
+            }
+            Fault::Crash(crash) => self.crash(now, place, *crash),
+            Fault::SlowDisk { .. }
+            | Fault::FullDisk { .. }
+            | Fault::FailSync { .. }
+            | Fault::Rot { .. }
+            | Fault::ReplaceDisk(_) => self.fault_of_disk(now, place, fault),
+            Fault::Jump { .. } | Fault::Drift { .. } => self.fault_of_clock(now, place, fault),
+            Fault::Kill(_) | Fault::Restart(_) | Fault::Stop(_) | Fault::Pause { .. } => {
+                self.fault_of_process(now, fault)
+            }
+            Fault::Isolate { .. }
+            | Fault::Partition { .. }
+            | Fault::Block { .. }
+            | Fault::Delay { .. }
+            | Fault::Noise { .. }
+            | Fault::Heal(_) => self.fault_of_links(now, place, fault),
+        };
+        match met {
+            Met::Yes => self.has_effect(fault.name()),
+            Met::Later => {}
+            Met::Nothing => {
+                let line = self.scenario.steps[place].line;
+                self.ineffective.push(format!("line {line}: the fault meets nothing, {fault:?}"));
+            }
+        }
+        if let Some(span) = fault.span() {
+            self.plan(now + span, Due::Over(place));
+        }
+    }
+
+    /// Notes that a fault of this kind has met something.
+    pub(super) fn has_effect(&mut self, kind: &'static str) {
+        self.faults.entry(kind).or_default().effective += 1;
+    }
+
+    /// Notes that these of the faults that last have met something.
+    pub(super) fn meets(&mut self, which: impl Fn(&Fault) -> bool) {
+        for kind in self.lasting.meet(which) {
+            self.has_effect(kind);
+        }
+    }
+
+    /// A fault that lasts has lasted long enough.
+    pub(super) fn over(&mut self, now: Duration, place: usize) {
+        if let Some(fault) = self.lasting.end(place) {
+            self.stable_since = now;
+            self.say(now, None, "fault", format!("{} is over", fault.name()));
+            self.weather_changed(now);
+        }
+    }
+
+    /// A process that stood still goes on.
+    pub(super) fn resume(&mut self, now: Duration, member: MemberId, process: u64) {
+        let machine = &self.machines[&member];
+        if machine.process == process && machine.up && machine.paused {
+            self.stable_since = now;
+            self.machine(member).paused = false;
+            self.say(now, Some(member), "fault", "goes on".to_owned());
+            self.actions.push_back(Action::Resume(member));
+            self.consensus.pause(now, member, false);
+        }
+    }
+
+    /// Makes of links, disks and clocks what the lasting faults say.
+    pub(super) fn weather_changed(&mut self, now: Duration) {
+        self.consensus.reconnected(now);
+        for member in self.consensus.members() {
+            let full = self.lasting.disk_is_full(member);
+            let ppm = self.scenario.clocks.drift_ppm(member);
+            let ppm = ppm.saturating_add(self.lasting.drift_ppm(member));
+            let machine = self.machine(member);
+            machine.disk.set_full(full);
+            machine.clock.set_rate(now, ppm);
+            if i64::from(ppm) > i64::from(self.scenario.clocks.bound_ppm) {
+                self.oracle.clock_broken();
+            }
+        }
+    }
+
+    fn fault_of_log(&mut self, now: Duration, fault: &Fault) -> Met {
+        match fault {
+            Fault::Elect(member) => self.consensus.elect(now, *member),
+            Fault::Depose if self.consensus.leader().is_some() => {
+                self.consensus.depose(now);
+                return Met::Yes;
+            }
+            Fault::Lose { member, loss, count } => {
+                let words = format!("{} to be lost: {count}", loss.words());
+                self.say(now, Some(*member), "fault", words);
+                self.consensus.lose(*member, *loss, u64::from(*count));
+            }
+            Fault::Repeat { member, count } => {
+                let words = format!("appends to come twice: {count}");
+                self.say(now, Some(*member), "fault", words);
+                self.consensus.repeat(*member, u64::from(*count));
+            }
+            _ => return Met::Nothing,
+        }
+        Met::Later
+    }
+
+    fn crash(&mut self, now: Duration, place: usize, crash: Crash) -> Met {
+        let Crash { member, when, unsynced } = crash;
+        if !self.machines[&member].started {
+            return Met::Nothing;
+        }
+        let seed = self.random.next_u64();
+        if when == CrashWhen::Now {
+            self.machine(member).disk.cut_power(unsynced, seed);
+            self.power_lost(now, member);
+        } else {
+            let words = format!("is to lose its power {}", when_in_words(when));
+            self.say(now, Some(member), "fault", words);
+            self.machine(member).trip = Some(Trip { step: place, when, unsynced, seed });
+        }
+        Met::Later
+    }
+
+    fn fault_of_process(&mut self, now: Duration, fault: &Fault) -> Met {
+        match *fault {
+            Fault::Kill(member) if self.machines[&member].started => {
+                self.say(now, Some(member), "fault", "process killed".to_owned());
+                self.machine(member).disk.kill_process();
+                self.actions.push_back(Action::Kill(member));
+                self.down(now, member);
+            }
+            Fault::Stop(member) if self.machines[&member].up => {
+                self.say(now, Some(member), "fault", "asked to stop".to_owned());
+                self.actions.push_back(Action::Stop(member));
+            }
+            Fault::Restart(member) if !self.machines[&member].started => {
+                self.restart(now, member);
+            }
+            Fault::Pause { member, span } if self.machines[&member].up => {
+                let words = format!("stands still for {}", words::span(span));
+                self.say(now, Some(member), "fault", words);
+                self.machine(member).paused = true;
+                self.consensus.pause(now, member, true);
+                self.actions.push_back(Action::Pause(member));
+                let process = self.machines[&member].process;
+                self.plan(now + span, Due::Resume(member, process));
+            }
+            _ => return Met::Nothing,
+        }
+        Met::Yes
+    }
+
+    pub(super) fn restart(&mut self, now: Duration, member: MemberId) {
+        self.say(now, Some(member), "fault", "restarted".to_owned());
+        self.machine(member).disk.power_on();
+        self.boot(member);
+    }
+
+    fn fault_of_links(&mut self, now: Duration, place: usize, fault: &Fault) -> Met {
+        if let Fault::Heal(member) = fault {
+            self.lasting.heal(*member);
+            let who = member.map_or("all links work".to_owned(), |member| {
+                format!("the links of member {member} work")
+            });
+            self.say(now, None, "fault", who);
+            self.weather_changed(now);
+            return Met::Yes;
+        }
+        self.say(now, None, "fault", words::links(fault));
+        self.lasting.begin(place, fault.clone());
+        self.weather_changed(now);
+        Met::Later
+    }
+
+    fn fault_of_disk(&mut self, now: Duration, place: usize, fault: &Fault) -> Met {
+        match fault {
+            Fault::SlowDisk { member, by, .. } => {
+                let words = format!("its disk takes {} longer", words::span(*by));
+                self.say(now, Some(*member), "fault", words);
+                self.lasting.begin(place, fault.clone());
+                Met::Later
+            }
+            Fault::FullDisk { member, .. } => {
+                self.say(now, Some(*member), "fault", "its disk is full".to_owned());
+                self.lasting.begin(place, fault.clone());
+                self.weather_changed(now);
+                Met::Later
+            }
+            Fault::FailSync { member, count, unsynced } => {
+                self.say(now, Some(*member), "fault", format!("syncs to fail: {count}"));
+                let seed = self.random.next_u64();
+                self.machine(*member).disk.fail_syncs(*count, *unsynced, seed);
+                Met::Later
+            }
+            Fault::Rot { member, pages } if !self.machines[member].started => {
+                let seed = self.random.next_u64();
+                let flipped = self.machine(*member).disk.rot(*pages, seed);
+                let words = format!("its disk rots: {flipped} bits flipped");
+                self.say(now, Some(*member), "fault", words);
+                self.machine(*member).harmed |= flipped > 0;
+                if flipped > 0 { Met::Yes } else { Met::Nothing }
+            }
+            Fault::ReplaceDisk(member) if !self.machines[member].started => {
+                self.replace_disk(now, *member);
+                Met::Yes
+            }
+            _ => Met::Nothing,
+        }
+    }
+
+    /// A member's machine gets an empty disk.
+    pub(super) fn replace_disk(&mut self, now: Duration, member: MemberId) {
+        self.say(now, Some(member), "fault", "gets an empty disk".to_owned());
+        self.machine(member).disk.replace();
+        self.machine(member).harmed = false;
+        self.oracle.replaced(now, member);
+    }
+
+    fn fault_of_clock(&mut self, now: Duration, place: usize, fault: &Fault) -> Met {
+        match fault {
+            Fault::Jump { member, by, back } => {
+                let (way, span) = (if *back { "back" } else { "ahead" }, words::span(*by));
+                self.say(now, Some(*member), "fault", format!("its clock steps {way} by {span}"));
+                self.machine(*member).clock.step(now, *by, *back);
+                if !back {
+                    self.oracle.clock_broken();
+                }
+                if self.machines[member].up { Met::Yes } else { Met::Nothing }
+            }
+            Fault::Drift { member, ppm, .. } => {
+                let words = format!("its clock runs {ppm} ppm faster");
+                self.say(now, Some(*member), "fault", words);
+                self.lasting.begin(place, fault.clone());
+                self.weather_changed(now);
+                if self.machines[member].up {
+                    self.meets(|begun| begun == fault);
+                }
+                Met::Later
+            }
+            _ => Met::Nothing,
+        }
+    }
+}
+
+fn when_in_words(when: CrashWhen) -> String {
+    match when {
+        CrashWhen::Now => "now".to_owned(),
+        CrashWhen::BeforePropose => "before its next proposal".to_owned(),
+        CrashWhen::BeforeCommit => "before its next commit".to_owned(),
+        CrashWhen::DuringCommit { disk_operation } => {
+            format!("at operation {disk_operation} of the disk in its next commit")
+        }
+        CrashWhen::AfterCommit => "right after its next commit".to_owned(),
+    }
+}
+
+pub(super) fn power_cut_in_words(cut: Option<PowerCut>) -> String {
+    let Some(cut) = cut else { return "power lost".to_owned() };
+    format!(
+        "power lost; writes not synced: {}, of these kept {}, dropped {}, torn {}",
+        cut.unsynced, cut.kept, cut.dropped, cut.torn
+    )
+}

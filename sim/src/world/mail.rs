@@ -1,0 +1,64 @@
+//! Messages between members: what the links make of them, before the network has them.
+
+use std::time::Duration;
+
+use super::{Action, Due, World};
+use crate::consensus::Envelope;
+use crate::scenario::Fault;
+
+impl World {
+    /// A message has come to a member.
+    pub fn received(&mut self, now: Duration, envelope: Envelope) {
+        if !self.is_dead(envelope.to) {
+            self.hide(now, envelope.to, || format!("hears {envelope:?}"));
+            self.consensus.received(now, envelope);
+            self.settle(now);
+        }
+    }
+
+    /// Sends a message, or loses it.
+    pub(super) fn post(&mut self, now: Duration, envelope: Envelope) {
+        let (from, to) = (envelope.from, envelope.to);
+        let link = self.lasting.link(from, to);
+        if link.blocked {
+            return self.meets(|fault| fault.blocks(from, to));
+        }
+        let quiet = self.quiet;
+        let network = self.scenario.network;
+        let share = |own: u32, of_link: u32| if quiet { of_link } else { own.max(of_link) };
+        let noise = |fault: &Fault| matches!(fault, Fault::Noise { .. });
+        if self.strikes(share(network.loss_ppm, link.loss_ppm)) {
+            return self.meets(noise);
+        }
+        if !link.slower.is_zero() {
+            self.meets(|fault| fault.slows(from, to));
+        }
+        if self.strikes(share(network.duplicate_ppm, link.duplicate_ppm)) {
+            self.meets(noise);
+            self.send(now, link.slower, envelope.clone());
+        }
+        self.send(now, link.slower, envelope);
+    }
+
+    fn send(&mut self, now: Duration, slower: Duration, envelope: Envelope) {
+        if slower.is_zero() {
+            self.actions.push_back(Action::Send(envelope));
+        } else {
+            self.plan(now + slower, Due::Send(self.planned));
+            self.slow_mail.insert(self.planned, envelope);
+        }
+    }
+
+    /// A message that was slowed down goes on its way.
+    pub(super) fn send_late(&mut self, number: u64) {
+        let envelope = self.slow_mail.remove(&number);
+        self.actions.extend(envelope.map(Action::Send));
+    }
+
+    /// Whether something that happens to so many of a million happens now.
+    fn strikes(&mut self, ppm: u32) -> bool {
+        use rand_chacha::rand_core::Rng;
+
+        ppm > 0 && self.network.next_u64() % 1_000_000 < u64::from(ppm)
+    }
+}

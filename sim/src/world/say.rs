@@ -1,0 +1,162 @@
+//! What the world does, in words, line by line.
+
+use std::time::Duration;
+
+use lessor::{Change, Command, Entry, LeaseId, MemberId, Transaction, Write};
+
+use super::World;
+use crate::consensus::Note;
+use crate::scenario::{self, ELECT, LOSE, REPEAT};
+use crate::trace::Line;
+use crate::words;
+
+impl World {
+    pub(super) fn say_note(&mut self, now: Duration, note: &Note) {
+        let (member, words) = match note {
+            Note::Elected { leader, term, barrier, in_flight, survived } => {
+                self.has_effect(ELECT);
+                self.stable_since = now;
+                let lost = if *in_flight + *survived == 0 {
+                    String::new()
+                } else {
+                    format!(", {survived} of {in_flight} entries that are not committed survive")
+                };
+                (None, format!("member {leader} is elected for term {term} behind {barrier}{lost}"))
+            }
+            Note::NotElected { candidate, why } => {
+                (None, format!("member {candidate} is not elected: {why}"))
+            }
+            Note::Deposed { leader, term } => {
+                self.stable_since = now;
+                (None, format!("member {leader} leads term {term} no more"))
+            }
+            Note::Lost { member, proposal } => {
+                self.losses += 1;
+                self.has_effect(LOSE);
+                (Some(*member), format!("lost: {}", words::command(&proposal.command)))
+            }
+            Note::Overwritten { member, count } => {
+                (Some(*member), format!("{count} entries give way to those of a newer leader"))
+            }
+            Note::Installed { member, place } => {
+                (Some(*member), format!("takes the whole state at {place}"))
+            }
+            Note::Repeated => return self.has_effect(REPEAT),
+            Note::Fenced { member, proposal } => {
+                let command = words::command(&proposal.command);
+                (Some(*member), format!("refused in term {}: {command}", proposal.term))
+            }
+        };
+        self.say(now, member, "log", words);
+    }
+
+    pub(super) fn say_applied(&mut self, now: Duration, member: MemberId, entry: &Entry) {
+        let Some(proposal) = &entry.proposal else {
+            let words = format!("{} opens term {}", entry.index, entry.term);
+            return self.say(now, Some(member), "apply", words);
+        };
+        let words = format!("{} {}", entry.index, words::command(&proposal.command));
+        let of_herd = match &proposal.command {
+            Command::Grant { id, .. }
+            | Command::Revoke { id }
+            | Command::Attach { id, .. }
+            | Command::Detach { id, .. } => self.is_of_herd(*id),
+            Command::Checkpoint { checkpoints } => {
+                checkpoints.iter().all(|checkpoint| self.is_of_herd(checkpoint.id))
+            }
+        };
+        if of_herd {
+            self.gather(now, Some(member), "apply", words, words::label(&proposal.command));
+        } else {
+            self.say(now, Some(member), "apply", words);
+        }
+    }
+
+    pub(super) fn say_commit(
+        &mut self,
+        now: Duration,
+        member: MemberId,
+        transaction: &Transaction,
+    ) {
+        let words = format!("{} {}", transaction.applied, words::changes(&transaction.changes));
+        let of_herd = transaction.changes.iter().all(|change| match change {
+            Change::Write(Write::PutLease(record)) => self.is_of_herd(record.id),
+            Change::Write(Write::DeleteLease(id) | Write::PutItem(_, id)) => self.is_of_herd(*id),
+            Change::Write(Write::DeleteItem(_)) => false,
+            Change::RangeDelete(delete) => self.is_of_herd(delete.lease),
+        });
+        if of_herd && !self.herds.is_empty() {
+            self.gather(now, Some(member), "commit", words, "commits");
+        } else {
+            self.say(now, Some(member), "commit", words);
+        }
+    }
+
+    pub(super) fn is_of_herd(&self, lease: LeaseId) -> bool {
+        self.herds.iter().any(|(first, last)| (*first..=*last).contains(&lease))
+    }
+
+    pub(super) fn say_of_step(&mut self, now: Duration, place: usize, words: String) {
+        let step = &self.scenario.steps[place];
+        let words = match &step.action {
+            scenario::Action::Ask { lessee: Some(lessee), .. } => format!("{lessee}: {words}"),
+            scenario::Action::Ask { member: Some(member), .. } => {
+                format!("{words} [of member {member}]")
+            }
+            scenario::Action::Ask { .. } | scenario::Action::Fault(_) => words,
+        };
+        self.say(now, None, "lessee", words);
+    }
+
+    pub(super) fn say(
+        &mut self,
+        at: Duration,
+        member: Option<MemberId>,
+        kind: &'static str,
+        words: String,
+    ) {
+        let line = self.line(at, member, kind, words);
+        self.trace.line(line);
+    }
+
+    /// Notes one of many like it.
+    pub(super) fn gather(
+        &mut self,
+        at: Duration,
+        member: Option<MemberId>,
+        kind: &'static str,
+        words: String,
+        label: &str,
+    ) {
+        let line = self.line(at, member, kind, words);
+        self.trace.gather(&line, label);
+    }
+
+    /// Notes what only the hash need know.
+    pub(super) fn hide(&mut self, at: Duration, member: MemberId, words: impl FnOnce() -> String) {
+        let line = self.line(at, Some(member), "inside", words());
+        self.trace.hide(&line);
+    }
+
+    pub(super) fn line(
+        &self,
+        at: Duration,
+        member: Option<MemberId>,
+        kind: &'static str,
+        words: String,
+    ) -> Line {
+        let member = member.map(|member| {
+            let role = if !self.machines[&member].up {
+                '-'
+            } else if self.oracle.is_primary(member) {
+                'P'
+            } else if self.consensus.leader() == Some(member) {
+                'L'
+            } else {
+                'F'
+            };
+            (member, role)
+        });
+        Line { at, member, kind, words }
+    }
+}
