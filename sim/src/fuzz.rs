@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::replay;
+use crate::coverage::MARKS;
 use crate::invariant::PROPERTIES;
 use crate::report::{Injected, Report, Verdict};
 use crate::schedule;
@@ -72,6 +73,9 @@ pub struct Tally {
     pub judged: BTreeMap<String, u64>,
     /// How often each kind of fault was ordered, and met something.
     pub faults: BTreeMap<String, Injected>,
+    /// How often each of [`MARKS`] was reached.
+    #[serde(default)]
+    pub marks: BTreeMap<String, u64>,
     /// How many requests of lessees were answered with success.
     pub acknowledged: u64,
     /// How many seeds were replayed in a fresh process as well.
@@ -220,6 +224,9 @@ impl Tally {
             sum.ordered += injected.ordered;
             sum.effective += injected.effective;
         }
+        for ((_, name, _), count) in MARKS.iter().zip(report.marks) {
+            *self.marks.entry((*name).to_owned()).or_default() += count;
+        }
         self.acknowledged += report.acknowledged;
         self.verified += u64::from(verified);
     }
@@ -244,6 +251,9 @@ impl Tally {
             let sum = self.faults.entry(kind).or_default();
             sum.ordered += injected.ordered;
             sum.effective += injected.effective;
+        }
+        for (name, count) in other.marks {
+            *self.marks.entry(name).or_default() += count;
         }
         self.acknowledged += other.acknowledged;
         self.verified += other.verified;
@@ -279,8 +289,11 @@ impl Tally {
         });
         let properties = self.judged.iter().filter(|(_, judged)| **judged == 0);
         let properties = properties.map(|(id, _)| format!("the property {id} was never judged"));
+        let marks = self.marks.iter().filter(|(_, count)| **count == 0);
+        let marks = marks.filter(|_| self.seeds.len() >= ENOUGH_FOR_MARKS);
+        let marks = marks.map(|(name, _)| format!("the mark {name} was never reached"));
         let silent = (self.acknowledged == 0).then(|| "no request was acknowledged".to_owned());
-        faults.chain(properties).chain(silent).collect()
+        faults.chain(properties).chain(marks).chain(silent).collect()
     }
 
     /// The gravest thing that was found.
@@ -301,6 +314,8 @@ const MOST_FAILURES: usize = 10;
 const VERIFIED: u64 = 20;
 /// From so many seeds on a campaign must have met everything.
 const ENOUGH_SEEDS: usize = 100;
+/// And from so many on it must have been everywhere.
+const ENOUGH_FOR_MARKS: usize = 1_500;
 
 #[cfg(test)]
 mod tests {
@@ -356,5 +371,10 @@ mod tests {
         blind.faults.insert("kill".to_owned(), Injected { ordered: 9, effective: 0 });
         blind.acknowledged = 0;
         assert_eq!((blind.vacuous().len(), blind.verdict()), (3, Verdict::Vacuous));
+        let mut large = tally((0..1_500).map(|seed| outcome(seed % 100, "")));
+        large.marks.insert("torn-write".to_owned(), 1);
+        assert_eq!(large.verdict(), Verdict::Clean);
+        large.marks.insert("two-leaders".to_owned(), 0);
+        assert_eq!(large.vacuous(), ["the mark two-leaders was never reached"]);
     }
 }

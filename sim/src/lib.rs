@@ -17,6 +17,7 @@ pub mod clock;
 #[cfg(madsim)]
 pub mod cluster;
 pub mod consensus;
+pub mod coverage;
 pub mod disk;
 pub mod fault;
 #[cfg(madsim)]

@@ -330,6 +330,18 @@ impl Oracle {
         self.members.get(&member).map(|watched| &watched.durable)
     }
 
+    /// What a member has applied in memory.
+    #[must_use]
+    pub fn applied(&self, member: MemberId) -> Option<&State> {
+        self.members.get(&member).map(|watched| &watched.state)
+    }
+
+    /// What the log has committed.
+    #[must_use]
+    pub fn agreed_state(&self) -> &State {
+        &self.agreed
+    }
+
     /// Whether a member was promoted and not demoted since.
     #[must_use]
     pub fn is_primary(&self, member: MemberId) -> bool {

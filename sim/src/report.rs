@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::coverage::MARKS;
 use crate::invariant::{PROPERTIES, Violation};
 use crate::trace::Trace;
 
@@ -25,6 +26,8 @@ pub struct Report {
     pub faults: BTreeMap<&'static str, Injected>,
     /// How many requests of lessees were answered with success.
     pub acknowledged: u64,
+    /// How often each of [`MARKS`] was reached.
+    pub marks: [u64; MARKS.len()],
     /// The panic that ended it, if one did.
     pub panic: Option<Panic>,
     /// How often each of [`PROPERTIES`] was judged.

@@ -17,6 +17,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::clock::Clock;
 use crate::consensus::{Consensus, Envelope};
+use crate::coverage::{Coverage, Mark};
 use crate::disk::{FaultyDisk, Fuse, FuseAt, Met, Unsynced};
 use crate::fault::Lasting;
 use crate::invariant::Violation;
@@ -73,6 +74,7 @@ pub struct World {
     /// How often each kind of fault was ordered, and met something.
     faults: BTreeMap<&'static str, Injected>,
     acknowledged: u64,
+    coverage: Coverage,
     broken: Vec<Violation>,
     panic: Option<Panic>,
     ended: bool,
@@ -131,6 +133,8 @@ struct Machine {
     /// Whether bits have flipped on its disk, and whether its store was refused since.
     harmed: bool,
     refused: bool,
+    /// Whether its disk is a new one that was not opened yet.
+    replaced: bool,
     /// Whether its process has started, whether it takes requests, and how many it had.
     started: bool,
     up: bool,
@@ -203,6 +207,7 @@ impl World {
             unled_since: None,
             faults: BTreeMap::new(),
             acknowledged: 0,
+            coverage: Coverage::default(),
             broken: Vec::new(),
             panic: None,
             ended: false,
@@ -321,6 +326,12 @@ impl World {
     /// A member has read its store.
     pub fn loaded(&mut self, now: Duration, member: MemberId, stored: &Stored) {
         let clock = self.clock(member).read(now);
+        let behind = self.oracle.applied(member).is_some_and(|was| was.applied > stored.applied);
+        let replaced = std::mem::take(&mut self.machine(member).replaced);
+        let (behind, harmed) = (behind && !replaced, self.machines[&member].harmed);
+        self.coverage.mark_if(behind, Mark::StoreBehind);
+        self.coverage.mark_if(replaced, Mark::EmptyDisk);
+        self.coverage.mark_if(harmed, Mark::RotHarmless);
         self.oracle.opened(now, member, clock, stored);
         let (applied, leases) = (stored.applied, stored.snapshot.leases.len());
         self.say(now, Some(member), "boot", format!("store opened at {applied}, {leases} leases"));
@@ -355,6 +366,10 @@ impl World {
                 let machine = self.machine(member);
                 machine.refused = machine.harmed && !machine.up;
                 let met = machine.disk.take_met();
+                let refused = self.machines[&member].refused;
+                self.coverage.mark_if(met.failed_syncs > 0, Mark::FailedSync);
+                self.coverage.mark_if(met.refused > 0, Mark::FullDisk);
+                self.coverage.mark_if(refused, Mark::RotRefused);
                 for _ in 0..met.failed_syncs {
                     self.has_effect(FAIL_SYNC);
                 }
@@ -448,9 +463,17 @@ impl World {
         if self.is_dead(member) {
             return;
         }
-        self.machine(member).trip = None;
+        if let Some(trip) = self.machine(member).trip.take() {
+            self.coverage.mark(match trip.when {
+                CrashWhen::BeforePropose => Mark::CutBeforePropose,
+                CrashWhen::AfterCommit => Mark::CutAfterCommit,
+                CrashWhen::DuringCommit { .. } => Mark::CutDuringCommit,
+                CrashWhen::BeforeCommit | CrashWhen::Now => Mark::CutBeforeCommit,
+            });
+        }
         self.has_effect(CRASH);
         let cut = self.machine(member).disk.last_cut();
+        self.coverage.power_cut(cut.unwrap_or_default());
         self.say(now, Some(member), "fault", fault::power_cut_in_words(cut));
         self.actions.push_back(Action::Kill(member));
         self.down(now, member);
@@ -462,6 +485,8 @@ impl World {
         if self.is_dead(member) {
             return;
         }
+        let primary = self.oracle.is_primary(member);
+        self.coverage.before(now, member, primary, self.oracle.applied(member), input);
         self.oracle.before(now, member, clock, input);
         match input {
             MemberInput::Committed(entries) => {
@@ -500,6 +525,7 @@ impl World {
         self.oracle.after(now, id, clock, member);
         match (was, member.is_primary()) {
             (false, true) => {
+                self.coverage.promoted(self.oracle.applied(id));
                 let leases = member.lessor().len();
                 self.say(now, Some(id), "role", format!("promoted, {leases} leases"));
             }
@@ -514,6 +540,8 @@ impl World {
             return;
         }
         self.oracle.output(now, member, clock, output);
+        let most = self.config.revoke_rate.get().div_ceil(2) as usize;
+        self.coverage.output(now, member, most, output);
         match output {
             Output::Commit(transaction) => self.say_commit(now, member, transaction),
             Output::Expired(batch) => {
@@ -547,6 +575,7 @@ impl World {
             Some(Err(CallError::Failed(_))) => Err(RequestError::Unknown),
         };
         self.acknowledged += u64::from(answer.is_ok());
+        self.coverage.answered(&answer);
         self.oracle.answered(now, pending.sent, &pending.request, &answer);
         match pending.asker {
             Asker::Step(place) => {
@@ -591,6 +620,7 @@ impl World {
             ineffective: self.ineffective.clone(),
             faults: self.faults.clone(),
             acknowledged: self.acknowledged,
+            marks: self.coverage.counts(),
             panic: self.panic.clone(),
             judged: self.oracle.judged(),
             trace: self.trace.clone(),
@@ -619,6 +649,7 @@ impl World {
     /// Sends a request to a member, by default to whoever leads.
     fn ask(&mut self, now: Duration, asker: Asker, to: Option<MemberId>, request: Request) {
         self.oracle.asked(now, &request);
+        self.coverage.asked(&request);
         let member = to.or(self.consensus.leader());
         self.planned += 1;
         let call = self.planned;
@@ -651,6 +682,8 @@ impl World {
         machine.started = false;
         machine.up = false;
         machine.paused = false;
+        let all_down = self.machines.values().all(|machine| !machine.started);
+        self.coverage.mark_if(all_down && self.machines.len() > 1, Mark::AllDown);
         self.stable_since = now;
         self.oracle.ended(now, member);
         self.consensus.crash(now, member);
@@ -680,7 +713,9 @@ impl World {
         }
         let entries: Vec<Entry> = self.consensus.committed_behind(self.agreed).cloned().collect();
         self.agreed += entries.len();
+        self.coverage.mark_if(self.consensus.leaders() > 1, Mark::TwoLeaders);
         for entry in &entries {
+            self.coverage.agreed(self.oracle.agreed_state(), entry);
             self.oracle.agreed(now, entry);
         }
         while let Some((member, event)) = self.consensus.poll_event() {
@@ -715,6 +750,7 @@ impl Machine {
             clock: Clock::new(clocks.offset(member), clocks.drift_ppm(member)),
             harmed: false,
             refused: false,
+            replaced: false,
             started: false,
             up: false,
             process: 0,

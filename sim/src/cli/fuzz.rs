@@ -194,6 +194,11 @@ fn summary(tally: &Tally) -> String {
     let faults: Vec<_> = faults
         .map(|(kind, injected)| format!("{kind} {} of {}", injected.effective, injected.ordered))
         .collect();
+    let mut marks: Vec<_> = tally.marks.iter().map(|(name, count)| (count, name)).collect();
+    marks.sort();
+    let reached = marks.iter().filter(|(count, _)| **count > 0).count();
+    let rarest: Vec<_> =
+        marks.iter().take(RAREST).map(|(count, name)| format!("{name} {count}")).collect();
     let mut slowest: Vec<&Outcome> = tally.seeds.iter().collect();
     slowest.sort_by_key(|outcome| (std::cmp::Reverse(outcome.wall_us), outcome.seed));
     let slowest: Vec<_> = slowest
@@ -203,6 +208,12 @@ fn summary(tally: &Tally) -> String {
         .collect();
     let _ = writeln!(text, "judged: {}", judged.join(", "));
     let _ = writeln!(text, "faults that met something: {}", faults.join(", "));
+    let _ = writeln!(
+        text,
+        "coverage: {reached} of {} marks; the rarest: {}",
+        marks.len(),
+        rarest.join(", ")
+    );
     let _ = writeln!(text, "slowest seeds: {}", slowest.join(", "));
     let seeds = tally.seeds.len();
     let clean = tally.seeds.iter().filter(|outcome| outcome.fingerprint.is_empty()).count();
@@ -268,6 +279,8 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
 
 const SEEDS: u64 = 200;
 const INTERRUPTED: u8 = 130;
+/// How many marks are shown.
+const RAREST: usize = 10;
 /// How many seeds of each kind of failure are kept.
 const KEPT: usize = 4;
 const FAILURES: &str = "target/sim/failures";

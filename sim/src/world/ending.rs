@@ -6,6 +6,7 @@ use std::time::Duration;
 use lessor::MemberId;
 
 use super::{Due, World};
+use crate::coverage::Mark;
 use crate::scenario::Fault;
 
 impl World {
@@ -20,6 +21,7 @@ impl World {
     /// Heals the core, and cuts off all others for ever.
     pub(super) fn begin_ending(&mut self, now: Duration) {
         let core = self.core();
+        self.coverage.mark_if(core.len() < self.machines.len(), Mark::CoreEnding);
         let names: Vec<_> = core.iter().map(ToString::to_string).collect();
         self.say(now, None, "fault", format!("all faults are over for {}", names.join(", ")));
         self.stable_since = now;

@@ -10,6 +10,7 @@ use lessor::MemberId;
 use rand_chacha::rand_core::Rng;
 
 use super::{Action, Due, Trip, World};
+use crate::coverage::Mark;
 use crate::disk::PowerCut;
 use crate::scenario::{Crash, CrashWhen, Fault};
 use crate::words;
@@ -173,6 +174,8 @@ impl World {
                 let words = format!("stands still for {}", words::span(span));
                 self.say(now, Some(member), "fault", words);
                 self.machine(member).paused = true;
+                let primary = self.oracle.is_primary(member);
+                self.coverage.mark_if(primary, Mark::PrimaryPaused);
                 self.consensus.pause(now, member, true);
                 self.actions.push_back(Action::Pause(member));
                 let process = self.machines[&member].process;
@@ -246,6 +249,7 @@ impl World {
         self.say(now, Some(member), "fault", "gets an empty disk".to_owned());
         self.machine(member).disk.replace();
         self.machine(member).harmed = false;
+        self.machine(member).replaced = true;
         self.oracle.replaced(now, member);
     }
 
@@ -255,6 +259,8 @@ impl World {
                 let (way, span) = (if *back { "back" } else { "ahead" }, words::span(*by));
                 self.say(now, Some(*member), "fault", format!("its clock steps {way} by {span}"));
                 self.machine(*member).clock.step(now, *by, *back);
+                let mark = if *back { Mark::PrimaryBack } else { Mark::PrimaryAhead };
+                self.coverage.mark_if(self.oracle.is_primary(*member), mark);
                 if !back {
                     self.oracle.clock_broken();
                 }
@@ -265,6 +271,8 @@ impl World {
                 self.say(now, Some(*member), "fault", words);
                 self.lasting.begin(place, fault.clone());
                 self.weather_changed(now);
+                let still = *ppm == -1_000_000 && self.oracle.is_primary(*member);
+                self.coverage.mark_if(still, Mark::PrimaryStill);
                 if self.machines[member].up {
                     self.meets(|begun| begun == fault);
                 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Action, Due, World};
 use crate::consensus::Envelope;
+use crate::coverage::Mark;
 use crate::scenario::Fault;
 
 impl World {
@@ -21,6 +22,7 @@ impl World {
         let (from, to) = (envelope.from, envelope.to);
         let link = self.lasting.link(from, to);
         if link.blocked {
+            self.coverage.mark(Mark::Blocked);
             return self.meets(|fault| fault.blocks(from, to));
         }
         let quiet = self.quiet;
@@ -28,12 +30,15 @@ impl World {
         let share = |own: u32, of_link: u32| if quiet { of_link } else { own.max(of_link) };
         let noise = |fault: &Fault| matches!(fault, Fault::Noise { .. });
         if self.strikes(share(network.loss_ppm, link.loss_ppm)) {
+            self.coverage.mark(Mark::Lost);
             return self.meets(noise);
         }
         if !link.slower.is_zero() {
+            self.coverage.mark(Mark::Slowed);
             self.meets(|fault| fault.slows(from, to));
         }
         if self.strikes(share(network.duplicate_ppm, link.duplicate_ppm)) {
+            self.coverage.mark(Mark::Doubled);
             self.meets(noise);
             self.send(now, link.slower, envelope.clone());
         }

@@ -12,6 +12,7 @@ use crate::words;
 
 impl World {
     pub(super) fn say_note(&mut self, now: Duration, note: &Note) {
+        self.coverage.note(note);
         let (member, words) = match note {
             Note::Elected { leader, term, barrier, in_flight, survived } => {
                 self.has_effect(ELECT);
