@@ -109,6 +109,8 @@ pub enum Note {
         member: MemberId,
         /// How many.
         count: u64,
+        /// How many of these were revokes.
+        revokes: u64,
     },
     /// A member that was too far behind took a whole state.
     Installed {

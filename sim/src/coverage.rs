@@ -33,7 +33,7 @@ macro_rules! marks {
 marks! {
     TwoLeaders "two-leaders" "two members believed that they lead"
     Fenced "fenced" "a proposal of one who leads no more was refused"
-    FencedRevoke "fenced-revoke" "a stale leader's revoke of an expired lease was refused"
+    FencedRevoke "fenced-revoke" "a stale leader's revoke was refused or gave way"
     Overwritten "overwritten" "entries that were never committed gave way to a newer leader's"
     Survived "survived" "entries of an earlier term were still to commit when a leader was elected"
     NotElected "not-elected" "a candidate was not elected"
@@ -135,7 +135,10 @@ impl Coverage {
         match note {
             Note::Elected { survived, .. } => self.mark_if(*survived > 0, Mark::Survived),
             Note::NotElected { .. } => self.mark(Mark::NotElected),
-            Note::Overwritten { .. } => self.mark(Mark::Overwritten),
+            Note::Overwritten { revokes, .. } => {
+                self.mark(Mark::Overwritten);
+                self.mark_if(*revokes > 0, Mark::FencedRevoke);
+            }
             Note::Installed { .. } => self.mark(Mark::Installed),
             Note::Fenced { proposal, .. } => {
                 self.mark(Mark::Fenced);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use lessor::backend::Stored;
 use lessor::{
     Command, Config, Entry, Instant, Item, LeaseId, LogIndex, Member, MemberId, MemberInput,
-    Output, Request, RequestError, Response, Role, Ticket,
+    Output, Request, RequestError, Response, Role, StateAt, Term, Ticket,
 };
 
 use crate::invariant::{self, Broken, End, Event, Invariant, Judged, PROPERTIES, Scene, Violation};
@@ -19,6 +19,7 @@ use crate::scenario::Clocks;
 pub struct Oracle {
     config: Config,
     clocks: Clocks,
+    twins: bool,
     /// Whether all clocks have kept within their bound.
     clocks_hold: bool,
     invariants: Vec<Box<dyn Invariant>>,
@@ -36,6 +37,10 @@ pub struct Oracle {
 /// What the oracle knows of a member.
 #[derive(Debug, Default)]
 struct Watched {
+    /// A second member that is told the same.
+    twin: Option<Member>,
+    /// Whether the input that it is at is its timer.
+    timer: bool,
     /// The latest that its process has seen on its clock.
     latest: Instant,
     /// What it has applied in memory.
@@ -60,10 +65,12 @@ struct Watched {
 }
 
 impl Oracle {
-    /// An oracle of members with these settings.
+    /// An oracle of members with these settings; with `twins`, each has a second one beside it that must
+    /// say the same.
     #[must_use]
-    pub fn new(config: &Config, clocks: &Clocks) -> Self {
+    pub fn new(config: &Config, clocks: &Clocks, twins: bool) -> Self {
         Self {
+            twins,
             config: config.clone(),
             clocks: clocks.clone(),
             clocks_hold: true,
@@ -104,10 +111,21 @@ impl Oracle {
             leases: leases.map(|record| (record.id, (record.ttl, record.remaining))).collect(),
             items: stored.snapshot.items.iter().cloned().collect(),
         };
-        *watched = Watched { state: state.clone(), durable: state, store, ..Watched::default() };
+        let twin = self.twins.then(|| {
+            let (applied, snapshot) = (stored.applied, stored.snapshot.clone());
+            Member::new(&self.config, &StateAt { applied, snapshot }).ok()
+        });
+        let twin = twin.flatten();
+        *watched =
+            Watched { state: state.clone(), durable: state, store, twin, ..Watched::default() };
         self.judge(now, member, clock, &Event::Opened { stored, difference });
         let (applied, digest) = (stored.applied, stored.digest);
         self.judge(now, member, clock, &Event::Stands { applied, digest });
+    }
+
+    /// A member was elected for a term.
+    pub fn elected(&mut self, now: Duration, term: Term) {
+        self.judge(now, NOBODY, Instant::ZERO, &Event::Elected { term });
     }
 
     /// A member's machine has got an empty disk: what was durable is gone with reason.
@@ -130,11 +148,19 @@ impl Oracle {
     /// A member is about to handle an input.
     pub fn before(&mut self, now: Duration, member: MemberId, clock: Instant, input: &MemberInput) {
         self.watched(member).pass(clock);
+        self.watched(member).timer = *input == MemberInput::Timeout;
+        if let Some(twin) = &mut self.watched(member).twin {
+            // What it refuses it tells the driver, which stops.
+            let _ = twin.handle_input(clock, input.clone());
+        }
         let watched = self.watched(member);
         watched.unset.clear();
         watched.renewed_and_gone.clear();
         match input {
-            MemberInput::Role(Role::Leader { barrier, .. }) => watched.barrier = *barrier,
+            MemberInput::Role(Role::Leader { barrier, term }) => {
+                watched.barrier = *barrier;
+                self.judge(now, member, clock, &Event::Leads { term: *term });
+            }
             MemberInput::Request { ticket, request } => {
                 watched.asked.insert(*ticket, (now, clock, request.clone()));
                 let barrier = watched.barrier;
@@ -194,9 +220,11 @@ impl Oracle {
                 Output::Answer { ticket, answer: Ok(response) } => {
                     let applied = member.applied();
                     self.watched(id).decided.insert(*ticket, applied);
-                    if let Some((_, asked, request)) = self.watched(id).asked.get(ticket).cloned() {
+                    let asked = self.watched(id).asked.get(ticket).cloned();
+                    if let Some((came, asked, request)) = asked {
                         let request = &request;
-                        self.judge(now, id, clock, &Event::Served { request, asked, response });
+                        let served = Event::Served { request, asked, came, response };
+                        self.judge(now, id, clock, &served);
                     }
                 }
                 Output::Answer { answer: Err(_), .. }
@@ -212,12 +240,40 @@ impl Oracle {
         }
         let (applied, digest) = (member.applied(), member.lessor().digest());
         self.judge(now, id, clock, &Event::Stands { applied, digest });
+        if std::mem::take(&mut self.watched(id).timer) {
+            let due = member.poll_timeout().is_some_and(|at| at <= clock);
+            let idle = due && member.outputs().next().is_none();
+            self.judge(now, id, clock, &Event::Timer { idle });
+        }
+        self.look_inside(now, id, clock, member);
+    }
+
+    /// Asks a member that holds few leases for all that it knows.
+    fn look_inside(&mut self, now: Duration, id: MemberId, clock: Instant, member: &Member) {
+        let lessor = member.lessor();
+        if lessor.len() > SEEN_LEASES {
+            return;
+        }
+        let snapshot = lessor.snapshot();
+        let deadline = |id| lessor.remaining(clock, id).map(|left| clock.saturating_add(left));
+        let deadlines = snapshot.leases.iter().map(|record| (record.id, deadline(record.id)));
+        let (deadlines, items) = (&deadlines.collect(), &snapshot.items.into_iter().collect());
+        let (timer, primary) = (lessor.poll_timeout().is_some(), member.is_primary());
+        self.judge(now, id, clock, &Event::After { deadlines, timer, primary, items });
     }
 
     /// A member's host is about to do an output; a commit that was on its way has come back.
     pub fn output(&mut self, now: Duration, member: MemberId, clock: Instant, output: &Output) {
         let watched = self.watched(member);
         watched.taken += 1;
+        if let Some(twin) = &mut watched.twin {
+            let said = twin.poll_output();
+            let differs = (said.as_ref() != Some(output))
+                .then(|| format!("its twin says {said:?}, where it says {output:?}"));
+            watched.twin.take_if(|_| differs.is_some());
+            self.judge(now, member, clock, &Event::Twin { differs });
+        }
+        let watched = self.watched(member);
         if let Some(applied) = watched.committing.take() {
             self.judge(now, member, clock, &Event::Durable { applied });
         }
@@ -433,3 +489,5 @@ fn entry_behind(log: &[Entry], applied: LogIndex) -> Option<&Entry> {
 const NOBODY: MemberId = MemberId(0);
 /// Up to this many leases the lessor's own check runs after each input.
 const CHECKED_LEASES: usize = 64;
+/// Up to this many it is asked for each of them.
+const SEEN_LEASES: usize = 16;

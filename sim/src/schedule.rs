@@ -40,7 +40,7 @@ pub fn generate(seed: u64) -> Scenario {
         seed,
         members,
         duration: unrest + rest,
-        store: stream("store").weighted(&[(85, StoreKind::Journal), (15, StoreKind::Redb)]),
+        store: stream("store").weighted(&[(80, StoreKind::Journal), (20, StoreKind::Redb)]),
         config: config(&mut stream("config")),
         log: delays(&mut stream("log")),
         upkeep,
@@ -54,7 +54,8 @@ pub fn generate(seed: u64) -> Scenario {
     let steps = &mut scenario.steps;
     steps.extend(lessees::one_by_one(&mut stream("lessees"), members, unrest));
     steps.extend(lessees::probes(&mut stream("probes"), unrest, rest));
-    let (mut swarm, place) = (stream("swarm"), Place { members, until: unrest });
+    let operations = if scenario.store == StoreKind::Redb { 24 } else { 3 };
+    let (mut swarm, place) = (stream("swarm"), Place { members, until: unrest, operations });
     let calm = swarm.chance(5);
     for kind in Kind::ALL {
         let (drawn, most) = (swarm.chance(kind.share()), swarm.weighted(&[(5, 1), (3, 3), (2, 8)]));

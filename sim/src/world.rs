@@ -135,6 +135,10 @@ struct Machine {
     refused: bool,
     /// Whether its disk is a new one that was not opened yet.
     replaced: bool,
+    /// Whether its process was asked to stop.
+    stopping: bool,
+    /// When it last began to start or to stop.
+    since: Duration,
     /// Whether its process has started, whether it takes requests, and how many it had.
     started: bool,
     up: bool,
@@ -179,7 +183,7 @@ impl World {
         let consensus = Consensus::new(scenario.members, scenario.log, compact_every, random);
         let mut world = Self {
             machines: consensus.members().map(|id| (id, Machine::new(scenario, id))).collect(),
-            oracle: Oracle::new(&config, &scenario.clocks),
+            oracle: Oracle::new(&config, &scenario.clocks, scenario.seed.is_multiple_of(TWINS)),
             trace: Trace::default(),
             agenda: BTreeMap::new(),
             planned: 0,
@@ -231,7 +235,7 @@ impl World {
             world.plan(ending.at, Due::Ending);
         }
         for member in world.consensus.members() {
-            world.boot(member);
+            world.boot(Duration::ZERO, member);
         }
         world
     }
@@ -670,8 +674,10 @@ impl World {
         }
     }
 
-    fn boot(&mut self, member: MemberId) {
+    fn boot(&mut self, now: Duration, member: MemberId) {
         let machine = self.machine(member);
+        machine.since = now;
+        machine.stopping = false;
         machine.started = true;
         machine.process += 1;
         self.actions.push_back(Action::Boot(member));
@@ -751,6 +757,8 @@ impl Machine {
             harmed: false,
             refused: false,
             replaced: false,
+            stopping: false,
+            since: Duration::ZERO,
             started: false,
             up: false,
             process: 0,
@@ -776,6 +784,8 @@ const CONSENSUS: u64 = 1;
 const DISKS: u64 = 2;
 const ELECTIONS: u64 = 3;
 const NETWORK: u64 = 4;
+/// In one seed of so many each member has a twin.
+const TWINS: u64 = 4;
 /// How long a disk takes, whatever it is asked.
 const DISK_LATENCY: Duration = Duration::from_millis(1);
 /// After this time a member of the core that ended is started again.

@@ -256,13 +256,14 @@ impl Consensus {
             return self.answer(to, from, hint, false, append.round);
         }
         let peer = self.peer_mut(to);
-        let mut dropped = 0;
+        let (mut dropped, mut revokes) = (0, 0);
         for entry in append.entries {
             if entry.index <= peer.committed || peer.term_at(entry.index) == Some(entry.term) {
                 continue;
             }
             let keep = usize::try_from(entry.index.0 - peer.base.0 - 1).unwrap_or(usize::MAX);
             dropped += peer.log.len().saturating_sub(keep) as u64;
+            revokes += peer.log.iter().skip(keep).filter(|entry| is_revoke(entry)).count() as u64;
             peer.log.truncate(keep);
             peer.log.push_back(entry);
         }
@@ -274,7 +275,7 @@ impl Consensus {
             self.peer_mut(to).ready.push_back((committed, ready));
         }
         if dropped > 0 {
-            self.notes.push(Note::Overwritten { member: to, count: dropped });
+            self.notes.push(Note::Overwritten { member: to, count: dropped, revokes });
         }
         self.answer(to, from, matched, true, append.round);
     }
@@ -499,6 +500,11 @@ impl Consensus {
         }
         self.messages.push_back(envelope);
     }
+}
+
+fn is_revoke(entry: &Entry) -> bool {
+    let command = entry.proposal.as_ref().map(|proposal| &proposal.command);
+    matches!(command, Some(Command::Revoke { .. }))
 }
 
 /// What is not answered is said again after this time, then after twice as long, up to the last.

@@ -8,19 +8,25 @@
     reason = "an invariant names the events that it speaks of, and a new one need not touch it"
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use lessor::backend::Stored;
 use lessor::{
-    Config, Digest, Entry, ExpiredBatch, Instant, LeaseId, LogIndex, MemberId, RangeDelete,
-    Request, Response, Ticket, Transaction, Ttl,
+    Config, Digest, Entry, ExpiredBatch, Instant, Item, LeaseId, LogIndex, MemberId, RangeDelete,
+    Request, Response, Term, Ticket, Transaction, Ttl,
 };
 
 use crate::model::{Applied, Difference, State};
 
 mod all_or_nothing;
+mod bounded;
+mod calm;
+mod confirmed;
+mod converged;
+mod deadlines;
+mod fenced;
 mod never_early;
 mod no_resurrection;
 mod one_answer;
@@ -28,7 +34,9 @@ mod one_history;
 mod only_for_cause;
 mod only_the_primary;
 mod promise;
+mod pure;
 mod revoked_in_time;
+mod structure;
 
 /// Something that the oracle saw.
 #[derive(Debug)]
@@ -74,6 +82,32 @@ pub enum Event<'a> {
     },
     /// A member was demoted, or has ended.
     Demoted,
+    /// A member was elected for a term.
+    Elected {
+        /// The term.
+        term: Term,
+    },
+    /// A member is told that it leads a term.
+    Leads {
+        /// The term.
+        term: Term,
+    },
+    /// A member's timer has come.
+    Timer {
+        /// Whether it is due again at the same moment, with nothing to be done.
+        idle: bool,
+    },
+    /// What a member that holds few leases knows after an input.
+    After {
+        /// Its leases, each with its deadline if it has one.
+        deadlines: &'a BTreeMap<LeaseId, Option<Instant>>,
+        /// Whether its lessor waits for a moment.
+        timer: bool,
+        /// Whether it is primary.
+        primary: bool,
+        /// The holder of each item.
+        items: &'a BTreeMap<Item, LeaseId>,
+    },
     /// A member has decided that these leases have expired.
     Expired {
         /// The leases.
@@ -85,6 +119,8 @@ pub enum Event<'a> {
         request: &'a Request,
         /// When it came in, on the member's clock.
         asked: Instant,
+        /// When it came in.
+        came: Duration,
         /// The answer.
         response: &'a Response,
     },
@@ -114,6 +150,12 @@ pub enum Event<'a> {
         speaks_of: LogIndex,
         /// Up to where its store is durable.
         durable: LogIndex,
+    },
+    /// A second member was told all that a member was, and this is what it had to say where the member
+    /// said something.
+    Twin {
+        /// What differs, in words.
+        differs: Option<String>,
     },
     /// A lessee asks.
     Asked {
@@ -148,6 +190,10 @@ pub struct End {
     pub primary: Option<MemberId>,
     /// The members that reach the leader.
     pub connected: Vec<MemberId>,
+    /// Whether a majority runs and is connected, so that liveness is owed.
+    pub owed: bool,
+    /// Members of that majority that neither run nor have ended, long after they were told to.
+    pub unsettled: Vec<MemberId>,
     /// The last moment at which a fault, a repair or an election happened.
     pub stable_since: Duration,
     /// How many proposals were lost on purpose.
@@ -242,7 +288,9 @@ impl Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let title = PROPERTIES.iter().find(|(id, _)| self.property.starts_with(id));
+        let number = self.property.trim_end_matches(|letter: char| letter.is_ascii_lowercase());
+        let known = |id: &str| PROPERTIES.iter().find(|(known, _)| *known == id);
+        let title = known(self.property).or_else(|| known(number));
         let title = title.map_or("", |(_, title)| title);
         let (secs, millis) = (self.at_ms / 1_000, self.at_ms % 1_000);
         write!(f, "{} ({title}) at {secs}.{millis:03}", self.property)?;
@@ -254,7 +302,7 @@ impl fmt::Display for Violation {
 }
 
 /// The properties that are judged, by number, with their short names.
-pub const PROPERTIES: [(&str, &str); 9] = [
+pub const PROPERTIES: [(&str, &str); 17] = [
     ("S1", "never early"),
     ("S2", "a promise is kept"),
     ("S3", "deleted only for cause"),
@@ -262,8 +310,16 @@ pub const PROPERTIES: [(&str, &str); 9] = [
     ("S5", "one history"),
     ("S6", "only the primary decides"),
     ("S7", "no resurrection"),
+    ("S8", "one deadline a lease"),
     ("S9", "exactly one answer"),
+    ("S9b", "answered by who leads"),
+    ("S10", "as many a second as the rate"),
+    ("S11", "fenced"),
+    ("S12", "pure"),
+    ("S13", "deadlines are truthful"),
     ("L1", "revoked in time"),
+    ("L3", "convergence"),
+    ("L9", "no timer storm"),
 ];
 
 /// A fresh judge for each of [`PROPERTIES`], in the same order.
@@ -277,8 +333,16 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::<one_history::OneHistory>::default(),
         Box::<only_the_primary::OnlyThePrimary>::default(),
         Box::<no_resurrection::NoResurrection>::default(),
+        Box::<structure::Structure>::default(),
         Box::<one_answer::OneAnswer>::default(),
+        Box::<confirmed::Confirmed>::default(),
+        Box::<bounded::Bounded>::default(),
+        Box::<fenced::Fenced>::default(),
+        Box::<pure::Pure>::default(),
+        Box::<deadlines::Deadlines>::default(),
         Box::<revoked_in_time::RevokedInTime>::default(),
+        Box::<converged::Converged>::default(),
+        Box::<calm::Calm>::default(),
     ]
 }
 

@@ -50,7 +50,7 @@ impl Invariant for NeverEarly {
                     reign.insert(id, scene.clock.saturating_add(ttl.as_duration()));
                 }
             }
-            Event::Served { request, asked, response } => {
+            Event::Served { request, asked, response, .. } => {
                 let Some((id, ttl)) = promised(scene.state, request, response) else {
                     return Ok(Judged::NotConcerned);
                 };
@@ -88,6 +88,8 @@ mod tests {
     use super::super::harness::{
         History, batch, granted, lease, millis, promoted, renew, renewed, revoked,
     };
+    use std::time::Duration;
+
     use super::*;
 
     fn primary() -> History<NeverEarly> {
@@ -121,7 +123,12 @@ mod tests {
         history.at(5_000);
         let (request, response) = (renew(7), renewed(10_000));
         let asked = millis(5_000);
-        history.holds(Event::Served { request: &request, asked, response: &response });
+        history.holds(Event::Served {
+            request: &request,
+            asked,
+            came: Duration::ZERO,
+            response: &response,
+        });
         assert_eq!(expired(&mut history, 14_999).map_err(|b| b.property), Err("S1"));
         assert_eq!(expired(&mut history, 15_000), Ok(Judged::Holds));
     }
@@ -156,7 +163,12 @@ mod tests {
         let request = Request::Grant { id: Some(lease(7)), ttl: Ttl::from_secs(38) };
         let response = Response::Granted { id: lease(7), ttl: Ttl::from_secs(38) };
         let asked = millis(0);
-        history.holds(Event::Served { request: &request, asked, response: &response });
+        history.holds(Event::Served {
+            request: &request,
+            asked,
+            came: Duration::ZERO,
+            response: &response,
+        });
         assert_eq!(expired(&mut history, 999).map_err(|b| b.property), Err("S1"));
         assert_eq!(expired(&mut history, 1_000), Ok(Judged::Holds));
     }

@@ -69,7 +69,12 @@ mod tests {
     #[test]
     fn canary_a_renew_after_the_revoke_is_found() {
         let (request, response) = (renew(7), renewed(10_000));
-        let served = Event::Served { request: &request, asked: millis(0), response: &response };
+        let served = Event::Served {
+            request: &request,
+            asked: millis(0),
+            came: Duration::ZERO,
+            response: &response,
+        };
         assert_eq!(gone().see(served).map_err(|b| b.property), Err("S7"));
     }
 
@@ -79,10 +84,20 @@ mod tests {
         let status = LeaseStatus { record, remaining: Duration::ZERO, items: Vec::new() };
         let (request, response) =
             (Request::Lookup { id: lease(7) }, Response::Lookup(Some(status)));
-        let served = Event::Served { request: &request, asked: millis(0), response: &response };
+        let served = Event::Served {
+            request: &request,
+            asked: millis(0),
+            came: Duration::ZERO,
+            response: &response,
+        };
         assert_eq!(gone().see(served).map_err(|b| b.property), Err("S7"));
         let response = Response::Lookup(None);
-        let served = Event::Served { request: &request, asked: millis(0), response: &response };
+        let served = Event::Served {
+            request: &request,
+            asked: millis(0),
+            came: Duration::ZERO,
+            response: &response,
+        };
         assert_eq!(gone().see(served), Ok(Judged::Holds));
     }
 }

@@ -47,6 +47,8 @@ mod tests {
     use lessor::LogIndex;
 
     use super::super::harness::{History, batch, granted, millis, promoted, renew, renewed};
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -55,7 +57,12 @@ mod tests {
         let batch = batch(&[7]);
         let (request, response) = (renew(7), renewed(10_000));
         let expired = || Event::Expired { batch: &batch };
-        let served = || Event::Served { request: &request, asked: millis(0), response: &response };
+        let served = || Event::Served {
+            request: &request,
+            asked: millis(0),
+            came: Duration::ZERO,
+            response: &response,
+        };
         assert_eq!(history.see(expired()).map_err(|b| b.property), Err("S6"));
         history.holds(promoted());
         assert_eq!(history.see(expired()), Ok(Judged::Holds));

@@ -103,7 +103,7 @@ impl RevokedInTime {
 }
 
 /// The longest delay that smoothing gives to one of `count` leases.
-fn smoothing(config: &Config, count: usize) -> Duration {
+pub(super) fn smoothing(config: &Config, count: usize) -> Duration {
     let rate = config.revoke_rate.get();
     let count = u32::try_from(count).unwrap_or(u32::MAX);
     if count < rate {

@@ -106,7 +106,7 @@ impl Kind {
         let fault = match self {
             Self::Crash => {
                 then(Fault::Restart(member));
-                Fault::Crash(crash(draw, member))
+                Fault::Crash(crash(draw, member, place.operations))
             }
             Self::Kill => {
                 then(Fault::Restart(member));
@@ -192,15 +192,17 @@ pub(super) struct Place {
     pub(super) members: u8,
     /// None begins later.
     pub(super) until: Duration,
+    /// So many operations of the disk a commit may have.
+    pub(super) operations: u32,
 }
 
-fn crash(draw: &mut Draw, member: MemberId) -> Crash {
+fn crash(draw: &mut Draw, member: MemberId, operations: u32) -> Crash {
     let when = match draw.below(6) {
         0 => CrashWhen::Now,
         1 => CrashWhen::BeforePropose,
         2 => CrashWhen::BeforeCommit,
         3 => CrashWhen::AfterCommit,
-        _ => CrashWhen::DuringCommit { disk_operation: 1 + u64::from(draw.below(24)) },
+        _ => CrashWhen::DuringCommit { disk_operation: 1 + u64::from(draw.below(operations)) },
     };
     Crash { member, when, unsynced: draw.pick(&UNSYNCED) }
 }
@@ -240,7 +242,7 @@ pub(super) fn elections(draw: &mut Draw, place: &Place, by_itself: bool, steps: 
 pub(super) fn blackout(draw: &mut Draw, place: &Place, steps: &mut Vec<Step>) {
     let at = place.until - draw.span_ms(1, 3_000);
     for member in (1..=u64::from(place.members)).map(MemberId) {
-        let crash = Crash { when: CrashWhen::Now, ..crash(draw, member) };
+        let crash = Crash { when: CrashWhen::Now, ..crash(draw, member, place.operations) };
         steps.push(step(at, Action::Fault(Fault::Crash(crash))));
     }
 }

@@ -61,6 +61,24 @@ impl World {
         self.hears(member, member) && 2 * heard.count() > self.machines.len()
     }
 
+    /// Whether the ending has begun with a majority that somebody leads or is elected to lead.
+    pub(super) fn is_owed(&self) -> bool {
+        let core = self.core();
+        let runs = |member: &&MemberId| self.machines[*member].started;
+        self.quiet && 2 * core.iter().filter(runs).count() > self.machines.len()
+    }
+
+    /// Members of the core that have neither opened nor ended in a minute.
+    pub(super) fn unsettled(&self, now: Duration) -> Vec<MemberId> {
+        let unsettled = |member: &MemberId| {
+            let machine = &self.machines[member];
+            let long = now.saturating_sub(machine.since) > Duration::from_secs(60);
+            let opening = machine.started && !machine.up;
+            long && !machine.paused && (opening || (machine.up && machine.stopping))
+        };
+        self.core().into_iter().filter(unsettled).collect()
+    }
+
     /// Whether two members run, and messages go both ways between them.
     pub(super) fn hears(&self, one: MemberId, other: MemberId) -> bool {
         let runs = |member: MemberId| {

@@ -100,6 +100,8 @@ impl World {
         });
         let log = self.scenario.log;
         let end = End {
+            owed: self.is_owed(),
+            unsettled: self.unsettled(now),
             primary: leader,
             connected,
             stable_since: self.stable_since,

@@ -166,6 +166,8 @@ impl World {
             Fault::Stop(member) if self.machines[&member].up => {
                 self.say(now, Some(member), "fault", "asked to stop".to_owned());
                 self.actions.push_back(Action::Stop(member));
+                self.machine(member).since = now;
+                self.machine(member).stopping = true;
             }
             Fault::Restart(member) if !self.machines[&member].started => {
                 self.restart(now, member);
@@ -189,7 +191,7 @@ impl World {
     pub(super) fn restart(&mut self, now: Duration, member: MemberId) {
         self.say(now, Some(member), "fault", "restarted".to_owned());
         self.machine(member).disk.power_on();
-        self.boot(member);
+        self.boot(now, member);
     }
 
     fn fault_of_links(&mut self, now: Duration, place: usize, fault: &Fault) -> Met {

@@ -16,6 +16,7 @@ impl World {
         let (member, words) = match note {
             Note::Elected { leader, term, barrier, in_flight, survived } => {
                 self.has_effect(ELECT);
+                self.oracle.elected(now, *term);
                 self.stable_since = now;
                 let lost = if *in_flight + *survived == 0 {
                     String::new()
@@ -36,7 +37,7 @@ impl World {
                 self.has_effect(LOSE);
                 (Some(*member), format!("lost: {}", words::command(&proposal.command)))
             }
-            Note::Overwritten { member, count } => {
+            Note::Overwritten { member, count, .. } => {
                 (Some(*member), format!("{count} entries give way to those of a newer leader"))
             }
             Note::Installed { member, place } => {

@@ -1,0 +1,79 @@
+//! S10, bounded: in any second `[t, t + 1 s)` of a member's clock at most as many leases leave it in
+//! expired batches as the revoke rate says, within one reign.
+//!
+//! Needs nothing. Broken by etcd #9360, #9496, #9699 and #11495, where the bound was one a batch.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use lessor::{Instant, MemberId};
+
+use super::{Broken, Event, Invariant, Judged, Scene};
+
+/// The batches of the last second of each reign.
+#[derive(Debug, Default)]
+pub(super) struct Bounded {
+    last: BTreeMap<MemberId, VecDeque<(Instant, usize)>>,
+}
+
+impl Invariant for Bounded {
+    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+        match event {
+            Event::Promoted { again: false, .. } | Event::Opened { .. } => {
+                self.last.remove(&scene.member);
+            }
+            Event::Expired { batch } => {
+                let last = self.last.entry(scene.member).or_default();
+                // On a clock that has stepped back nobody but its core knows what a second is.
+                if scene.latest > scene.clock {
+                    last.clear();
+                    return Ok(Judged::NotConcerned);
+                }
+                last.push_back((scene.clock, batch.leases.len()));
+                while let Some((at, _)) = last.front()
+                    && scene.clock.saturating_since(*at) >= Duration::from_secs(1)
+                {
+                    last.pop_front();
+                }
+                let count: usize = last.iter().map(|(_, count)| count).sum();
+                let most = scene.config.revoke_rate.get() as usize;
+                if count > most {
+                    let what = format!("{count} leases expired in a second, but {most} may");
+                    return Err(Broken::new("S10", what));
+                }
+                return Ok(Judged::Holds);
+            }
+            _ => {}
+        }
+        Ok(Judged::NotConcerned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lessor::ExpiredBatch;
+
+    use super::super::harness::{History, lease};
+    use super::*;
+
+    fn expire(history: &mut History<Bounded>, at: u64, count: i64) -> Result<Judged, Broken> {
+        history.at(at);
+        let batch = ExpiredBatch { leases: (1..=count).map(lease).collect() };
+        history.see(Event::Expired { batch: &batch })
+    }
+
+    #[test]
+    fn canary_a_rate_that_is_kept_by_batch_and_not_by_second_is_found() {
+        let mut history = History::<Bounded>::default();
+        assert_eq!(expire(&mut history, 1_000, 500), Ok(Judged::Holds));
+        assert_eq!(expire(&mut history, 1_500, 500), Ok(Judged::Holds));
+        assert_eq!(expire(&mut history, 1_999, 1).map_err(|b| b.property), Err("S10"));
+    }
+
+    #[test]
+    fn a_second_later_there_is_room_again() {
+        let mut history = History::<Bounded>::default();
+        assert_eq!(expire(&mut history, 1_000, 1_000), Ok(Judged::Holds));
+        assert_eq!(expire(&mut history, 2_000, 1_000), Ok(Judged::Holds));
+    }
+}

@@ -1,0 +1,87 @@
+//! L9, no timer storm: in any second of true time a member's timer wakes it no more often than a small
+//! number of times and once or twice for each lease; and S12, a timer that has come is not due again at
+//! the same moment without anything to do.
+//!
+//! Needs nothing. Broken by wheels that are armed again lazily, and by a full batch that leaves its
+//! timer in the past (bug 48).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use lessor::MemberId;
+
+use super::{Broken, Event, Invariant, Judged, Scene};
+
+/// The last second of each member.
+#[derive(Debug, Default)]
+pub(super) struct Calm {
+    last: BTreeMap<MemberId, Second>,
+}
+
+#[derive(Debug, Default)]
+struct Second {
+    /// When each timer came, and how many leases there were then.
+    timers: VecDeque<(Duration, usize)>,
+    /// When each request was answered: it may have been for want of time.
+    answers: VecDeque<Duration>,
+}
+
+impl Invariant for Calm {
+    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+        let over = |at: Duration| scene.now.saturating_sub(at) >= Duration::from_secs(1);
+        let second = match event {
+            Event::Timer { idle: true } => {
+                let what = "a timer is due again as soon as it has come".to_owned();
+                return Err(Broken::new("S12", what));
+            }
+            Event::Timer { idle: false } => self.last.entry(scene.member).or_default(),
+            Event::Told { .. } => {
+                let second = self.last.entry(scene.member).or_default();
+                second.answers.retain(|at| !over(*at));
+                second.answers.push_back(scene.now);
+                return Ok(Judged::NotConcerned);
+            }
+            _ => return Ok(Judged::NotConcerned),
+        };
+        second.timers.push_back((scene.now, scene.state.leases.len()));
+        second.timers.retain(|(at, _)| !over(*at));
+        second.answers.retain(|at| !over(*at));
+        let leases = second.timers.iter().map(|(_, leases)| *leases).max().unwrap_or_default();
+        let (timers, answers) = (second.timers.len(), second.answers.len());
+        if timers > MOST + 3 * leases + answers {
+            let what =
+                format!("{timers} timers in a second, with {leases} leases and {answers} answers");
+            return Err(Broken::new("L9", what));
+        }
+        Ok(Judged::Holds)
+    }
+}
+
+/// So many timers a second a member may have for itself: ticks, retries, confirmations.
+const MOST: usize = 60;
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::History;
+    use super::*;
+
+    #[test]
+    fn canary_a_storm_is_found() {
+        let mut history = History::<Calm>::default();
+        for millis in 0..60 {
+            history.at(millis);
+            history.holds(Event::Timer { idle: false });
+        }
+        let storm = history.see(Event::Timer { idle: false });
+        assert_eq!(storm.map_err(|broken| broken.property), Err("L9"));
+        history.at(5_000);
+        history.holds(Event::Timer { idle: false });
+    }
+
+    #[test]
+    fn canary_a_timer_in_the_past_is_found() {
+        let mut history = History::<Calm>::default();
+        let past = history.see(Event::Timer { idle: true });
+        assert_eq!(past.map_err(|broken| broken.property), Err("S12"));
+    }
+}

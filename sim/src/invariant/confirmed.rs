@@ -1,0 +1,128 @@
+//! S9b, a renew is answered by who leads: when a member answers a renew with success, nobody had been
+//! elected for a later term before the renew came in; S9c, a renew of a lease that has expired waits for
+//! its revoke, demotion or the end; and S2a, a lease is granted for what was asked, or for the least that
+//! there is.
+//!
+//! Needs nothing. Broken by etcd #15247: a leader that was cut off went on renewing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use lessor::{LeaseId, MemberId, Request, Response, Term};
+
+use super::{Broken, Event, Invariant, Judged, Scene};
+
+/// Who leads, since when, and what has expired in each reign.
+#[derive(Debug, Default)]
+pub(super) struct Confirmed {
+    elected: Vec<(Term, Duration)>,
+    terms: BTreeMap<MemberId, Term>,
+    expired: BTreeMap<MemberId, BTreeSet<LeaseId>>,
+}
+
+impl Invariant for Confirmed {
+    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+        match event {
+            Event::Elected { term } => self.elected.push((*term, scene.now)),
+            Event::Leads { term } => {
+                self.terms.insert(scene.member, *term);
+                self.expired.remove(&scene.member);
+            }
+            Event::Demoted | Event::Opened { .. } => {
+                self.expired.remove(&scene.member);
+            }
+            Event::Expired { batch } => {
+                self.expired.entry(scene.member).or_default().extend(&batch.leases);
+            }
+            Event::Applied { applied, .. } => {
+                if let (Some((id, _)), Some(expired)) =
+                    (&applied.revoked, self.expired.get_mut(&scene.member))
+                {
+                    expired.remove(id);
+                }
+            }
+            Event::Served { request: Request::Renew { id }, came, .. } => {
+                let term = self.terms.get(&scene.member).copied().unwrap_or_default();
+                let later =
+                    self.elected.iter().rev().find(|(later, at)| *later > term && at < came);
+                if let Some((later, _)) = later {
+                    let what = format!(
+                        "lease {id} was renewed in term {term}, but term {later} had a leader"
+                    );
+                    return Err(Broken::new("S9b", what));
+                }
+                if self.expired.get(&scene.member).is_some_and(|expired| expired.contains(id)) {
+                    let what = format!("lease {id} was renewed, but had expired");
+                    return Err(Broken::new("S9c", what));
+                }
+                return Ok(Judged::Holds);
+            }
+            Event::Served {
+                request: Request::Grant { ttl: asked, .. },
+                response: Response::Granted { id, ttl },
+                ..
+            } => {
+                let stored = scene.state.leases.get(id).map_or(*ttl, |lease| lease.ttl);
+                if ttl < asked || *ttl != stored {
+                    let what =
+                        format!("lease {id} was asked for {asked}, told {ttl}, has {stored}");
+                    return Err(Broken::new("S2a", what));
+                }
+            }
+            _ => {}
+        }
+        Ok(Judged::NotConcerned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::{History, batch, granted, lease, millis, renew, renewed, revoked};
+    use super::*;
+
+    fn served(history: &mut History<Confirmed>, came: u64) -> Result<Judged, &'static str> {
+        let (request, response) = (renew(7), renewed(10_000));
+        let (asked, came) = (millis(came), Duration::from_millis(came));
+        let served = Event::Served { request: &request, asked, came, response: &response };
+        history.see(served).map_err(|broken| broken.property)
+    }
+
+    fn leader() -> History<Confirmed> {
+        let mut history = History::<Confirmed>::default();
+        history.holds(Event::Elected { term: Term(1) });
+        history.holds(Event::Leads { term: Term(1) });
+        history.log(1, granted(7, 10_000));
+        history
+    }
+
+    #[test]
+    fn canary_a_renew_by_one_who_leads_no_more_is_found() {
+        let mut history = leader();
+        history.at(5_000);
+        history.holds(Event::Elected { term: Term(2) });
+        assert_eq!(served(&mut history, 4_000), Ok(Judged::Holds));
+        assert_eq!(served(&mut history, 5_001), Err("S9b"));
+    }
+
+    #[test]
+    fn canary_a_renew_of_what_has_expired_is_found() {
+        let mut history = leader();
+        let batch = batch(&[7]);
+        history.holds(Event::Expired { batch: &batch });
+        assert_eq!(served(&mut history, 1), Err("S9c"));
+        history.log(2, revoked(7));
+        history.log(3, granted(7, 10_000));
+        assert_eq!(served(&mut history, 1), Ok(Judged::Holds));
+    }
+
+    #[test]
+    fn canary_a_grant_for_less_than_was_asked_is_found() {
+        let mut history = leader();
+        let ttl = lessor::Ttl::from_secs(11);
+        let request = Request::Grant { id: Some(lease(7)), ttl };
+        let response = Response::Granted { id: lease(7), ttl: lessor::Ttl::from_secs(10) };
+        let (asked, came) = (millis(0), Duration::ZERO);
+        let served = Event::Served { request: &request, asked, came, response: &response };
+        assert_eq!(history.see(served).map_err(|b| b.property), Err("S2a"));
+    }
+}

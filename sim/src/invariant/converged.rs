@@ -1,0 +1,110 @@
+//! L3, convergence: when all is well for long enough, every member that is connected has applied what
+//! was committed; L7: a majority that is connected has a primary; L10: whoever was asked to stop has
+//! ended, and whoever was started has opened its store.
+//!
+//! Needs Stable. Broken by ZOOKEEPER-4837 and -2355 kinds, and by a gate that is too strict.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use lessor::{LogIndex, MemberId};
+
+use super::{Broken, Event, Invariant, Judged, Scene};
+
+/// Where each member stands, and when what was committed.
+#[derive(Debug, Default)]
+pub(super) struct Converged {
+    stands: BTreeMap<MemberId, LogIndex>,
+    agreed: VecDeque<(Duration, LogIndex)>,
+}
+
+impl Invariant for Converged {
+    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+        match event {
+            Event::Agreed { entry, .. } => self.agreed.push_back((scene.now, entry.index)),
+            Event::Stands { applied, .. } => {
+                self.stands.insert(scene.member, *applied);
+            }
+            Event::Ended { end } => {
+                let patience = LONG + end.latency;
+                if !end.owed || scene.now < end.stable_since + patience {
+                    return Ok(Judged::NotConcerned);
+                }
+                if let Some(member) = end.unsettled.first() {
+                    let what = format!("member {member} neither runs nor has ended");
+                    return Err(Broken::new("L10", what));
+                }
+                if end.primary.is_none() {
+                    return Err(Broken::new(
+                        "L7",
+                        "a majority is well, but nobody is primary".into(),
+                    ));
+                }
+                let old = scene.now.saturating_sub(patience);
+                let old = self.agreed.iter().rev().find(|(at, _)| *at <= old);
+                let due = old.map_or(LogIndex(0), |(_, index)| *index);
+                for member in &end.connected {
+                    let stands = self.stands.get(member).copied().unwrap_or_default();
+                    if stands < due {
+                        let what = format!("member {member} stands at {stands}, not at {due}");
+                        return Err(Broken::new("L3", what));
+                    }
+                }
+                return Ok(Judged::Holds);
+            }
+            _ => {}
+        }
+        Ok(Judged::NotConcerned)
+    }
+}
+
+/// How long all must have been well: what retransmission, an election or two and a slow start may take.
+const LONG: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use lessor::Digest;
+
+    use super::super::End;
+    use super::super::harness::{History, granted};
+    use super::*;
+
+    fn end() -> End {
+        End {
+            owed: true,
+            primary: Some(MemberId(1)),
+            connected: vec![MemberId(1), MemberId(2)],
+            ..End::default()
+        }
+    }
+
+    fn ended(end: &End, second_stands: u64) -> Result<Judged, &'static str> {
+        let mut history = History::<Converged>::default();
+        history.log(1, granted(7, 10_000));
+        for (member, stands) in [(1, 1), (2, second_stands)] {
+            history.on(member);
+            let applied = LogIndex(stands);
+            history.holds(Event::Stands { applied, digest: Digest::default() });
+        }
+        history.at(31_000);
+        history.see(Event::Ended { end }).map_err(|broken| broken.property)
+    }
+
+    #[test]
+    fn canary_a_member_that_is_left_behind_is_found() {
+        assert_eq!(ended(&end(), 1), Ok(Judged::Holds));
+        assert_eq!(ended(&end(), 0), Err("L3"));
+    }
+
+    #[test]
+    fn canary_a_group_without_a_primary_is_found_if_it_owes_one() {
+        assert_eq!(ended(&End { primary: None, ..end() }, 1), Err("L7"));
+        let end = End { primary: None, owed: false, ..end() };
+        assert_eq!(ended(&end, 1), Ok(Judged::NotConcerned));
+    }
+
+    #[test]
+    fn canary_a_member_that_never_ends_is_found() {
+        assert_eq!(ended(&End { unsettled: vec![MemberId(2)], ..end() }, 1), Err("L10"));
+    }
+}

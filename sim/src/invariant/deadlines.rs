@@ -1,0 +1,110 @@
+//! S1b, no deadline goes down: within a reign neither a renew nor a checkpoint nor a second promotion
+//! makes a lease due earlier; and S13, what remains is truthful: a deadline is never further away than
+//! the ttl, the extension and what smoothing may add.
+//!
+//! Needs nothing; judged while a member holds few leases and its clock has not stepped back. Broken by
+//! CockroachDB #121480 and #123442, etcd #9006 and #17642.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lessor::{Instant, LeaseId, MemberId};
+
+use super::revoked_in_time::smoothing;
+use super::{Broken, Event, Invariant, Judged, Scene};
+
+/// The deadlines of each reign, as they were after the last input.
+#[derive(Debug, Default)]
+pub(super) struct Deadlines {
+    reigns: BTreeMap<MemberId, BTreeMap<LeaseId, Instant>>,
+}
+
+impl Invariant for Deadlines {
+    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+        match event {
+            Event::Promoted { again: false, .. } | Event::Demoted | Event::Opened { .. } => {
+                self.reigns.remove(&scene.member);
+            }
+            Event::Applied { applied, .. } => {
+                if let (Some((id, _)), Some(reign)) =
+                    (&applied.revoked, self.reigns.get_mut(&scene.member))
+                {
+                    reign.remove(id);
+                }
+            }
+            Event::After { deadlines, primary: true, .. } => {
+                let before = self.reigns.remove(&scene.member).unwrap_or_default();
+                if scene.latest > scene.clock {
+                    return Ok(Judged::NotConcerned);
+                }
+                let most = scene.config.extend + smoothing(scene.config, deadlines.len());
+                let mut after = BTreeMap::new();
+                for (id, deadline) in *deadlines {
+                    let (Some(deadline), Some(lease)) = (deadline, scene.state.leases.get(id))
+                    else {
+                        continue;
+                    };
+                    let bound = scene.clock.saturating_add(lease.ttl.as_duration() + most + TICK);
+                    if *deadline > bound {
+                        let far = deadline.saturating_since(scene.clock);
+                        let what =
+                            format!("lease {id} has {far:?} left, of a ttl of {}", lease.ttl);
+                        return Err(Broken::new("S13", what));
+                    }
+                    // One that is due has nothing left, however late it is.
+                    if let Some(was) = before.get(id)
+                        && *was > scene.clock
+                        && was.saturating_since(*deadline) > Duration::ZERO
+                    {
+                        let by = was.saturating_since(*deadline);
+                        let what = format!("the deadline of lease {id} went down by {by:?}");
+                        return Err(Broken::new("S1b", what));
+                    }
+                    after.insert(*id, *deadline);
+                }
+                self.reigns.insert(scene.member, after);
+                return Ok(Judged::Holds);
+            }
+            _ => {}
+        }
+        Ok(Judged::NotConcerned)
+    }
+}
+
+/// What a count of seconds may be rounded by.
+const TICK: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::{History, granted, lease, millis};
+    use super::*;
+
+    fn after(history: &mut History<Deadlines>, at: u64, due: u64) -> Result<Judged, &'static str> {
+        history.at(at);
+        let deadlines = BTreeMap::from([(lease(7), Some(millis(due)))]);
+        let items = BTreeMap::new();
+        let event =
+            Event::After { deadlines: &deadlines, timer: true, primary: true, items: &items };
+        history.see(event).map_err(|broken| broken.property)
+    }
+
+    fn primary() -> History<Deadlines> {
+        let mut history = History::<Deadlines>::default();
+        history.log(1, granted(7, 10_000));
+        history
+    }
+
+    #[test]
+    fn canary_a_deadline_that_goes_down_is_found() {
+        let mut history = primary();
+        assert_eq!(after(&mut history, 0, 10_000), Ok(Judged::Holds));
+        assert_eq!(after(&mut history, 1_000, 11_000), Ok(Judged::Holds));
+        assert_eq!(after(&mut history, 2_000, 10_999), Err("S1b"));
+    }
+
+    #[test]
+    fn canary_a_deadline_that_is_too_far_away_is_found() {
+        assert_eq!(after(&mut primary(), 0, 12_000), Ok(Judged::Holds));
+        assert_eq!(after(&mut primary(), 0, 12_001), Err("S13"));
+    }
+}

@@ -1,0 +1,33 @@
+//! S12, pure: a member that is told the same says the same, byte for byte.
+//!
+//! Needs nothing; judged in a part of the runs, for it costs a second member for each.
+
+use super::{Broken, Event, Invariant, Judged, Scene};
+
+/// Whoever shows the events has compared.
+#[derive(Debug, Default)]
+pub(super) struct Pure;
+
+impl Invariant for Pure {
+    fn observe(&mut self, _: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+        match event {
+            Event::Twin { differs: None } => Ok(Judged::Holds),
+            Event::Twin { differs: Some(what) } => Err(Broken::new("S12", what.clone())),
+            _ => Ok(Judged::NotConcerned),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::History;
+    use super::*;
+
+    #[test]
+    fn canary_a_twin_that_says_something_else_is_found() {
+        let mut history = History::<Pure>::default();
+        assert_eq!(history.see(Event::Twin { differs: None }), Ok(Judged::Holds));
+        let other = history.see(Event::Twin { differs: Some("nothing".to_owned()) });
+        assert_eq!(other.map_err(|broken| broken.property), Err("S12"));
+    }
+}

@@ -1,0 +1,79 @@
+//! S8, structure: after each input a primary has exactly one deadline for each lease that it holds, and
+//! a member that is not primary has none (S6a: nothing of a reign outlives it); an item and its lease
+//! agree about each other.
+//!
+//! Needs nothing; judged while a member holds few leases. Broken by etcd #14019, #14078 and #11495.
+
+use super::{Broken, Event, Invariant, Judged, Scene};
+
+/// Needs no memory: a member's own answers are compared with the log.
+#[derive(Debug, Default)]
+pub(super) struct Structure;
+
+impl Invariant for Structure {
+    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+        let Event::After { deadlines, timer, primary, items } = event else {
+            return Ok(Judged::NotConcerned);
+        };
+        if let Some(id) = scene.state.leases.keys().find(|id| !deadlines.contains_key(id)) {
+            return Err(Broken::new("S8", format!("the member does not hold lease {id}")));
+        }
+        if deadlines.len() != scene.state.leases.len() {
+            return Err(Broken::new("S8", "the member holds more leases than the log".to_owned()));
+        }
+        if **items != scene.state.holders {
+            return Err(Broken::new("S8", "items and leases do not agree".to_owned()));
+        }
+        for (id, deadline) in *deadlines {
+            if *primary && deadline.is_none() {
+                return Err(Broken::new("S8", format!("lease {id} of a primary has no deadline")));
+            }
+            if !*primary && deadline.is_some() {
+                let what = format!("lease {id} has a deadline, but the member is not primary");
+                return Err(Broken::new("S6a", what));
+            }
+        }
+        if !*primary && *timer {
+            let what = "the lessor waits for something, but the member is not primary".to_owned();
+            return Err(Broken::new("S6a", what));
+        }
+        Ok(Judged::Holds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use lessor::{Instant, Item, LeaseId};
+
+    use super::super::harness::{History, granted, lease};
+    use super::*;
+
+    fn after(
+        deadlines: &BTreeMap<LeaseId, Option<Instant>>,
+        primary: bool,
+        timer: bool,
+        items: &BTreeMap<Item, LeaseId>,
+    ) -> Result<Judged, &'static str> {
+        let mut history = History::<Structure>::default();
+        history.log(1, granted(7, 10_000));
+        let event = Event::After { deadlines, timer, primary, items };
+        history.see(event).map_err(|broken| broken.property)
+    }
+
+    #[test]
+    fn canary_a_lease_without_a_deadline_and_a_deadline_without_a_reign_are_found() {
+        let none = BTreeMap::new();
+        let (with, without) = (Some(Instant::from_secs(9)), None);
+        let of = |deadline| BTreeMap::from([(lease(7), deadline)]);
+        assert_eq!(after(&of(with), true, true, &none), Ok(Judged::Holds));
+        assert_eq!(after(&of(without), false, false, &none), Ok(Judged::Holds));
+        assert_eq!(after(&of(without), true, true, &none), Err("S8"));
+        assert_eq!(after(&of(with), false, false, &none), Err("S6a"));
+        assert_eq!(after(&of(without), false, true, &none), Err("S6a"));
+        assert_eq!(after(&BTreeMap::new(), true, true, &none), Err("S8"));
+        let stray = BTreeMap::from([("k".into(), lease(7))]);
+        assert_eq!(after(&of(with), true, true, &stray), Err("S8"));
+    }
+}
