@@ -136,7 +136,7 @@ fn run(plan: &Plan, seed: u64) -> (Outcome, Report, bool) {
     outcome.wall_us = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
     let verify = !outcome.fingerprint.is_empty() || seed.is_multiple_of(VERIFIED);
     if verify {
-        match elsewhere(&plan.program, seed) {
+        match elsewhere(&plan.program, seed, &[]) {
             Ok(there) if there.hash == outcome.hash => {}
             Ok(there) => outcome.nondeterministic(format!(
                 "a fresh process gave the hash {}, this one {}",
@@ -157,14 +157,14 @@ pub struct Elsewhere {
     pub trace: Vec<String>,
 }
 
-/// Replays a seed in a process of its own, by `PROGRAM replay SEED --json -`.
+/// Replays a seed in a process of its own, by `PROGRAM replay SEED --json -`, and more arguments.
 ///
 /// # Errors
 ///
 /// Why there is no result, in words.
-pub fn elsewhere(program: &Path, seed: u64) -> Result<Elsewhere, String> {
+pub fn elsewhere(program: &Path, seed: u64, more: &[&str]) -> Result<Elsewhere, String> {
     let mut command = Command::new(program);
-    command.args(["replay", &seed.to_string(), "--json", "-"]).stderr(Stdio::null());
+    command.args(["replay", &seed.to_string(), "--json", "-"]).args(more).stderr(Stdio::null());
     let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", program.display());
     let output = command.output().map_err(|error| failed(&error))?;
     serde_json::from_slice(&output.stdout).map_err(|error| failed(&error))

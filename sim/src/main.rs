@@ -24,12 +24,15 @@ use lessor_sim::schedule::generate;
 use serde_json::json;
 
 use self::cli::determinism::{DETERMINISM_HELP, DeterminismArgs};
+use self::cli::diff::{DIFF_HELP, DiffArgs};
 use self::cli::fuzz::{FUZZ_HELP, FuzzArgs, MERGE_HELP, MergeArgs};
 use self::cli::shrink::{SHRINK_HELP, ShrinkArgs};
 
 mod cli {
     pub(crate) mod determinism;
+    pub(crate) mod diff;
     pub(crate) mod fuzz;
+    pub(crate) mod log;
     pub(crate) mod shrink;
 }
 
@@ -64,6 +67,9 @@ enum Verb {
     /// Joins what the shards of a campaign have written.
     #[command(after_help = MERGE_HELP)]
     Merge(MergeArgs),
+    /// Shows the first event at which two runs part.
+    #[command(after_help = DIFF_HELP)]
+    Diff(DiffArgs),
     /// Makes a short scenario of one that fails, which fails in the same way.
     #[command(after_help = SHRINK_HELP)]
     Shrink(ShrinkArgs),
@@ -99,6 +105,12 @@ struct ReplayArgs {
     /// Prints only the lines of the trace with this text in them
     #[arg(long, value_name = "TEXT")]
     grep: Option<String>,
+    /// Stops at this moment of virtual time, such as 12.5s, without a verdict about the end
+    #[arg(long, value_name = "TIME", value_parser = until, conflicts_with = "scenario")]
+    until: Option<Duration>,
+    /// Prints what the code under test logs, with virtual time and member, to the standard error
+    #[arg(long, value_name = "LEVEL", conflicts_with = "scenario")]
+    log: Option<cli::log::Level>,
     /// Writes trace and verdict as JSON to a file, or to the standard output (`-`) in place of the text
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
@@ -112,6 +124,7 @@ fn main() -> ExitCode {
         Some(Verb::Replay(args)) => show(&args),
         Some(Verb::Fuzz(args)) => cli::fuzz::run(&args),
         Some(Verb::Merge(args)) => cli::fuzz::merge(&args),
+        Some(Verb::Diff(args)) => cli::diff::run(&args),
         Some(Verb::Shrink(args)) => cli::shrink::run(&args),
         Some(Verb::Determinism(args)) => cli::determinism::run(&args),
     };
@@ -185,9 +198,16 @@ fn show(args: &ReplayArgs) -> u8 {
         print(&scenario.to_toml());
         return 0;
     }
+    if let Some(level) = args.log {
+        cli::log::start(level);
+    }
+    if let Some(until) = args.until.filter(|until| *until < scenario.duration) {
+        scenario.cut(until);
+    }
     let replayed = Replayed::once(&args.what, &scenario);
+    let part = drawn || args.until.is_some();
     let verdict =
-        if drawn { lessor_sim::fuzz::verdict(&replayed.report) } else { replayed.verdict() };
+        if part { lessor_sim::fuzz::verdict(&replayed.report) } else { replayed.verdict() };
     if let Some(target) = &args.json {
         let mut document = record(&replayed);
         document["verdict"] = json!(verdict.word());
@@ -213,6 +233,17 @@ fn show(args: &ReplayArgs) -> u8 {
         print(&text);
     }
     verdict.code()
+}
+
+/// A moment: seconds, with up to three decimals, and perhaps an s behind.
+fn until(text: &str) -> Result<Duration, String> {
+    let wrong = || "a moment is a number of seconds, such as 12.5s".to_owned();
+    let (secs, part) =
+        text.trim_end_matches('s').split_once('.').unwrap_or((text.trim_end_matches('s'), ""));
+    let digits = part.len() <= 3 && part.chars().all(|digit| digit.is_ascii_digit());
+    let millis = format!("{part:0<3}").parse().ok().filter(|_| digits).map(Duration::from_millis);
+    let secs = secs.parse().ok().map(Duration::from_secs);
+    secs.zip(millis).and_then(|(secs, millis)| secs.checked_add(millis)).ok_or_else(wrong)
 }
 
 /// The scenario of a seed or of a file, and whether it is of a seed.
@@ -246,8 +277,7 @@ fn summary(replayed: &[Replayed], wall: Duration) -> String {
         for finding in one.findings() {
             let _ = writeln!(text, "  {finding}");
         }
-        let lines = report.trace.lines();
-        for line in &lines[lines.len().saturating_sub(LAST_LINES)..] {
+        for line in report.relevant(LAST_LINES) {
             let _ = writeln!(text, "  | {line}");
         }
         let (file, seed) = (one.path.display(), report.seed);
@@ -427,6 +457,7 @@ Examples:
   cargo sim replay scenarios/stale-primary.toml --seed 7
   cargo sim replay scenarios/stale-primary.toml --json - | jq -r '.trace[]'
   cargo sim replay 17 --grep 'lease 7'                 what fuzz did with seed 17, of one lease
+  cargo sim replay 17 --until 31.5s --log debug        up to a moment, with the log of the members
   cargo sim replay 17 --scenario > seed-17.toml        the same as a scenario file
 
 Exit codes: see `cargo sim --help`.";

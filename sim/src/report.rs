@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::coverage::MARKS;
 use crate::invariant::{PROPERTIES, Violation};
-use crate::trace::Trace;
+use crate::trace::{Line, Trace};
 
 /// How a replay went.
 #[derive(Clone, Debug)]
@@ -140,6 +140,31 @@ impl Report {
         } else {
             Verdict::Clean
         }
+    }
+
+    /// The last lines of the trace, up to the first violation, that bear on it: those that name the same
+    /// lease, and whatever happened to members, links and the log.
+    #[must_use]
+    pub fn relevant(&self, most: usize) -> Vec<&Line> {
+        let violation = self.violations.first();
+        let until = violation.map_or(Duration::MAX, |first| Duration::from_millis(first.at_ms + 1));
+        let lease = violation.and_then(|first| {
+            let (_, behind) = first.what.split_once("lease ")?;
+            let id: String =
+                behind.chars().take_while(|c| *c == '-' || c.is_ascii_digit()).collect();
+            (!id.is_empty()).then(|| format!("lease {id}"))
+        });
+        let names = |line: &Line| match &lease {
+            None => true,
+            Some(lease) => line.words.match_indices(lease.as_str()).any(|(at, _)| {
+                !line.words[at + lease.len()..].starts_with(|c: char| c.is_ascii_digit())
+            }),
+        };
+        let general = ["boot", "fault", "log", "role", "stop"];
+        let bears =
+            |line: &&Line| line.at <= until && (general.contains(&line.kind) || names(line));
+        let lines: Vec<_> = self.trace.lines().iter().filter(bears).collect();
+        lines[lines.len().saturating_sub(most)..].to_vec()
     }
 
     /// Each thing that is wrong, as a sentence.

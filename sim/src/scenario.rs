@@ -449,6 +449,21 @@ impl Scenario {
         check::parse(label.as_ref(), text)
     }
 
+    /// Lets it end at a moment, with nothing expected of what would have come.
+    pub fn cut(&mut self, end: Duration) {
+        self.duration = end;
+        self.ending = self.ending.take().filter(|ending| ending.at < end);
+        self.expects.retain(|expect| match expect.what {
+            Expectation::At { at, .. } => at < end,
+            Expectation::Expired { to, .. } => to <= end,
+        });
+        for step in &mut self.steps {
+            if let Action::Ask { answer, .. } = &mut step.action {
+                *answer = None;
+            }
+        }
+    }
+
     /// The text of a file that says the same, without what is at its default anyway.
     ///
     /// Parsed again under the same name it gives an equal scenario, if this one was parsed itself

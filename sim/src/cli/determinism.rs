@@ -10,6 +10,7 @@ use lessor_sim::fuzz::{Elsewhere, Plan, elsewhere, fuzz};
 use lessor_sim::report::Verdict;
 use lessor_sim::schedule;
 
+use super::diff::first_difference;
 use super::fuzz;
 use crate::{painted, print};
 
@@ -68,31 +69,26 @@ pub(crate) fn run(args: &DeterminismArgs) -> u8 {
         (report.trace.hash() != *hash).then(|| format!("seed {seed}: {}", report.trace.hash()))
     });
     axis("on another fresh thread", again.collect());
-    axis("in a fresh process", compare(&base, &program));
+    axis("in a fresh process", compare(&base, &program, &[]));
+    axis("with the log at trace", compare(&base, &program, &["--log", "trace"]));
     for other in &args.against {
-        axis(&format!("in {}", other.display()), compare(&base, other));
+        axis(&format!("in {}", other.display()), compare(&base, other, &[]));
     }
     print(&text);
     if failed { Verdict::Nondeterminism.code() } else { 0 }
 }
 
 /// The seeds of which another process makes another trace, with the first event that differs.
-fn compare(base: &[(u64, String)], program: &Path) -> Vec<String> {
-    let differ = base.iter().filter_map(|(seed, hash)| match elsewhere(program, *seed) {
+fn compare(base: &[(u64, String)], program: &Path, more: &[&str]) -> Vec<String> {
+    let differ = base.iter().filter_map(|(seed, hash)| match elsewhere(program, *seed, more) {
         Err(what) => Some(format!("seed {seed}: {what}")),
         Ok(there) if there.hash == *hash => None,
         Ok(Elsewhere { hash: other, trace }) => {
             let report = replay(&schedule::generate(*seed));
-            let here = report.trace.lines().iter().map(ToString::to_string);
-            let none = || "nothing more".to_owned();
-            let mut pairs =
-                here.map(Some).chain([None]).zip(trace.into_iter().map(Some).chain([None]));
-            let first = pairs.find(|(here, there)| here != there).map_or_else(
+            let here: Vec<_> = report.trace.lines().iter().map(ToString::to_string).collect();
+            let first = first_difference(&here, &trace).map_or_else(
                 || "no event that is shown differs".to_owned(),
-                |(here, there)| {
-                    let (here, there) = (here.unwrap_or_else(none), there.unwrap_or_else(none));
-                    format!("first\n    here:  {here}\n    there: {there}")
-                },
+                |(here, there)| format!("first\n    here:  {here}\n    there: {there}"),
             );
             Some(format!("seed {seed}: {hash} and {other}, {first}"))
         }

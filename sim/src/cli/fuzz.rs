@@ -71,12 +71,21 @@ pub(crate) fn run(args: &FuzzArgs) -> u8 {
     let flag = interrupted.clone();
     // Without a handler an interrupt just ends the process, which is harmless too.
     let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
-    let (bar, virtual_ms) = (progress(&plan), AtomicU64::new(0));
+    let (bar, virtual_ms, said) = (progress(&plan), AtomicU64::new(0), AtomicU64::new(0));
     let tally = fuzz(&plan, &interrupted, |outcome, failures| {
         let passed = virtual_ms.fetch_add(outcome.virtual_ms, Ordering::Relaxed);
         let hours = (passed + outcome.virtual_ms) / 3_600_000;
         bar.set_message(format!("virtual {hours} h  failures {failures}"));
         bar.inc(1);
+        // Where there is no bar, a line now and then shows that it goes on.
+        let (elapsed, before) = (bar.elapsed().as_secs(), said.load(Ordering::Relaxed));
+        let due = bar.is_hidden() && elapsed >= before + SILENCE;
+        if due
+            && said.compare_exchange(before, elapsed, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            let seeds = bar.position();
+            complain(&format!("{seeds} seeds in {elapsed} s, {failures} kinds of failures"));
+        }
     });
     bar.finish_and_clear();
     if tally.seeds.is_empty() {
@@ -170,12 +179,7 @@ fn summary(tally: &Tally) -> String {
             let _ = writeln!(text, "  {finding}");
         }
         let report = replay(&schedule::generate(first.seed));
-        let until = report
-            .violations
-            .first()
-            .map_or(report.virtual_time, |violation| Duration::from_millis(violation.at_ms + 1));
-        let lines: Vec<_> = report.trace.lines().iter().filter(|line| line.at <= until).collect();
-        for line in &lines[lines.len().saturating_sub(LAST_LINES)..] {
+        for line in report.relevant(LAST_LINES) {
             let _ = writeln!(text, "  | {line}");
         }
         let _ = writeln!(
@@ -279,6 +283,8 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
 
 const SEEDS: u64 = 200;
 const INTERRUPTED: u8 = 130;
+/// So many seconds pass between lines of progress.
+const SILENCE: u64 = 10;
 /// How many marks are shown.
 const RAREST: usize = 10;
 /// How many seeds of each kind of failure are kept.

@@ -95,7 +95,9 @@ fn every_property_is_judged_by_the_scenarios() {
         }
     }
     for ((id, title), count) in lessor_sim::invariant::PROPERTIES.iter().zip(judged) {
-        assert!(count >= 10, "{id}, {title}, was judged {count} times");
+        // Convergence is judged once, at the end, and only after an ending.
+        let least = if *id == "L3" { 1 } else { 10 };
+        assert!(count >= least, "{id}, {title}, was judged {count} times");
     }
 }
 
