@@ -4,7 +4,7 @@
 //! are too many to show. Nothing in it depends on an address, the wall clock, a path or a thread.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use lessor::MemberId;
@@ -15,9 +15,11 @@ pub struct Trace {
     lines: Vec<Line>,
     hash: u128,
     events: u64,
-    /// What happened too often for a line each since `second`, by member, kind and words.
-    gathered: BTreeMap<(u64, &'static str, String), u64>,
+    /// What happened too often for a line each since `second`, by member and kind, then by words.
+    gathered: BTreeMap<(u64, &'static str), BTreeMap<String, u64>>,
     second: u64,
+    /// The line that is being hashed, kept for its memory.
+    buffer: String,
 }
 
 /// A shown line.
@@ -36,7 +38,14 @@ pub struct Line {
 
 impl Default for Trace {
     fn default() -> Self {
-        Self { lines: Vec::new(), hash: OFFSET, events: 0, gathered: BTreeMap::new(), second: 0 }
+        Self {
+            lines: Vec::new(),
+            hash: OFFSET,
+            events: 0,
+            gathered: BTreeMap::new(),
+            second: 0,
+            buffer: String::new(),
+        }
     }
 }
 
@@ -44,7 +53,7 @@ impl Trace {
     /// Notes an event.
     pub fn line(&mut self, line: Line) {
         self.pass(line.at);
-        self.absorb(&line);
+        self.absorb(line.at, &line);
         self.lines.push(line);
     }
 
@@ -52,14 +61,26 @@ impl Trace {
     /// second under `label`.
     pub fn gather(&mut self, line: &Line, label: &str) {
         self.pass(line.at);
-        self.absorb(line);
+        self.absorb(line.at, line);
         let member = line.member.map_or(0, |(member, _)| member.0);
-        *self.gathered.entry((member, line.kind, label.to_owned())).or_default() += 1;
+        let counts = self.gathered.entry((member, line.kind)).or_default();
+        match counts.get_mut(label) {
+            Some(count) => *count += 1,
+            None => {
+                counts.insert(label.to_owned(), 1);
+            }
+        }
     }
 
-    /// Notes an event that nobody needs to see: it is only hashed.
-    pub fn hide(&mut self, line: &Line) {
-        self.absorb(line);
+    /// Notes an event that nobody needs to see: it is only hashed, as a line with these words.
+    pub fn hide(
+        &mut self,
+        at: Duration,
+        member: Option<(MemberId, char)>,
+        kind: &'static str,
+        words: fmt::Arguments<'_>,
+    ) {
+        self.absorb(at, Columns { at, member, kind, words });
     }
 
     /// Ends the run: afterwards [`hash`](Self::hash) covers all of it.
@@ -92,26 +113,19 @@ impl Trace {
         }
         let over = Duration::from_secs(self.second + 1) - Duration::from_millis(1);
         self.second = at.as_secs();
-        let mut lines: BTreeMap<(u64, &'static str), String> = BTreeMap::new();
-        for ((member, kind, label), count) in std::mem::take(&mut self.gathered) {
-            let words = lines.entry((member, kind)).or_default();
-            let comma = if words.is_empty() { "" } else { ", " };
-            words.push_str(&format!("{comma}{count} {label}"));
-        }
-        for ((member, kind), words) in lines {
+        for ((member, kind), counts) in std::mem::take(&mut self.gathered) {
             let member = (member > 0).then_some((MemberId(member), ' '));
-            self.lines.push(Line {
-                at: over,
-                member,
-                kind,
-                words: format!("this second: {words}"),
-            });
+            let counts = counts.iter().map(|(label, count)| format!("{count} {label}"));
+            let words = format!("this second: {}", counts.collect::<Vec<_>>().join(", "));
+            self.lines.push(Line { at: over, member, kind, words });
         }
     }
 
-    fn absorb(&mut self, line: &Line) {
+    fn absorb(&mut self, at: Duration, line: impl fmt::Display) {
         self.events += 1;
-        for byte in format!("{} {line}\n", line.at.as_nanos()).bytes() {
+        self.buffer.clear();
+        writeln!(self.buffer, "{} {line}", at.as_nanos()).expect("a string takes everything");
+        for byte in self.buffer.bytes() {
             self.hash = (self.hash ^ u128::from(byte)).wrapping_mul(PRIME);
         }
     }
@@ -119,9 +133,29 @@ impl Trace {
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, member, kind, words } = self;
+        let words = format_args!("{words}");
+        fmt::Display::fmt(&Columns { at: *at, member: *member, kind, words }, f)
+    }
+}
+
+/// A line whose words are still to be written.
+struct Columns<'w> {
+    at: Duration,
+    member: Option<(MemberId, char)>,
+    kind: &'static str,
+    words: fmt::Arguments<'w>,
+}
+
+impl fmt::Display for Columns<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (secs, millis) = (self.at.as_secs(), self.at.subsec_millis());
-        let member = self.member.map_or(String::new(), |(member, role)| format!("{member} {role}"));
-        write!(f, "{secs:>6}.{millis:03}  {member:<3}  {:<7} {}", self.kind, self.words)
+        write!(f, "{secs:>6}.{millis:03}  ")?;
+        match self.member {
+            Some((member, role)) => write!(f, "{member} {role}")?,
+            None => f.write_str("   ")?,
+        }
+        write!(f, "  {:<7} {}", self.kind, self.words)
     }
 }
 

@@ -402,7 +402,7 @@ impl World {
             self.machine(member).disk.cut_power(unsynced, seed);
             return self.power_lost(now, member);
         }
-        self.hide(now, member, || format!("propose {proposal:?}"));
+        self.hide(now, member, format_args!("propose {proposal:?}"));
         self.consensus.propose(now, member, proposal);
         self.settle(now);
     }
@@ -412,7 +412,7 @@ impl World {
         if self.is_dead(member) {
             return;
         }
-        self.hide(now, member, || format!("confirm {confirmation:?}"));
+        self.hide(now, member, format_args!("confirm {confirmation:?}"));
         self.consensus.confirm(now, member, confirmation);
         self.settle(now);
     }
@@ -516,7 +516,7 @@ impl World {
             | MemberInput::Installed(_)
             | MemberInput::HoldExpired(_)
             | MemberInput::Timeout
-            | MemberInput::Stop => self.hide(now, member, || format!("input {input:?}")),
+            | MemberInput::Stop => self.hide(now, member, format_args!("input {input:?}")),
         }
     }
 
@@ -556,7 +556,7 @@ impl World {
             | Output::Confirm(_)
             | Output::Campaign
             | Output::Resign
-            | Output::Answer { .. } => self.hide(now, member, || format!("output {output:?}")),
+            | Output::Answer { .. } => self.hide(now, member, format_args!("output {output:?}")),
         }
     }
 

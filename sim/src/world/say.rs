@@ -1,5 +1,6 @@
 //! What the world does, in words, line by line.
 
+use std::fmt;
 use std::time::Duration;
 
 use lessor::{Change, Command, Entry, LeaseId, MemberId, Transaction, Write};
@@ -135,30 +136,33 @@ impl World {
     }
 
     /// Notes what only the hash need know.
-    pub(super) fn hide(&mut self, at: Duration, member: MemberId, words: impl FnOnce() -> String) {
-        let line = self.line(at, Some(member), "inside", words());
-        self.trace.hide(&line);
+    pub(super) fn hide(&mut self, at: Duration, member: MemberId, words: fmt::Arguments<'_>) {
+        let member = self.with_role(member);
+        self.trace.hide(at, Some(member), "inside", words);
     }
 
-    pub(super) fn line(
+    fn line(
         &self,
         at: Duration,
         member: Option<MemberId>,
         kind: &'static str,
         words: String,
     ) -> Line {
-        let member = member.map(|member| {
-            let role = if !self.machines[&member].up {
-                '-'
-            } else if self.oracle.is_primary(member) {
-                'P'
-            } else if self.consensus.leader() == Some(member) {
-                'L'
-            } else {
-                'F'
-            };
-            (member, role)
-        });
+        let member = member.map(|member| self.with_role(member));
         Line { at, member, kind, words }
+    }
+
+    /// A member, with the letter of its role.
+    fn with_role(&self, member: MemberId) -> (MemberId, char) {
+        let role = if !self.machines[&member].up {
+            '-'
+        } else if self.oracle.is_primary(member) {
+            'P'
+        } else if self.consensus.leader() == Some(member) {
+            'L'
+        } else {
+            'F'
+        };
+        (member, role)
     }
 }
