@@ -18,7 +18,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::replay;
 use crate::coverage::MARKS;
-use crate::invariant::PROPERTIES;
 use crate::report::{Injected, Report, Verdict};
 use crate::schedule;
 
@@ -216,8 +215,8 @@ pub fn verdict(report: &Report) -> Verdict {
 impl Tally {
     fn add(&mut self, outcome: Outcome, report: &Report, verified: bool) {
         self.seeds.push(outcome);
-        for ((id, _), judged) in PROPERTIES.iter().zip(report.judged) {
-            *self.judged.entry((*id).to_owned()).or_default() += judged;
+        for (property, judged) in report.judged.iter() {
+            *self.judged.entry(property.id().to_owned()).or_default() += judged;
         }
         for (kind, injected) in &report.faults {
             let sum = self.faults.entry((*kind).to_owned()).or_default();

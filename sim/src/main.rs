@@ -17,7 +17,7 @@ use anstyle::{AnsiColor, Style};
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use lessor_sim::campaign::{Campaign, Replayed, replay_all};
-use lessor_sim::invariant::PROPERTIES;
+use lessor_sim::invariant::Judgements;
 use lessor_sim::report::Verdict;
 use lessor_sim::scenario::{Scenario, ScenarioError};
 use lessor_sim::schedule::generate;
@@ -284,16 +284,14 @@ fn summary(replayed: &[Replayed], wall: Duration) -> String {
         let _ = writeln!(text, "  reproduce with:\n    cargo sim replay {file} --seed {seed}");
     }
     let clean = replayed.iter().filter(|one| one.verdict() == Verdict::Clean).count();
-    let mut judgements = [0; PROPERTIES.len()];
+    let mut judgements = Judgements::default();
     for one in replayed {
-        for (sum, judged) in judgements.iter_mut().zip(one.report.judged) {
-            *sum += judged;
-        }
+        judgements.add(&one.report.judged);
     }
-    let judgements: Vec<_> = PROPERTIES
+    let judgements: Vec<_> = judgements
         .iter()
-        .zip(judgements)
-        .map(|((property, _), count)| format!("{property} {count}"))
+        .filter(|(_, count)| *count > 0)
+        .map(|(property, count)| format!("{} {count}", property.id()))
         .collect();
     let virtual_time: Duration = replayed.iter().map(|one| one.report.virtual_time).sum();
     let _ = writeln!(
@@ -397,8 +395,8 @@ fn record(replayed: &Replayed) -> serde_json::Value {
     })
 }
 
-fn judged(judged: &[u64; PROPERTIES.len()]) -> serde_json::Value {
-    PROPERTIES.iter().zip(judged).map(|((id, _), count)| ((*id).to_owned(), json!(count))).collect()
+fn judged(judged: &Judgements) -> serde_json::Value {
+    judged.iter().map(|(property, count)| (property.id().to_owned(), json!(count))).collect()
 }
 
 fn painted(verdict: Verdict) -> String {

@@ -11,7 +11,9 @@ use lessor::{
     Output, Request, RequestError, Response, Role, StateAt, Term, Ticket,
 };
 
-use crate::invariant::{self, Broken, End, Event, Invariant, Judged, PROPERTIES, Scene, Violation};
+use crate::invariant::{
+    self, Broken, End, Event, Invariant, Judgements, Property, Scene, Violation,
+};
 use crate::model::{Applied, Difference, State, Store, named};
 use crate::scenario::Clocks;
 
@@ -24,7 +26,7 @@ pub struct Oracle {
     clocks_hold: bool,
     invariants: Vec<Box<dyn Invariant>>,
     /// How often each property spoke.
-    judged: [u64; PROPERTIES.len()],
+    judged: Judgements,
     violations: Vec<Violation>,
     /// What the log has committed.
     log: Vec<Entry>,
@@ -75,7 +77,7 @@ impl Oracle {
             clocks: clocks.clone(),
             clocks_hold: true,
             invariants: invariant::all(),
-            judged: [0; PROPERTIES.len()],
+            judged: Judgements::default(),
             violations: Vec::new(),
             log: Vec::new(),
             agreed: State::default(),
@@ -368,10 +370,10 @@ impl Oracle {
         &self.violations
     }
 
-    /// How often each of [`PROPERTIES`] was judged.
+    /// How often each property was judged.
     #[must_use]
-    pub fn judged(&self) -> [u64; PROPERTIES.len()] {
-        self.judged
+    pub fn judged(&self) -> &Judgements {
+        &self.judged
     }
 
     /// When each lease first was in an expired batch.
@@ -411,7 +413,8 @@ impl Oracle {
         difference: Option<Difference>,
     ) {
         if let Some(difference) = difference {
-            let broken = Broken { property: "S4", what: format!("at the end: {difference}") };
+            let broken =
+                Broken { property: Property::S4, what: format!("at the end: {difference}") };
             self.object(now, member, broken);
         }
     }
@@ -436,14 +439,10 @@ impl Oracle {
             config,
         };
         let mut broken = Vec::new();
-        for (invariant, judged) in self.invariants.iter_mut().zip(&mut self.judged) {
-            match invariant.observe(&scene, event) {
-                Ok(Judged::Holds) => *judged += 1,
-                Ok(Judged::NotConcerned) => {}
-                Err(wrong) => {
-                    *judged += 1;
-                    broken.push(wrong);
-                }
+        for invariant in &mut self.invariants {
+            if let Err(wrong) = invariant.observe(&scene, event, &mut self.judged) {
+                self.judged.add_one(wrong.property);
+                broken.push(wrong);
             }
         }
         for broken in broken {
@@ -453,6 +452,7 @@ impl Oracle {
 
     fn object(&mut self, now: Duration, member: MemberId, Broken { property, what }: Broken) {
         let at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let property = property.id();
         self.violations.push(Violation { property, what, at_ms, member: member.0 });
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::coverage::MARKS;
-use crate::invariant::{PROPERTIES, Violation};
+use crate::invariant::{Judgements, Violation};
 use crate::trace::{Line, Trace};
 
 /// How a replay went.
@@ -30,8 +30,8 @@ pub struct Report {
     pub marks: [u64; MARKS.len()],
     /// The panic that ended it, if one did.
     pub panic: Option<Panic>,
-    /// How often each of [`PROPERTIES`] was judged.
-    pub judged: [u64; PROPERTIES.len()],
+    /// How often each property was judged.
+    pub judged: Judgements,
     /// Everything that happened.
     pub trace: Trace,
 }

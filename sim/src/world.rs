@@ -626,7 +626,7 @@ impl World {
             acknowledged: self.acknowledged,
             marks: self.coverage.counts(),
             panic: self.panic.clone(),
-            judged: self.oracle.judged(),
+            judged: self.oracle.judged().clone(),
             trace: self.trace.clone(),
         }
     }

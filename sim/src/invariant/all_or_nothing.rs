@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use lessor::{LogIndex, MemberId};
 
-use super::{Broken, Event, Invariant, Judged, Scene};
+use super::{Broken, Event, Invariant, Judgements, Property, Scene};
 
 /// Up to where each member's store has said that it is durable.
 #[derive(Debug, Default)]
@@ -15,15 +15,20 @@ pub(super) struct AllOrNothing {
 }
 
 impl Invariant for AllOrNothing {
-    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+    fn observe(
+        &mut self,
+        scene: &Scene<'_>,
+        event: &Event<'_>,
+        judged: &mut Judgements,
+    ) -> Result<(), Broken> {
         match event {
             Event::Durable { applied } => {
                 self.durable.insert(scene.member, *applied);
-                Ok(Judged::NotConcerned)
+                Ok(())
             }
             Event::Replaced => {
                 self.durable.remove(&scene.member);
-                Ok(Judged::NotConcerned)
+                Ok(())
             }
             Event::Opened { stored, difference } => {
                 let durable = self.durable.get(&scene.member).copied().unwrap_or_default();
@@ -32,7 +37,7 @@ impl Invariant for AllOrNothing {
                         "the store is back at {}, but {durable} was durable",
                         stored.applied
                     );
-                    return Err(Broken::new("S4a", what));
+                    return Err(Broken::new(Property::S4a, what));
                 }
                 match difference {
                     None => {
@@ -40,27 +45,27 @@ impl Invariant for AllOrNothing {
                             "the store stands at {}, which was never committed",
                             stored.applied
                         );
-                        Err(Broken::new("S4", what))
+                        Err(Broken::new(Property::S4, what))
                     }
                     Some(Some(difference)) => Err(Broken::new(
-                        "S4",
+                        Property::S4,
                         format!("recovered at {}: {difference}", stored.applied),
                     )),
-                    Some(None) => Ok(Judged::Holds),
+                    Some(None) => judged.hold(&[Property::S4b]),
                 }
             }
             Event::Commit { difference: Some(difference), transaction, .. }
                 if !difference.is_loss() =>
             {
-                Err(Broken::new("S4", format!("at {}: {difference}", transaction.applied)))
+                Err(Broken::new(Property::S4, format!("at {}: {difference}", transaction.applied)))
             }
-            Event::Commit { .. } => Ok(Judged::Holds),
+            Event::Commit { .. } => judged.hold(&[Property::S4]),
             Event::Told { speaks_of, durable, .. } if speaks_of > durable => {
                 let what = format!("answered at {speaks_of}, but durable is {durable}");
-                Err(Broken::new("S4a", what))
+                Err(Broken::new(Property::S4a, what))
             }
-            Event::Told { .. } => Ok(Judged::Holds),
-            _ => Ok(Judged::NotConcerned),
+            Event::Told { .. } => judged.hold(&[Property::S4a]),
+            _ => Ok(()),
         }
     }
 }
@@ -69,7 +74,7 @@ impl Invariant for AllOrNothing {
 mod tests {
     use lessor::backend::Stored;
 
-    use super::super::harness::{History, lease, transaction};
+    use super::super::harness::{Broken, History, Judged, lease, transaction};
     use super::*;
     use crate::model::Difference;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lessor::{Instant, MemberId};
 
-use super::{Broken, Event, Invariant, Judged, Scene};
+use super::{Broken, Event, Invariant, Judgements, Property, Scene};
 
 /// The batches of the last second of each reign.
 #[derive(Debug, Default)]
@@ -17,7 +17,12 @@ pub(super) struct Bounded {
 }
 
 impl Invariant for Bounded {
-    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+    fn observe(
+        &mut self,
+        scene: &Scene<'_>,
+        event: &Event<'_>,
+        judged: &mut Judgements,
+    ) -> Result<(), Broken> {
         match event {
             Event::Promoted { again: false, .. } | Event::Opened { .. } => {
                 self.last.remove(&scene.member);
@@ -27,7 +32,7 @@ impl Invariant for Bounded {
                 // On a clock that has stepped back nobody but its core knows what a second is.
                 if scene.latest > scene.clock {
                     last.clear();
-                    return Ok(Judged::NotConcerned);
+                    return Ok(());
                 }
                 last.push_back((scene.clock, batch.leases.len()));
                 while let Some((at, _)) = last.front()
@@ -39,13 +44,13 @@ impl Invariant for Bounded {
                 let most = scene.config.revoke_rate.get() as usize;
                 if count > most {
                     let what = format!("{count} leases expired in a second, but {most} may");
-                    return Err(Broken::new("S10", what));
+                    return Err(Broken::new(Property::S10, what));
                 }
-                return Ok(Judged::Holds);
+                return judged.hold(&[Property::S10]);
             }
             _ => {}
         }
-        Ok(Judged::NotConcerned)
+        Ok(())
     }
 }
 
@@ -53,7 +58,7 @@ impl Invariant for Bounded {
 mod tests {
     use lessor::ExpiredBatch;
 
-    use super::super::harness::{History, lease};
+    use super::super::harness::{Broken, History, Judged, lease};
     use super::*;
 
     fn expire(history: &mut History<Bounded>, at: u64, count: i64) -> Result<Judged, Broken> {

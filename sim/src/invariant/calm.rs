@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lessor::MemberId;
 
-use super::{Broken, Event, Invariant, Judged, Scene};
+use super::{Broken, Event, Invariant, Judgements, Property, Scene};
 
 /// The last second of each member.
 #[derive(Debug, Default)]
@@ -27,21 +27,26 @@ struct Second {
 }
 
 impl Invariant for Calm {
-    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+    fn observe(
+        &mut self,
+        scene: &Scene<'_>,
+        event: &Event<'_>,
+        judged: &mut Judgements,
+    ) -> Result<(), Broken> {
         let over = |at: Duration| scene.now.saturating_sub(at) >= Duration::from_secs(1);
         let second = match event {
             Event::Timer { idle: true } => {
                 let what = "a timer is due again as soon as it has come".to_owned();
-                return Err(Broken::new("S12", what));
+                return Err(Broken::new(Property::S12, what));
             }
             Event::Timer { idle: false } => self.last.entry(scene.member).or_default(),
             Event::Told { .. } => {
                 let second = self.last.entry(scene.member).or_default();
                 second.answers.retain(|at| !over(*at));
                 second.answers.push_back(scene.now);
-                return Ok(Judged::NotConcerned);
+                return Ok(());
             }
-            _ => return Ok(Judged::NotConcerned),
+            _ => return Ok(()),
         };
         second.timers.push_back((scene.now, scene.state.leases.len()));
         second.timers.retain(|(at, _)| !over(*at));
@@ -51,9 +56,9 @@ impl Invariant for Calm {
         if timers > MOST + 3 * leases + answers {
             let what =
                 format!("{timers} timers in a second, with {leases} leases and {answers} answers");
-            return Err(Broken::new("L9", what));
+            return Err(Broken::new(Property::L9, what));
         }
-        Ok(Judged::Holds)
+        judged.hold(&[Property::L9])
     }
 }
 

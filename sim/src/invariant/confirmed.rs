@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lessor::{Command, LeaseId, MemberId, Request, Response, Term, Ttl};
 
-use super::{Broken, Event, Invariant, Judged, Scene};
+use super::{Broken, Event, Invariant, Judgements, Property, Scene};
 
 /// Who leads, since when, what has expired in each reign, and all ttls that an id was granted with: the
 /// lease that an answer speaks of may have had a successor in the same delivery of entries.
@@ -23,7 +23,12 @@ pub(super) struct Confirmed {
 }
 
 impl Invariant for Confirmed {
-    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+    fn observe(
+        &mut self,
+        scene: &Scene<'_>,
+        event: &Event<'_>,
+        judged: &mut Judgements,
+    ) -> Result<(), Broken> {
         match event {
             Event::Agreed { entry, applied } => {
                 if let Some(proposal) = &entry.proposal
@@ -59,13 +64,13 @@ impl Invariant for Confirmed {
                     let what = format!(
                         "lease {id} was renewed in term {term}, but term {later} had a leader"
                     );
-                    return Err(Broken::new("S9b", what));
+                    return Err(Broken::new(Property::S9b, what));
                 }
                 if self.expired.get(&scene.member).is_some_and(|expired| expired.contains(id)) {
                     let what = format!("lease {id} was renewed, but had expired");
-                    return Err(Broken::new("S9c", what));
+                    return Err(Broken::new(Property::S9c, what));
                 }
-                return Ok(Judged::Holds);
+                return judged.hold(&[Property::S9b, Property::S9c]);
             }
             Event::Served {
                 request: Request::Grant { ttl: asked, .. },
@@ -74,18 +79,21 @@ impl Invariant for Confirmed {
             } => {
                 if ttl < asked || !self.granted.contains(&(*id, *ttl)) {
                     let what = format!("lease {id} was asked for {asked}, told {ttl}");
-                    return Err(Broken::new("S2a", what));
+                    return Err(Broken::new(Property::S2a, what));
                 }
+                return judged.hold(&[Property::S2a]);
             }
             _ => {}
         }
-        Ok(Judged::NotConcerned)
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::harness::{History, batch, granted, lease, millis, renew, renewed, revoked};
+    use super::super::harness::{
+        History, Judged, batch, granted, lease, millis, renew, renewed, revoked,
+    };
     use super::*;
 
     fn served(history: &mut History<Confirmed>, came: u64) -> Result<Judged, &'static str> {
@@ -123,7 +131,11 @@ mod tests {
         assert_eq!(served(&mut history, 1), Ok(Judged::Holds));
     }
 
-    fn told(history: &mut History<Confirmed>, asked: u64, told: u64) -> Result<Judged, &'static str> {
+    fn told(
+        history: &mut History<Confirmed>,
+        asked: u64,
+        told: u64,
+    ) -> Result<Judged, &'static str> {
         let request = Request::Grant { id: Some(lease(7)), ttl: Ttl::from_millis(asked) };
         let response = Response::Granted { id: lease(7), ttl: Ttl::from_millis(told) };
         let (asked, came) = (millis(0), Duration::ZERO);
@@ -136,7 +148,7 @@ mod tests {
         let mut history = leader();
         assert_eq!(told(&mut history, 10_001, 10_000), Err("S2a"));
         assert_eq!(told(&mut history, 10_000, 10_001), Err("S2a"));
-        assert_eq!(told(&mut history, 9_999, 10_000), Ok(Judged::NotConcerned));
+        assert_eq!(told(&mut history, 9_999, 10_000), Ok(Judged::Holds));
     }
 
     #[test]
@@ -144,6 +156,6 @@ mod tests {
         let mut history = leader();
         history.log(2, revoked(7));
         history.log(3, granted(7, 2_000));
-        assert_eq!(told(&mut history, 10_000, 10_000), Ok(Judged::NotConcerned));
+        assert_eq!(told(&mut history, 10_000, 10_000), Ok(Judged::Holds));
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use lessor::{LogIndex, MemberId};
 
-use super::{Broken, Event, Invariant, Judged, Scene};
+use super::{Broken, Event, Invariant, Judgements, Property, Scene};
 
 /// Where each member stands, and when what was committed.
 #[derive(Debug, Default)]
@@ -19,7 +19,12 @@ pub(super) struct Converged {
 }
 
 impl Invariant for Converged {
-    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+    fn observe(
+        &mut self,
+        scene: &Scene<'_>,
+        event: &Event<'_>,
+        judged: &mut Judgements,
+    ) -> Result<(), Broken> {
         match event {
             Event::Agreed { entry, .. } => self.agreed.push_back((scene.now, entry.index)),
             Event::Stands { applied, .. } => {
@@ -28,15 +33,15 @@ impl Invariant for Converged {
             Event::Ended { end } => {
                 let patience = LONG + end.latency;
                 if !end.owed || scene.now < end.stable_since + patience {
-                    return Ok(Judged::NotConcerned);
+                    return Ok(());
                 }
                 if let Some(member) = end.unsettled.first() {
                     let what = format!("member {member} neither runs nor has ended");
-                    return Err(Broken::new("L10", what));
+                    return Err(Broken::new(Property::L10, what));
                 }
                 if end.primary.is_none() {
                     return Err(Broken::new(
-                        "L7",
+                        Property::L7,
                         "a majority is well, but nobody is primary".into(),
                     ));
                 }
@@ -47,14 +52,14 @@ impl Invariant for Converged {
                     let stands = self.stands.get(member).copied().unwrap_or_default();
                     if stands < due {
                         let what = format!("member {member} stands at {stands}, not at {due}");
-                        return Err(Broken::new("L3", what));
+                        return Err(Broken::new(Property::L3, what));
                     }
                 }
-                return Ok(Judged::Holds);
+                return judged.hold(&[Property::L3, Property::L7, Property::L10]);
             }
             _ => {}
         }
-        Ok(Judged::NotConcerned)
+        Ok(())
     }
 }
 
@@ -66,7 +71,7 @@ mod tests {
     use lessor::Digest;
 
     use super::super::End;
-    use super::super::harness::{History, granted};
+    use super::super::harness::{History, Judged, granted};
     use super::*;
 
     fn end() -> End {

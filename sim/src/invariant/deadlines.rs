@@ -11,7 +11,7 @@ use std::time::Duration;
 use lessor::{Instant, LeaseId, MemberId};
 
 use super::revoked_in_time::smoothing;
-use super::{Broken, Event, Invariant, Judged, Scene};
+use super::{Broken, Event, Invariant, Judgements, Property, Scene};
 
 /// The deadlines of each reign, as they were after the last input.
 #[derive(Debug, Default)]
@@ -20,7 +20,12 @@ pub(super) struct Deadlines {
 }
 
 impl Invariant for Deadlines {
-    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+    fn observe(
+        &mut self,
+        scene: &Scene<'_>,
+        event: &Event<'_>,
+        judged: &mut Judgements,
+    ) -> Result<(), Broken> {
         match event {
             Event::Promoted { again: false, .. } | Event::Demoted | Event::Opened { .. } => {
                 self.reigns.remove(&scene.member);
@@ -35,7 +40,7 @@ impl Invariant for Deadlines {
             Event::After { deadlines, primary: true, .. } => {
                 let before = self.reigns.remove(&scene.member).unwrap_or_default();
                 if scene.latest > scene.clock {
-                    return Ok(Judged::NotConcerned);
+                    return Ok(());
                 }
                 let most = scene.config.extend + smoothing(scene.config, deadlines.len());
                 let mut after = BTreeMap::new();
@@ -49,7 +54,7 @@ impl Invariant for Deadlines {
                         let far = deadline.saturating_since(scene.clock);
                         let what =
                             format!("lease {id} has {far:?} left, of a ttl of {}", lease.ttl);
-                        return Err(Broken::new("S13", what));
+                        return Err(Broken::new(Property::S13, what));
                     }
                     // One that is due has nothing left, however late it is.
                     if let Some(was) = before.get(id)
@@ -58,16 +63,16 @@ impl Invariant for Deadlines {
                     {
                         let by = was.saturating_since(*deadline);
                         let what = format!("the deadline of lease {id} went down by {by:?}");
-                        return Err(Broken::new("S1b", what));
+                        return Err(Broken::new(Property::S1b, what));
                     }
                     after.insert(*id, *deadline);
                 }
                 self.reigns.insert(scene.member, after);
-                return Ok(Judged::Holds);
+                return judged.hold(&[Property::S13, Property::S1b]);
             }
             _ => {}
         }
-        Ok(Judged::NotConcerned)
+        Ok(())
     }
 }
 
@@ -76,7 +81,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
-    use super::super::harness::{History, granted, lease, millis};
+    use super::super::harness::{History, Judged, granted, lease, millis};
     use super::*;
 
     fn after(history: &mut History<Deadlines>, at: u64, due: u64) -> Result<Judged, &'static str> {

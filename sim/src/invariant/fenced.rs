@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use lessor::Term;
 
-use super::{Broken, Event, Invariant, Judged, Scene};
+use super::{Broken, Event, Invariant, Judgements, Property, Scene};
 
 /// The last term, and what was committed in it.
 #[derive(Debug, Default)]
@@ -17,29 +17,34 @@ pub(super) struct Fenced {
 }
 
 impl Invariant for Fenced {
-    fn observe(&mut self, _: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
-        let Event::Agreed { entry, .. } = event else { return Ok(Judged::NotConcerned) };
+    fn observe(
+        &mut self,
+        _: &Scene<'_>,
+        event: &Event<'_>,
+        judged: &mut Judgements,
+    ) -> Result<(), Broken> {
+        let Event::Agreed { entry, .. } = event else { return Ok(()) };
         if entry.term < self.term {
             let (term, last) = (entry.term, self.term);
             let what = format!("{} of term {term} was committed after term {last}", entry.index);
-            return Err(Broken::new("S11", what));
+            return Err(Broken::new(Property::S11, what));
         }
         if entry.term > self.term {
             self.sequences.clear();
             self.term = entry.term;
         }
-        let Some(proposal) = &entry.proposal else { return Ok(Judged::NotConcerned) };
+        let Some(proposal) = &entry.proposal else { return Ok(()) };
         if proposal.term != entry.term {
             let (from, to) = (proposal.term, entry.term);
             let what = format!("a proposal of term {from} was committed in term {to}");
-            return Err(Broken::new("S11", what));
+            return Err(Broken::new(Property::S11, what));
         }
         if !self.sequences.insert(proposal.sequence) {
             let what =
                 format!("proposal {} of term {} is there twice", proposal.sequence, self.term);
-            return Err(Broken::new("S7a", what));
+            return Err(Broken::new(Property::S7a, what));
         }
-        Ok(Judged::Holds)
+        judged.hold(&[Property::S11, Property::S7a])
     }
 }
 
@@ -47,7 +52,7 @@ impl Invariant for Fenced {
 mod tests {
     use lessor::Entry;
 
-    use super::super::harness::{History, entry, revoked};
+    use super::super::harness::{Broken, History, Judged, entry, revoked};
     use super::*;
     use crate::model::Applied;
 

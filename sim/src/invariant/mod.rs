@@ -20,9 +20,12 @@ use lessor::{
 
 use crate::model::{Applied, Difference, State};
 
+pub use self::catalogue::Property;
+
 mod all_or_nothing;
 mod bounded;
 mod calm;
+mod catalogue;
 mod confirmed;
 mod converged;
 mod deadlines;
@@ -231,36 +234,73 @@ pub struct Scene<'a> {
     pub config: &'a Config,
 }
 
-/// A property, as it is judged event by event.
+/// One or more properties, as they are judged event by event.
 pub trait Invariant: Send {
     /// Judges an event and notes what it needs for later ones.
     ///
     /// # Errors
     ///
     /// What is wrong, and by which property.
-    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken>;
+    fn observe(
+        &mut self,
+        scene: &Scene<'_>,
+        event: &Event<'_>,
+        judged: &mut Judgements,
+    ) -> Result<(), Broken>;
 }
 
-/// Whether an event was one that the property speaks of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Judged {
-    /// It was, and the property holds.
-    Holds,
-    /// It was not.
-    NotConcerned,
+/// How often each property was judged.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Judgements([u64; Property::ALL.len()]);
+
+impl Default for Judgements {
+    fn default() -> Self {
+        Self([0; Property::ALL.len()])
+    }
+}
+
+impl Judgements {
+    /// These properties were judged, and hold.
+    ///
+    /// # Errors
+    ///
+    /// None: it is what an invariant returns.
+    pub fn hold(&mut self, properties: &[Property]) -> Result<(), Broken> {
+        for property in properties {
+            self.add_one(*property);
+        }
+        Ok(())
+    }
+
+    /// This property was judged.
+    pub fn add_one(&mut self, property: Property) {
+        self.0[property as usize] += 1;
+    }
+
+    /// Each property, with how often it was judged.
+    pub fn iter(&self) -> impl Iterator<Item = (Property, u64)> {
+        Property::ALL.into_iter().zip(self.0)
+    }
+
+    /// Adds those of another run.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, count) in self.0.iter_mut().zip(other.0) {
+            *sum += count;
+        }
+    }
 }
 
 /// A property that does not hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Broken {
-    /// Its number.
-    pub property: &'static str,
+    /// Which.
+    pub property: Property,
     /// What was seen, as a sentence.
     pub what: String,
 }
 
 impl Broken {
-    fn new(property: &'static str, what: String) -> Self {
+    fn new(property: Property, what: String) -> Self {
         Self { property, what }
     }
 }
@@ -288,10 +328,8 @@ impl Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let number = self.property.trim_end_matches(|letter: char| letter.is_ascii_lowercase());
-        let known = |id: &str| PROPERTIES.iter().find(|(known, _)| *known == id);
-        let title = known(self.property).or_else(|| known(number));
-        let title = title.map_or("", |(_, title)| title);
+        let known = Property::ALL.into_iter().find(|known| known.id() == self.property);
+        let title = known.map_or("", Property::title);
         let (secs, millis) = (self.at_ms / 1_000, self.at_ms % 1_000);
         write!(f, "{} ({title}) at {secs}.{millis:03}", self.property)?;
         if self.member > 0 {
@@ -301,28 +339,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// The properties that are judged, by number, with their short names.
-pub const PROPERTIES: [(&str, &str); 17] = [
-    ("S1", "never early"),
-    ("S2", "a promise is kept"),
-    ("S3", "deleted only for cause"),
-    ("S4", "all or nothing"),
-    ("S5", "one history"),
-    ("S6", "only the primary decides"),
-    ("S7", "no resurrection"),
-    ("S8", "one deadline a lease"),
-    ("S9", "exactly one answer"),
-    ("S9b", "answered by who leads"),
-    ("S10", "as many a second as the rate"),
-    ("S11", "fenced"),
-    ("S12", "pure"),
-    ("S13", "deadlines are truthful"),
-    ("L1", "revoked in time"),
-    ("L3", "convergence"),
-    ("L9", "no timer storm"),
-];
-
-/// A fresh judge for each of [`PROPERTIES`], in the same order.
+/// A fresh judge for each of [`Property`]: each of these speaks for one or a few.
 #[must_use]
 pub fn all() -> Vec<Box<dyn Invariant>> {
     vec![

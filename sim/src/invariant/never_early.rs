@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use lessor::{Command, Instant, LeaseId, MemberId};
 
-use super::{Broken, Event, Invariant, Judged, Scene, left, promised};
+use super::{Broken, Event, Invariant, Judgements, Property, Scene, left, promised};
 
 /// The reign of each member that is promoted: no lease expires before the moment noted here.
 #[derive(Debug, Default)]
@@ -14,7 +14,12 @@ pub(super) struct NeverEarly {
 }
 
 impl Invariant for NeverEarly {
-    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+    fn observe(
+        &mut self,
+        scene: &Scene<'_>,
+        event: &Event<'_>,
+        judged: &mut Judgements,
+    ) -> Result<(), Broken> {
         match event {
             Event::Promoted { again: false, .. } => {
                 let base = scene.clock.saturating_add(scene.config.extend);
@@ -38,7 +43,7 @@ impl Invariant for NeverEarly {
             }
             Event::Applied { entry, applied } => {
                 let Some(reign) = self.reigns.get_mut(&scene.member) else {
-                    return Ok(Judged::NotConcerned);
+                    return Ok(());
                 };
                 if let Some((id, _)) = &applied.revoked {
                     reign.remove(id);
@@ -52,7 +57,7 @@ impl Invariant for NeverEarly {
             }
             Event::Served { request, asked, response, .. } => {
                 let Some((id, ttl)) = promised(scene.state, request, response) else {
-                    return Ok(Judged::NotConcerned);
+                    return Ok(());
                 };
                 if let Some(reign) = self.reigns.get_mut(&scene.member)
                     && let Some(bound) = reign.get_mut(&id)
@@ -62,7 +67,7 @@ impl Invariant for NeverEarly {
             }
             Event::Expired { batch } => {
                 let Some(reign) = self.reigns.get(&scene.member) else {
-                    return Ok(Judged::NotConcerned);
+                    return Ok(());
                 };
                 for id in &batch.leases {
                     if let Some(bound) = reign.get(id)
@@ -70,14 +75,14 @@ impl Invariant for NeverEarly {
                     {
                         let early = bound.saturating_since(scene.latest);
                         let what = format!("lease {id} expired {early:?} early");
-                        return Err(Broken::new("S1", what));
+                        return Err(Broken::new(Property::S1, what));
                     }
                 }
-                return Ok(Judged::Holds);
+                return judged.hold(&[Property::S1]);
             }
             _ => {}
         }
-        Ok(Judged::NotConcerned)
+        Ok(())
     }
 }
 
@@ -86,7 +91,7 @@ mod tests {
     use lessor::{ExpiredBatch, LogIndex, Request, Response, Ttl};
 
     use super::super::harness::{
-        History, batch, granted, lease, millis, promoted, renew, renewed, revoked,
+        Broken, History, Judged, batch, granted, lease, millis, promoted, renew, renewed, revoked,
     };
     use std::time::Duration;
 

@@ -1,27 +1,34 @@
-//! S7, no resurrection: once its revoke is applied on a member, a lease is not expired, renewed or
-//! found there again, unless it is granted anew.
+//! S7, no resurrection: once its revoke is applied on a member, a lease is neither expired nor found
+//! there again, unless it is granted anew; and S9a: nor is it renewed there with success.
 
 use lessor::{Request, Response};
 
-use super::{Broken, Event, Invariant, Judged, Scene};
+use super::{Broken, Event, Invariant, Judgements, Property, Scene};
 
 /// Needs no memory: the scene knows which leases exist.
 #[derive(Debug, Default)]
 pub(super) struct NoResurrection;
 
 impl Invariant for NoResurrection {
-    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+    fn observe(
+        &mut self,
+        scene: &Scene<'_>,
+        event: &Event<'_>,
+        judged: &mut Judgements,
+    ) -> Result<(), Broken> {
         let exists = |id| scene.state.leases.contains_key(id);
         match event {
             Event::Expired { batch } => match batch.leases.iter().find(|id| !exists(id)) {
-                Some(id) => Err(Broken::new("S7", format!("lease {id} expired, but is gone"))),
-                None => Ok(Judged::Holds),
+                Some(id) => {
+                    Err(Broken::new(Property::S7, format!("lease {id} expired, but is gone")))
+                }
+                None => judged.hold(&[Property::S7]),
             },
             Event::Served { request: Request::Renew { id }, .. } => {
                 if exists(id) || scene.renewed_and_gone.contains(id) {
-                    return Ok(Judged::Holds);
+                    return judged.hold(&[Property::S9a]);
                 }
-                Err(Broken::new("S7", format!("lease {id} was renewed, but is gone")))
+                Err(Broken::new(Property::S9a, format!("lease {id} was renewed, but is gone")))
             }
             Event::Served {
                 request: Request::Lookup { id },
@@ -32,12 +39,12 @@ impl Invariant for NoResurrection {
                 if found.as_ref().map(|found| found.items.iter().collect::<Vec<_>>())
                     == items.map(|items| items.iter().collect())
                 {
-                    return Ok(Judged::Holds);
+                    return judged.hold(&[Property::S7]);
                 }
                 let what = format!("the answer about lease {id} is not what the log says");
-                Err(Broken::new("S7", what))
+                Err(Broken::new(Property::S7, what))
             }
-            _ => Ok(Judged::NotConcerned),
+            _ => Ok(()),
         }
     }
 }
@@ -47,7 +54,9 @@ mod tests {
     use lessor::{LeaseRecord, LeaseStatus, Ttl};
     use std::time::Duration;
 
-    use super::super::harness::{History, batch, granted, lease, millis, renew, renewed, revoked};
+    use super::super::harness::{
+        History, Judged, batch, granted, lease, millis, renew, renewed, revoked,
+    };
     use super::*;
 
     fn gone() -> History<NoResurrection> {
@@ -75,7 +84,7 @@ mod tests {
             came: Duration::ZERO,
             response: &response,
         };
-        assert_eq!(gone().see(served).map_err(|b| b.property), Err("S7"));
+        assert_eq!(gone().see(served).map_err(|b| b.property), Err("S9a"));
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! S9, exactly one answer: no request is answered twice, and under a primary that stays none is left
+//! S9, exactly one answer: no request is answered twice; and L6: under a primary that stays none is left
 //! without an answer.
 
 use super::revoked_in_time::slack;
-use super::{Broken, Event, Invariant, Judged, Scene};
+use super::{Broken, Event, Invariant, Judgements, Property, Scene};
 
 /// Whoever shows the events knows what is unanswered.
 #[derive(Debug, Default)]
@@ -11,12 +11,17 @@ pub(super) struct OneAnswer {
 }
 
 impl Invariant for OneAnswer {
-    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+    fn observe(
+        &mut self,
+        scene: &Scene<'_>,
+        event: &Event<'_>,
+        judged: &mut Judgements,
+    ) -> Result<(), Broken> {
         match event {
             Event::Told { ticket, asked: false, .. } => {
-                Err(Broken::new("S9", format!("request {} was answered twice", ticket.0)))
+                Err(Broken::new(Property::S9, format!("request {} was answered twice", ticket.0)))
             }
-            Event::Told { asked: true, .. } => Ok(Judged::Holds),
+            Event::Told { asked: true, .. } => judged.hold(&[Property::S9]),
             Event::Ended { end } => {
                 // A renew may wait for a revoke.
                 let patience =
@@ -24,16 +29,16 @@ impl Invariant for OneAnswer {
                 for (member, asked, request) in &end.unanswered {
                     if scene.now >= asked.max(&end.stable_since).saturating_add(patience) {
                         let what = format!("member {member} never answered {request:?}");
-                        return Err(Broken::new("S9", what));
+                        return Err(Broken::new(Property::L6, what));
                     }
                 }
-                Ok(Judged::Holds)
+                judged.hold(&[Property::L6])
             }
             Event::Agreed { .. } => {
                 self.most_leases = self.most_leases.max(scene.state.leases.len());
-                Ok(Judged::NotConcerned)
+                Ok(())
             }
-            _ => Ok(Judged::NotConcerned),
+            _ => Ok(()),
         }
     }
 }
@@ -45,7 +50,7 @@ mod tests {
     use lessor::{LogIndex, MemberId, Ticket};
 
     use super::super::End;
-    use super::super::harness::{History, renew};
+    use super::super::harness::{History, Judged, renew};
     use super::*;
 
     #[test]
@@ -67,6 +72,6 @@ mod tests {
         assert_eq!(history.see(Event::Ended { end: &end }), Ok(Judged::Holds));
         history.at(16_000);
         let found = history.see(Event::Ended { end: &end }).map_err(|b| b.property);
-        assert_eq!(found, Err("S9"));
+        assert_eq!(found, Err("L6"));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use lessor::{Digest, Entry, LogIndex, MemberId};
 
-use super::{Broken, Event, Invariant, Judged, Scene};
+use super::{Broken, Event, Invariant, Judgements, Property, Scene};
 
 /// What the first member at each place had.
 #[derive(Debug, Default)]
@@ -15,34 +15,39 @@ pub(super) struct OneHistory {
 }
 
 impl Invariant for OneHistory {
-    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+    fn observe(
+        &mut self,
+        scene: &Scene<'_>,
+        event: &Event<'_>,
+        judged: &mut Judgements,
+    ) -> Result<(), Broken> {
         match event {
             Event::Applied { entry, .. } => {
                 let first = self.entries.entry(entry.index).or_insert_with(|| (*entry).clone());
                 if first == *entry {
-                    return Ok(Judged::Holds);
+                    return judged.hold(&[Property::S5]);
                 }
                 let what = format!("{} is another entry than elsewhere", entry.index);
-                Err(Broken::new("S5", what))
+                Err(Broken::new(Property::S5, what))
             }
             Event::Stands { applied, digest } => {
                 let &mut (member, first) =
                     self.digests.entry(*applied).or_insert((scene.member, *digest));
                 if first == *digest {
-                    return Ok(Judged::Holds);
+                    return judged.hold(&[Property::S5]);
                 }
                 let what =
                     format!("at {applied} its digest is {digest}, member {member} had {first}");
-                Err(Broken::new("S5", what))
+                Err(Broken::new(Property::S5, what))
             }
-            _ => Ok(Judged::NotConcerned),
+            _ => Ok(()),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::harness::{History, entry, granted};
+    use super::super::harness::{History, Judged, entry, granted};
     use super::*;
     use crate::model::Applied;
 

@@ -1,16 +1,21 @@
 //! S3, deleted only for cause: an item goes with the revoke of the lease that holds it at that place
 //! of the log and with nothing else; and S3a: all of its items go, in ascending order.
 
-use super::{Broken, Event, Invariant, Judged, Scene};
+use super::{Broken, Event, Invariant, Judgements, Property, Scene};
 
 /// Needs no memory: each transaction is compared with the entries that it stands for.
 #[derive(Debug, Default)]
 pub(super) struct OnlyForCause;
 
 impl Invariant for OnlyForCause {
-    fn observe(&mut self, _: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+    fn observe(
+        &mut self,
+        _: &Scene<'_>,
+        event: &Event<'_>,
+        judged: &mut Judgements,
+    ) -> Result<(), Broken> {
         let Event::Commit { revoked, deletes, difference, .. } = event else {
-            return Ok(Judged::NotConcerned);
+            return Ok(());
         };
         let caused = revoked.iter().filter(|(_, items)| !items.is_empty()).map(Some);
         for (caused, deleted) in caused.chain([None]).zip(deletes.iter().map(Some).chain([None])) {
@@ -22,29 +27,32 @@ impl Invariant for OnlyForCause {
                             "the revoke of lease {id} deleted {gone} items, but it held {held}, \
                              in ascending order"
                         );
-                        return Err(Broken::new("S3a", what));
+                        return Err(Broken::new(Property::S3a, what));
                     }
                 }
                 (_, Some(delete)) => {
                     let what = format!("the items of lease {} were deleted uncaused", delete.lease);
-                    return Err(Broken::new("S3", what));
+                    return Err(Broken::new(Property::S3, what));
                 }
                 (Some((id, _)), None) => {
                     let what = format!("the revoke of lease {id} left its items behind");
-                    return Err(Broken::new("S3a", what));
+                    return Err(Broken::new(Property::S3a, what));
                 }
                 (None, None) => {}
             }
         }
         if revoked.iter().filter(|(_, items)| !items.is_empty()).count() < deletes.len() {
-            return Err(Broken::new("S3", "more items were deleted than were revoked".to_owned()));
+            return Err(Broken::new(
+                Property::S3,
+                "more items were deleted than were revoked".to_owned(),
+            ));
         }
         match difference {
             Some(difference) if difference.is_loss() => {
-                Err(Broken::new("S3", difference.to_string()))
+                Err(Broken::new(Property::S3, difference.to_string()))
             }
-            Some(_) | None if revoked.is_empty() => Ok(Judged::NotConcerned),
-            Some(_) | None => Ok(Judged::Holds),
+            Some(_) | None if revoked.is_empty() => Ok(()),
+            Some(_) | None => judged.hold(&[Property::S3, Property::S3a]),
         }
     }
 }
@@ -53,7 +61,7 @@ impl Invariant for OnlyForCause {
 mod tests {
     use lessor::{Item, LeaseId, RangeDelete};
 
-    use super::super::harness::{History, lease, transaction};
+    use super::super::harness::{Broken, History, Judged, lease, transaction};
     use super::*;
     use crate::model::Difference;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use lessor::{MemberId, Request};
 
-use super::{Broken, Event, Invariant, Judged, Scene};
+use super::{Broken, Event, Invariant, Judgements, Property, Scene};
 
 /// The members that are promoted.
 #[derive(Debug, Default)]
@@ -14,31 +14,36 @@ pub(super) struct OnlyThePrimary {
 }
 
 impl Invariant for OnlyThePrimary {
-    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+    fn observe(
+        &mut self,
+        scene: &Scene<'_>,
+        event: &Event<'_>,
+        judged: &mut Judgements,
+    ) -> Result<(), Broken> {
         let what = match event {
             Event::Promoted { barrier, .. } => {
                 self.promoted.insert(scene.member);
                 let applied = scene.state.applied;
                 if applied >= *barrier {
-                    return Ok(Judged::Holds);
+                    return judged.hold(&[Property::S6b]);
                 }
                 let what = format!("promoted at {applied}, before {barrier} was applied");
-                return Err(Broken::new("S6b", what));
+                return Err(Broken::new(Property::S6b, what));
             }
             Event::Demoted => {
                 self.promoted.remove(&scene.member);
-                return Ok(Judged::NotConcerned);
+                return Ok(());
             }
             Event::Expired { batch } => format!("{} leases expired", batch.leases.len()),
             Event::Served { request: Request::Renew { id }, .. } => {
                 format!("lease {id} was renewed")
             }
-            _ => return Ok(Judged::NotConcerned),
+            _ => return Ok(()),
         };
         if self.promoted.contains(&scene.member) {
-            return Ok(Judged::Holds);
+            return judged.hold(&[Property::S6]);
         }
-        Err(Broken::new("S6", format!("{what} by a member that is not primary")))
+        Err(Broken::new(Property::S6, format!("{what} by a member that is not primary")))
     }
 }
 
@@ -46,7 +51,9 @@ impl Invariant for OnlyThePrimary {
 mod tests {
     use lessor::LogIndex;
 
-    use super::super::harness::{History, batch, granted, millis, promoted, renew, renewed};
+    use super::super::harness::{
+        History, Judged, batch, granted, millis, promoted, renew, renewed,
+    };
     use std::time::Duration;
 
     use super::*;

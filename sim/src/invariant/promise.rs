@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lessor::{Command, LeaseId, Request};
 
-use super::{Broken, Event, Invariant, Judged, Scene, promised};
+use super::{Broken, Event, Invariant, Judgements, Property, Scene, promised};
 
 /// Until when each lease was promised, and for which of them somebody asked the end.
 #[derive(Debug, Default)]
@@ -23,7 +23,12 @@ pub(super) struct PromiseKept {
 }
 
 impl Invariant for PromiseKept {
-    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+    fn observe(
+        &mut self,
+        scene: &Scene<'_>,
+        event: &Event<'_>,
+        judged: &mut Judgements,
+    ) -> Result<(), Broken> {
         match event {
             Event::Asked { request: Request::Revoke { id } } => {
                 self.revoked_by_lessee.insert(*id);
@@ -36,7 +41,7 @@ impl Invariant for PromiseKept {
             }
             Event::Answered { request, sent, response } => {
                 let Some((id, ttl)) = promised(scene.state, request, response) else {
-                    return Ok(Judged::NotConcerned);
+                    return Ok(());
                 };
                 let until = sent.saturating_add(certain(ttl.as_duration(), scene.bound_ppm));
                 let promise = self.until.entry(id).or_default();
@@ -44,7 +49,7 @@ impl Invariant for PromiseKept {
                 if let Some(now) = scene.promised
                     && !scene.state.leases.contains_key(&id)
                 {
-                    return self.judge(now, id);
+                    return self.judge(now, id, judged);
                 }
             }
             Event::Agreed { entry, applied } => {
@@ -53,7 +58,7 @@ impl Invariant for PromiseKept {
                         self.revoked_by_lessee.insert(*id);
                     }
                     if let Some(now) = scene.promised {
-                        return self.judge(now, *id);
+                        return self.judge(now, *id, judged);
                     }
                 }
                 if let Some(proposal) = &entry.proposal
@@ -67,20 +72,20 @@ impl Invariant for PromiseKept {
             }
             _ => {}
         }
-        Ok(Judged::NotConcerned)
+        Ok(())
     }
 }
 
 impl PromiseKept {
     /// Judges that a lease does not exist at `now`.
-    fn judge(&self, now: Duration, id: LeaseId) -> Result<Judged, Broken> {
-        let Some(until) = self.until.get(&id) else { return Ok(Judged::NotConcerned) };
+    fn judge(&self, now: Duration, id: LeaseId, judged: &mut Judgements) -> Result<(), Broken> {
+        let Some(until) = self.until.get(&id) else { return Ok(()) };
         if *until > now && !self.revoked_by_lessee.contains(&id) {
             let short = until.saturating_sub(now);
             let what = format!("lease {id} is gone {short:?} before what its lessee was promised");
-            return Err(Broken::new("S2", what));
+            return Err(Broken::new(Property::S2, what));
         }
-        Ok(Judged::Holds)
+        judged.hold(&[Property::S2])
     }
 }
 
@@ -93,7 +98,7 @@ fn certain(ttl: Duration, bound_ppm: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::super::harness::{History, granted, lease, renew, renewed, revoked};
+    use super::super::harness::{History, Judged, granted, lease, renew, renewed, revoked};
     use super::*;
 
     fn promised_until_15_s() -> History<PromiseKept> {

@@ -2,18 +2,23 @@
 //!
 //! Needs nothing; judged in a part of the runs, for it costs a second member for each.
 
-use super::{Broken, Event, Invariant, Judged, Scene};
+use super::{Broken, Event, Invariant, Judgements, Property, Scene};
 
 /// Whoever shows the events has compared.
 #[derive(Debug, Default)]
 pub(super) struct Pure;
 
 impl Invariant for Pure {
-    fn observe(&mut self, _: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+    fn observe(
+        &mut self,
+        _: &Scene<'_>,
+        event: &Event<'_>,
+        judged: &mut Judgements,
+    ) -> Result<(), Broken> {
         match event {
-            Event::Twin { differs: None } => Ok(Judged::Holds),
-            Event::Twin { differs: Some(what) } => Err(Broken::new("S12", what.clone())),
-            _ => Ok(Judged::NotConcerned),
+            Event::Twin { differs: None } => judged.hold(&[Property::S12]),
+            Event::Twin { differs: Some(what) } => Err(Broken::new(Property::S12, what.clone())),
+            _ => Ok(()),
         }
     }
 }
@@ -21,6 +26,7 @@ impl Invariant for Pure {
 #[cfg(test)]
 mod tests {
     use super::super::harness::History;
+    use super::super::harness::Judged;
     use super::*;
 
     #[test]

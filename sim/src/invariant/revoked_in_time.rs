@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lessor::{Command, Config, Instant, LeaseId, MemberId};
 
-use super::{Broken, End, Event, Invariant, Judged, Scene, left, promised};
+use super::{Broken, End, Event, Invariant, Judgements, Property, Scene, left, promised};
 
 /// By when each lease of each reign expires at the latest, on the clock of its primary.
 #[derive(Debug, Default)]
@@ -18,7 +18,12 @@ pub(super) struct RevokedInTime {
 }
 
 impl Invariant for RevokedInTime {
-    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+    fn observe(
+        &mut self,
+        scene: &Scene<'_>,
+        event: &Event<'_>,
+        judged: &mut Judgements,
+    ) -> Result<(), Broken> {
         let state = scene.state;
         match event {
             Event::Promoted { again, .. } => {
@@ -70,20 +75,19 @@ impl Invariant for RevokedInTime {
                     *deadline = scene.latest.saturating_add(ttl.as_duration()).max(*deadline);
                 }
             }
-            Event::Ended { end } => return self.judge(scene, end),
+            Event::Ended { end } => return self.judge(scene, end, judged),
             _ => {}
         }
-        Ok(Judged::NotConcerned)
+        Ok(())
     }
 }
 
 impl RevokedInTime {
-    fn judge(&self, scene: &Scene<'_>, end: &End) -> Result<Judged, Broken> {
+    fn judge(&self, scene: &Scene<'_>, end: &End, judged: &mut Judgements) -> Result<(), Broken> {
         let Some(reign) = end.primary.and_then(|primary| self.reigns.get(&primary)) else {
-            return Ok(Judged::NotConcerned);
+            return Ok(());
         };
         let slack = slack(scene.config, self.most_leases, end);
-        let mut judged = Judged::NotConcerned;
         for member in &end.connected {
             for id in self.held.get(member).into_iter().flat_map(BTreeMap::keys) {
                 // One that the primary does not have was revoked, and the news is on its way.
@@ -93,12 +97,12 @@ impl RevokedInTime {
                     let late = end.clock.saturating_since(deadline);
                     let what =
                         format!("member {member} still has lease {id}, {late:?} after its end");
-                    return Err(Broken::new("L1", what));
+                    return Err(Broken::new(Property::L1, what));
                 }
             }
-            judged = Judged::Holds;
+            judged.add_one(Property::L1);
         }
-        Ok(judged)
+        Ok(())
     }
 }
 
@@ -128,7 +132,7 @@ pub(super) fn slack(config: &Config, leases: usize, end: &End) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::super::harness::{History, granted, promoted, revoked};
+    use super::super::harness::{Broken, History, Judged, granted, promoted, revoked};
     use super::*;
 
     fn ended(history: &mut History<RevokedInTime>, at: u64) -> Result<Judged, Broken> {

@@ -4,40 +4,51 @@
 //!
 //! Needs nothing; judged while a member holds few leases. Broken by etcd #14019, #14078 and #11495.
 
-use super::{Broken, Event, Invariant, Judged, Scene};
+use super::{Broken, Event, Invariant, Judgements, Property, Scene};
 
 /// Needs no memory: a member's own answers are compared with the log.
 #[derive(Debug, Default)]
 pub(super) struct Structure;
 
 impl Invariant for Structure {
-    fn observe(&mut self, scene: &Scene<'_>, event: &Event<'_>) -> Result<Judged, Broken> {
+    fn observe(
+        &mut self,
+        scene: &Scene<'_>,
+        event: &Event<'_>,
+        judged: &mut Judgements,
+    ) -> Result<(), Broken> {
         let Event::After { deadlines, timer, primary, items } = event else {
-            return Ok(Judged::NotConcerned);
+            return Ok(());
         };
         if let Some(id) = scene.state.leases.keys().find(|id| !deadlines.contains_key(id)) {
-            return Err(Broken::new("S8", format!("the member does not hold lease {id}")));
+            return Err(Broken::new(Property::S8, format!("the member does not hold lease {id}")));
         }
         if deadlines.len() != scene.state.leases.len() {
-            return Err(Broken::new("S8", "the member holds more leases than the log".to_owned()));
+            return Err(Broken::new(
+                Property::S8,
+                "the member holds more leases than the log".to_owned(),
+            ));
         }
         if **items != scene.state.holders {
-            return Err(Broken::new("S8", "items and leases do not agree".to_owned()));
+            return Err(Broken::new(Property::S8, "items and leases do not agree".to_owned()));
         }
         for (id, deadline) in *deadlines {
             if *primary && deadline.is_none() {
-                return Err(Broken::new("S8", format!("lease {id} of a primary has no deadline")));
+                return Err(Broken::new(
+                    Property::S8,
+                    format!("lease {id} of a primary has no deadline"),
+                ));
             }
             if !*primary && deadline.is_some() {
                 let what = format!("lease {id} has a deadline, but the member is not primary");
-                return Err(Broken::new("S6a", what));
+                return Err(Broken::new(Property::S6a, what));
             }
         }
         if !*primary && *timer {
             let what = "the lessor waits for something, but the member is not primary".to_owned();
-            return Err(Broken::new("S6a", what));
+            return Err(Broken::new(Property::S6a, what));
         }
-        Ok(Judged::Holds)
+        judged.hold(&[Property::S8, Property::S6a])
     }
 }
 
@@ -47,7 +58,7 @@ mod tests {
 
     use lessor::{Instant, Item, LeaseId};
 
-    use super::super::harness::{History, granted, lease};
+    use super::super::harness::{History, Judged, granted, lease};
     use super::*;
 
     fn after(

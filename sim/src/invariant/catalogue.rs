@@ -1,0 +1,86 @@
+//! The catalogue of properties: number, name, what it needs, and what broke it elsewhere.
+
+/// Makes the enumeration and what is known of each from one table.
+macro_rules! catalogue {
+    ($($id:ident $title:literal $needs:literal $broken_by:literal)*) => {
+        /// A property that is judged, by its number in docs/SIMULATION.md.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+        pub enum Property {
+            $(
+                #[doc = $title]
+                $id,
+            )*
+        }
+
+        impl Property {
+            /// All of them.
+            pub const ALL: [Self; [$($title),*].len()] = [$(Self::$id),*];
+
+            /// Its number.
+            #[must_use]
+            pub fn id(self) -> &'static str {
+                match self {
+                    $(Self::$id => stringify!($id),)*
+                }
+            }
+
+            /// What it says, in a few words.
+            #[must_use]
+            pub fn title(self) -> &'static str {
+                match self {
+                    $(Self::$id => $title,)*
+                }
+            }
+
+            /// What must hold for it to be judged; nothing if that is empty.
+            #[must_use]
+            pub fn needs(self) -> &'static str {
+                match self {
+                    $(Self::$id => $needs,)*
+                }
+            }
+
+            /// What is known to have broken it: issues of etcd unless named otherwise, and numbers of the
+            /// bug bank.
+            #[must_use]
+            pub fn broken_by(self) -> &'static str {
+                match self {
+                    $(Self::$id => $broken_by,)*
+                }
+            }
+        }
+    };
+}
+
+catalogue! {
+    S1 "never early" "" "#2508, #2660, bank 36"
+    S1b "no deadline goes down" "" "CockroachDB #121480, #123442; bank 43"
+    S2 "a promise is kept" "clocks within their bound" "#2660, #7029, #12528, #15247"
+    S2a "granted is what was asked" "" "bank 41"
+    S3 "deleted only for cause" "" "#6102, #8185; bank 22, 23"
+    S3a "a revoke is complete" "" "bank 14"
+    S4 "all or nothing" "a disk without rot" "bank 34"
+    S4a "acknowledged is durable" "a disk without rot" "bank 32, 33"
+    S4b "recovered is what was durable" "a disk without rot" "#13508; bank 26, 30; ZOOKEEPER-4837"
+    S5 "one history" "" "#13508; bank 30"
+    S6 "only the primary decides" "" "bank 25"
+    S6a "nothing of a reign outlives it" "few leases" "#11495, #14078; bank 24, 40"
+    S6b "promoted behind the barrier" "" "#7029"
+    S7 "no resurrection" "" "#9006; bank 9"
+    S7a "each proposal once" "" "#21186; bank 35"
+    S8 "one deadline a lease" "few leases" "#14019; bank 21, 27"
+    S9 "exactly one answer" "" "bank 24"
+    S9a "no success behind its revoke" "" "#14758, #21389"
+    S9b "answered by who leads" "" "#15247"
+    S9c "a renew waits for the revoke" "" "#14758"
+    S10 "as many a second as the rate" "a clock that does not step back" "#9360, #9496, #9699, #11495; bank 47"
+    S11 "fenced" "" "#12528, #14067, #15247"
+    S12 "pure" "" "bank 29, 48"
+    S13 "deadlines are truthful" "few leases" "#6537, #9006, #9395, #17642"
+    L1 "revoked in time" "a core that is well" "#9935, #10686; ZOOKEEPER-2355"
+    L3 "convergence" "a core that is well" "ZOOKEEPER-4837"
+    L6 "every request is answered" "a core that is well" "#10492, #14080; bank 24"
+    L7 "a majority has a primary" "a core that is well" "a gate that is too strict"
+    L9 "no timer storm" "" "bank 29, 48"
+    L10 "opening and stopping end" "a core that is well" "ZOOKEEPER-2355"
+}
