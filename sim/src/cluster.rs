@@ -373,6 +373,15 @@ enum Store {
     Journal(JournalBackend),
 }
 
+impl Store {
+    fn commit(&mut self, transaction: Transaction) -> Result<(), BackendError> {
+        match self {
+            Self::Redb(store) => store.commit(transaction),
+            Self::Journal(store) => store.commit(transaction),
+        }
+    }
+}
+
 impl SimBackend {
     fn mount(shared: Shared, member: MemberId) -> Result<Self, BackendError> {
         let (mount, kind) = {
@@ -399,11 +408,13 @@ impl Backend for SimBackend {
 
     fn commit(&mut self, transaction: Transaction) -> Result<(), BackendError> {
         self.shared.world().before_commit(self.member);
-        let result = match &mut self.store {
-            Store::Redb(store) => store.commit(transaction),
-            Store::Journal(store) => store.commit(transaction),
-        };
-        self.shared.world().after_commit(self.member);
+        let again = self.shared.world().repeats_commits().then(|| transaction.clone());
+        let result = self.store.commit(transaction);
+        if let (Ok(()), Some(again)) = (&result, again) {
+            let refused = matches!(self.store.commit(again), Err(BackendError::OutOfOrder { .. }));
+            self.shared.world().repeated(now(), self.member, refused);
+        }
+        self.shared.world().after_commit(now(), self.member, result.is_ok());
         result
     }
 }

@@ -22,8 +22,11 @@ pub struct Oracle {
     config: Config,
     clocks: Clocks,
     twins: bool,
-    /// Whether all clocks have kept within their bound.
+    /// Whether no clock has gone too fast, and whether none has stepped or gone too slow either.
     clocks_hold: bool,
+    clocks_steady: bool,
+    /// Since when faults are over, if they are, on the clock of lessees.
+    healed: Option<Duration>,
     invariants: Vec<Box<dyn Invariant>>,
     /// How often each property spoke.
     judged: Judgements,
@@ -76,6 +79,8 @@ impl Oracle {
             config: config.clone(),
             clocks: clocks.clone(),
             clocks_hold: true,
+            clocks_steady: true,
+            healed: None,
             invariants: invariant::all(),
             judged: Judgements::default(),
             violations: Vec::new(),
@@ -94,7 +99,14 @@ impl Oracle {
     }
 
     /// A member has loaded its store.
-    pub fn opened(&mut self, now: Duration, member: MemberId, clock: Instant, stored: &Stored) {
+    pub fn opened(
+        &mut self,
+        now: Duration,
+        member: MemberId,
+        clock: Instant,
+        stored: &Stored,
+        harmed: bool,
+    ) {
         let watched = self.members.entry(member).or_default();
         let mut state = std::mem::take(&mut watched.durable);
         if state.applied > stored.applied {
@@ -120,7 +132,7 @@ impl Oracle {
         let twin = twin.flatten();
         *watched =
             Watched { state: state.clone(), durable: state, store, twin, ..Watched::default() };
-        self.judge(now, member, clock, &Event::Opened { stored, difference });
+        self.judge(now, member, clock, &Event::Opened { stored, difference, harmed });
         let (applied, digest) = (stored.applied, stored.digest);
         self.judge(now, member, clock, &Event::Stands { applied, digest });
     }
@@ -136,9 +148,36 @@ impl Oracle {
         self.judge(now, member, Instant::ZERO, &Event::Replaced);
     }
 
-    /// A member's clock has gone faster than it may: promises were made on that it would not.
-    pub fn clock_broken(&mut self) {
-        self.clocks_hold = false;
+    /// A member's clock has stepped, or goes too slow or too fast: promises were made on that it would
+    /// not go too fast.
+    pub fn clock_unsteady(&mut self, too_fast: bool) {
+        self.clocks_steady = false;
+        self.clocks_hold &= !too_fast;
+    }
+
+    /// All faults are over.
+    pub fn healed(&mut self, now: Duration) {
+        self.healed = Some(self.clocks.of_lessees(now));
+    }
+
+    /// A member that opens its store has refused it, and bits had flipped on its disk.
+    pub fn refused(&mut self, now: Duration, member: MemberId) {
+        self.judge(now, member, Instant::ZERO, &Event::Refused);
+    }
+
+    /// A commit has failed.
+    pub fn write_failed(&mut self, now: Duration, member: MemberId) {
+        self.judge(now, member, Instant::ZERO, &Event::WriteFailed);
+    }
+
+    /// A member's store was handed its last transaction once more, and has refused that or has not.
+    pub fn repeated(&mut self, now: Duration, member: MemberId, refused: bool) {
+        self.judge(now, member, Instant::ZERO, &Event::Repeated { refused });
+    }
+
+    /// The code under test has panicked.
+    pub fn panicked(&mut self, now: Duration, what: &str) {
+        self.judge(now, NOBODY, Instant::ZERO, &Event::Panicked { what });
     }
 
     /// A member's process has ended.
@@ -247,21 +286,21 @@ impl Oracle {
             let idle = due && member.outputs().next().is_none();
             self.judge(now, id, clock, &Event::Timer { idle });
         }
-        self.look_inside(now, id, clock, member);
+        if member.lessor().len() <= SEEN_LEASES || (!was && member.is_primary()) {
+            self.look_inside(now, id, clock, member);
+        }
     }
 
-    /// Asks a member that holds few leases for all that it knows.
+    /// Asks a member for all that it knows.
     fn look_inside(&mut self, now: Duration, id: MemberId, clock: Instant, member: &Member) {
         let lessor = member.lessor();
-        if lessor.len() > SEEN_LEASES {
-            return;
-        }
         let snapshot = lessor.snapshot();
         let deadline = |id| lessor.remaining(clock, id).map(|left| clock.saturating_add(left));
         let deadlines = snapshot.leases.iter().map(|record| (record.id, deadline(record.id)));
-        let (deadlines, items) = (&deadlines.collect(), &snapshot.items.into_iter().collect());
+        let (deadlines, items) = (&deadlines.collect(), &snapshot.items.iter().cloned().collect());
+        let records = &*snapshot.leases;
         let (timer, primary) = (lessor.poll_timeout().is_some(), member.is_primary());
-        self.judge(now, id, clock, &Event::After { deadlines, timer, primary, items });
+        self.judge(now, id, clock, &Event::After { records, deadlines, timer, primary, items });
     }
 
     /// A member's host is about to do an output; a commit that was on its way has come back.
@@ -338,10 +377,16 @@ impl Oracle {
     ) {
         if let Ok(response) = answer {
             let sent = self.clocks.of_lessees(sent);
-            self.judge(now, NOBODY, Instant::ZERO, &Event::Answered { request, sent, response });
+            let answered = Event::Answered { request, sent, response };
+            self.judge(now, NOBODY, Instant::ZERO, &answered);
         }
         if *answer != Err(RequestError::Unknown) {
-            self.judge(now, NOBODY, Instant::ZERO, &Event::Settled { request });
+            self.judge(
+                now,
+                NOBODY,
+                Instant::ZERO,
+                &Event::Settled { request, began: sent, answer },
+            );
         }
     }
 
@@ -424,12 +469,16 @@ impl Oracle {
             Some(watched) => (&watched.state, &watched.renewed_and_gone, watched.latest.max(clock)),
             None => (&self.agreed, &BTreeSet::new(), clock),
         };
-        let promised = self.clocks_hold.then(|| self.clocks.of_lessees(now));
+        let lessees = self.clocks.of_lessees(now);
+        let (clocks_hold, clocks_steady) = (self.clocks_hold, self.clocks_steady);
         let bound_ppm = self.clocks.bound_ppm;
         let config = &self.config;
         let scene = Scene {
             now,
-            promised,
+            lessees,
+            clocks_hold,
+            clocks_steady,
+            healed: self.healed,
             bound_ppm,
             member,
             clock,

@@ -1,6 +1,7 @@
 //! What came of a replay, for people and for machines.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use crate::coverage::MARKS;
@@ -62,6 +63,13 @@ impl Panic {
     #[must_use]
     pub fn is_of_testbed(&self) -> bool {
         self.file.starts_with("sim/") || self.file.contains("madsim")
+    }
+}
+
+impl fmt::Display for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { message, file, line } = self;
+        write!(f, "panicked at {file}:{line}: {message}")
     }
 }
 
@@ -131,7 +139,7 @@ impl Report {
         let harmed = self.violations.iter().any(|violation| !violation.is_liveness());
         if self.panic.as_ref().is_some_and(Panic::is_of_testbed) {
             Verdict::Testbed
-        } else if harmed || self.panic.is_some() || !self.disappointments.is_empty() {
+        } else if harmed || !self.disappointments.is_empty() {
             Verdict::Safety
         } else if !self.violations.is_empty() {
             Verdict::Liveness
@@ -169,10 +177,8 @@ impl Report {
 
     /// Each thing that is wrong, as a sentence.
     pub fn findings(&self) -> impl Iterator<Item = String> {
-        let panic = self
-            .panic
-            .iter()
-            .map(|Panic { message, file, line }| format!("panicked at {file}:{line}: {message}"));
+        // One of the code under test is among the violations.
+        let panic = self.panic.iter().filter(|panic| panic.is_of_testbed()).map(Panic::to_string);
         let violations = self.violations.iter().map(ToString::to_string);
         let disappointments = self.disappointments.iter().cloned();
         let ineffective = self.ineffective.iter().cloned();

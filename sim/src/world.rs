@@ -336,7 +336,7 @@ impl World {
         self.coverage.mark_if(behind, Mark::StoreBehind);
         self.coverage.mark_if(replaced, Mark::EmptyDisk);
         self.coverage.mark_if(harmed, Mark::RotHarmless);
-        self.oracle.opened(now, member, clock, stored);
+        self.oracle.opened(now, member, clock, stored, harmed);
         let (applied, leases) = (stored.applied, stored.snapshot.leases.len());
         self.say(now, Some(member), "boot", format!("store opened at {applied}, {leases} leases"));
     }
@@ -374,6 +374,9 @@ impl World {
                 self.coverage.mark_if(met.failed_syncs > 0, Mark::FailedSync);
                 self.coverage.mark_if(met.refused > 0, Mark::FullDisk);
                 self.coverage.mark_if(refused, Mark::RotRefused);
+                if refused {
+                    self.oracle.refused(now, member);
+                }
                 for _ in 0..met.failed_syncs {
                     self.has_effect(FAIL_SYNC);
                 }
@@ -451,8 +454,11 @@ impl World {
         }
     }
 
-    /// A member's commit is done, and its power may go before anybody learns of it.
-    pub fn after_commit(&mut self, member: MemberId) {
+    /// A member's commit is done or has failed, and its power may go before anybody learns of it.
+    pub fn after_commit(&mut self, now: Duration, member: MemberId, worked: bool) {
+        if !worked && !self.machines[&member].disk.power_is_off() {
+            self.oracle.write_failed(now, member);
+        }
         let machine = self.machine(member);
         if let Some(trip) = machine.trip
             && trip.when == CrashWhen::AfterCommit
@@ -460,6 +466,17 @@ impl World {
             machine.disk.cut_power(trip.unsynced, trip.seed);
         }
         machine.disk.remove_fuse();
+    }
+
+    /// Whether each commit is to be handed to the stores twice.
+    #[must_use]
+    pub fn repeats_commits(&self) -> bool {
+        self.scenario.seed % TWINS == 1
+    }
+
+    /// A member's store was handed its last transaction once more.
+    pub fn repeated(&mut self, now: Duration, member: MemberId, refused: bool) {
+        self.oracle.repeated(now, member, refused);
     }
 
     /// A member's machine has lost its power.
@@ -607,6 +624,10 @@ impl World {
 
     /// The run has ended in a panic.
     pub fn panicked(&mut self, panic: Panic) {
+        if !panic.is_of_testbed() {
+            let now = self.trace.lines().last().map_or(Duration::ZERO, |line| line.at);
+            self.oracle.panicked(now, &panic.to_string());
+        }
         self.panic = Some(panic);
     }
 
@@ -784,7 +805,7 @@ const CONSENSUS: u64 = 1;
 const DISKS: u64 = 2;
 const ELECTIONS: u64 = 3;
 const NETWORK: u64 = 4;
-/// In one seed of so many each member has a twin.
+/// In one seed of so many each member has a twin, and in another its store is handed all things twice.
 const TWINS: u64 = 4;
 /// How long a disk takes, whatever it is asked.
 const DISK_LATENCY: Duration = Duration::from_millis(1);

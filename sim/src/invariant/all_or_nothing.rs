@@ -1,6 +1,9 @@
-//! S4, all or nothing: what a member's store holds is exactly what the log says at the place where
-//! the store stands, at each commit and after each crash; S4a: what was durable stays, and nobody is
-//! told of a success before it is durable.
+//! S4, all or nothing: each transaction takes a member's store from what the log says at one place to
+//! what it says at another; S4a: what was durable stays, and nobody is told of a success before it is
+//! durable; S4b: what a member recovers is exactly what the log says at the place where its store stands;
+//! S4d: a store in which bits have flipped is refused, or what it gives is right all the same.
+//!
+//! All but S4d need a disk without rot. Broken by etcd #13508 and ZOOKEEPER-4837.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +33,17 @@ impl Invariant for AllOrNothing {
                 self.durable.remove(&scene.member);
                 Ok(())
             }
-            Event::Opened { stored, difference } => {
+            Event::Refused => judged.hold(&[Property::S4d]),
+            Event::Opened { stored, difference, harmed: true } => {
+                // What is gone was committed, and the member would go on without it.
+                let lost = self.durable.get(&scene.member).is_some_and(|at| stored.applied < *at);
+                if lost || *difference != Some(None) {
+                    let what = "bits have flipped in the store, and the member uses it".to_owned();
+                    return Err(Broken::new(Property::S4d, what));
+                }
+                judged.hold(&[Property::S4d])
+            }
+            Event::Opened { stored, difference, harmed: false } => {
                 let durable = self.durable.get(&scene.member).copied().unwrap_or_default();
                 if stored.applied < durable {
                     let what = format!(
@@ -45,10 +58,10 @@ impl Invariant for AllOrNothing {
                             "the store stands at {}, which was never committed",
                             stored.applied
                         );
-                        Err(Broken::new(Property::S4, what))
+                        Err(Broken::new(Property::S4b, what))
                     }
                     Some(Some(difference)) => Err(Broken::new(
-                        Property::S4,
+                        Property::S4b,
                         format!("recovered at {}: {difference}", stored.applied),
                     )),
                     Some(None) => judged.hold(&[Property::S4b]),
@@ -78,27 +91,30 @@ mod tests {
     use super::*;
     use crate::model::Difference;
 
-    fn opened(difference: Option<Option<Difference>>) -> Result<Judged, Broken> {
+    fn opened(harmed: bool, difference: Option<Option<Difference>>) -> Result<Judged, Broken> {
         let mut history = History::<AllOrNothing>::default();
         history.holds(Event::Durable { applied: LogIndex(3) });
         let stored = Stored { applied: LogIndex(3), ..Stored::default() };
-        history.see(Event::Opened { stored: &stored, difference })
+        history.see(Event::Opened { stored: &stored, difference, harmed })
     }
 
     #[test]
     fn a_store_that_is_what_the_log_says_is_fine() {
-        assert_eq!(opened(Some(None)), Ok(Judged::Holds));
+        assert_eq!(opened(false, Some(None)), Ok(Judged::Holds));
     }
 
     #[test]
     fn canary_a_store_that_holds_half_a_lease_is_found() {
         let half = Difference::Item { item: "k".into(), stored: Some(lease(7)), log: None };
-        assert_eq!(opened(Some(Some(half))).map_err(|b| b.property), Err("S4"));
+        let half = Some(Some(half));
+        assert_eq!(opened(false, half.clone()).map_err(|b| b.property), Err("S4b"));
+        assert_eq!(opened(true, half).map_err(|b| b.property), Err("S4d"));
+        assert_eq!(opened(true, Some(None)), Ok(Judged::Holds));
     }
 
     #[test]
     fn canary_a_store_at_a_place_that_never_was_is_found() {
-        assert_eq!(opened(None).map_err(|b| b.property), Err("S4"));
+        assert_eq!(opened(false, None).map_err(|b| b.property), Err("S4b"));
     }
 
     #[test]
@@ -106,7 +122,7 @@ mod tests {
         let mut history = History::<AllOrNothing>::default();
         history.holds(Event::Durable { applied: LogIndex(3) });
         let stored = Stored { applied: LogIndex(2), ..Stored::default() };
-        let opened = Event::Opened { stored: &stored, difference: Some(None) };
+        let opened = Event::Opened { stored: &stored, difference: Some(None), harmed: false };
         assert_eq!(history.see(opened).map_err(|b| b.property), Err("S4a"));
     }
 

@@ -1,9 +1,10 @@
 //! S1b, no deadline goes down: within a reign neither a renew nor a checkpoint nor a second promotion
-//! makes a lease due earlier; and S13, what remains is truthful: a deadline is never further away than
-//! the ttl, the extension and what smoothing may add.
+//! makes a lease due earlier; S13, what remains is truthful: a deadline is never further away than the
+//! ttl, the extension and what smoothing may add; and S16, a clock may step back: no lease is due earlier
+//! because of it.
 //!
-//! Needs nothing; judged while a member holds few leases and its clock has not stepped back. Broken by
-//! CockroachDB #121480 and #123442, etcd #9006 and #17642.
+//! Needs nothing; judged while a member holds few leases, S1b and S13 while its clock has not stepped
+//! back. Broken by CockroachDB #121480 and #123442, etcd #6537, #9006, #9395 and #17642.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -40,7 +41,9 @@ impl Invariant for Deadlines {
             Event::After { deadlines, primary: true, .. } => {
                 let before = self.reigns.remove(&scene.member).unwrap_or_default();
                 if scene.latest > scene.clock {
-                    return Ok(());
+                    let verdict = stepped_back(scene, &before, deadlines, judged);
+                    self.reigns.insert(scene.member, before);
+                    return verdict;
                 }
                 let most = scene.config.extend + smoothing(scene.config, deadlines.len());
                 let mut after = BTreeMap::new();
@@ -76,6 +79,26 @@ impl Invariant for Deadlines {
     }
 }
 
+/// Judges deadlines on a clock that has stepped back. The core measures what remains from a moment that
+/// may be as late as the latest that its process has seen.
+fn stepped_back(
+    scene: &Scene<'_>,
+    before: &BTreeMap<LeaseId, Instant>,
+    deadlines: &BTreeMap<LeaseId, Option<Instant>>,
+    judged: &mut Judgements,
+) -> Result<(), Broken> {
+    for (id, was) in before.iter().filter(|(_, was)| **was > scene.latest) {
+        let Some(deadline) = deadlines.get(id).copied().flatten() else { continue };
+        let left = deadline.saturating_since(scene.clock);
+        if scene.latest.saturating_add(left) < *was {
+            let by = was.saturating_since(scene.latest.saturating_add(left));
+            let what = format!("a clock that stepped back has ended lease {id} {by:?} earlier");
+            return Err(Broken::new(Property::S16, what));
+        }
+    }
+    judged.hold(&[Property::S16])
+}
+
 /// What a count of seconds may be rounded by.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -88,8 +111,8 @@ mod tests {
         history.at(at);
         let deadlines = BTreeMap::from([(lease(7), Some(millis(due)))]);
         let items = BTreeMap::new();
-        let event =
-            Event::After { deadlines: &deadlines, timer: true, primary: true, items: &items };
+        let (deadlines, items) = (&deadlines, &items);
+        let event = Event::After { records: &[], deadlines, timer: true, primary: true, items };
         history.see(event).map_err(|broken| broken.property)
     }
 
@@ -105,6 +128,16 @@ mod tests {
         assert_eq!(after(&mut history, 0, 10_000), Ok(Judged::Holds));
         assert_eq!(after(&mut history, 1_000, 11_000), Ok(Judged::Holds));
         assert_eq!(after(&mut history, 2_000, 10_999), Err("S1b"));
+    }
+
+    #[test]
+    fn canary_a_step_back_that_takes_from_a_lease_is_found() {
+        let mut history = primary();
+        assert_eq!(after(&mut history, 5_000, 10_000), Ok(Judged::Holds));
+        // The clock shows 3 s; its process has seen 5 s, from which the core goes on.
+        history.latest = millis(5_000);
+        assert_eq!(after(&mut history, 3_000, 8_000), Ok(Judged::Holds));
+        assert_eq!(after(&mut history, 3_000, 7_999), Err("S16"));
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lessor::{
-    Command, Config, Digest, Entry, ExpiredBatch, Instant, LeaseId, LogIndex, MemberId, Proposal,
-    Request, Response, Term, Transaction, Ttl,
+    Checkpoint, Command, Config, Digest, Entry, ExpiredBatch, Instant, LeaseId, LogIndex, MemberId,
+    Proposal, Request, Response, Term, Transaction, Ttl,
 };
 
 use super::{Event, Invariant, Judgements, Property, Scene};
@@ -34,6 +34,7 @@ pub(crate) struct History<I> {
     now: Duration,
     pub(crate) renewed_and_gone: BTreeSet<LeaseId>,
     pub(crate) clocks_hold: bool,
+    pub(crate) healed: Option<Duration>,
     pub(crate) bound_ppm: u32,
     pub(crate) latest: Instant,
 }
@@ -50,6 +51,7 @@ impl<I: Default> Default for History<I> {
             now: Duration::ZERO,
             renewed_and_gone: BTreeSet::new(),
             clocks_hold: true,
+            healed: None,
             bound_ppm: 0,
             latest: Instant::ZERO,
         }
@@ -75,12 +77,14 @@ impl<I: Invariant> History<I> {
         let (now, member, config) = (self.now, self.member, &self.config);
         let clock = Instant::ZERO.saturating_add(now);
         let renewed_and_gone = &self.renewed_and_gone;
-        let promised = self.clocks_hold.then_some(now);
         let bound_ppm = self.bound_ppm;
         let latest = self.latest.max(clock);
         let scene = Scene {
             now,
-            promised,
+            lessees: now,
+            clocks_hold: self.clocks_hold,
+            clocks_steady: self.clocks_hold,
+            healed: self.healed,
             bound_ppm,
             member,
             clock,
@@ -136,6 +140,11 @@ pub(crate) fn granted(id: i64, ttl_ms: u64) -> Command {
 
 pub(crate) fn revoked(id: i64) -> Command {
     Command::Revoke { id: lease(id) }
+}
+
+pub(crate) fn checkpointed(id: i64, left_ms: u64) -> Command {
+    let checkpoint = Checkpoint { id: lease(id), remaining: Some(Ttl::from_millis(left_ms)) };
+    Command::Checkpoint { checkpoints: vec![checkpoint] }
 }
 
 pub(crate) fn renew(id: i64) -> Request {

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use lessor::backend::Stored;
 use lessor::{
-    Config, Digest, Entry, ExpiredBatch, Instant, Item, LeaseId, LogIndex, MemberId, RangeDelete,
-    Request, Response, Term, Ticket, Transaction, Ttl,
+    Config, Digest, Entry, ExpiredBatch, Instant, Item, LeaseId, LeaseRecord, LogIndex, MemberId,
+    RangeDelete, Request, RequestError, Response, Term, Ticket, Transaction, Ttl,
 };
 
 use crate::model::{Applied, Difference, State};
@@ -30,7 +30,11 @@ mod confirmed;
 mod converged;
 mod deadlines;
 mod fenced;
+mod host;
+mod log_only;
 mod never_early;
+mod no_op;
+mod no_panic;
 mod no_resurrection;
 mod one_answer;
 mod one_history;
@@ -39,6 +43,7 @@ mod only_the_primary;
 mod promise;
 mod pure;
 mod revoked_in_time;
+mod smoothed;
 mod structure;
 
 /// Something that the oracle saw.
@@ -57,7 +62,11 @@ pub enum Event<'a> {
         stored: &'a Stored,
         /// The first difference to the log at the same place; `None` if the log has no such place.
         difference: Option<Option<Difference>>,
+        /// Whether bits have flipped on its disk.
+        harmed: bool,
     },
+    /// A member that opens its store has refused it, and bits had flipped on its disk.
+    Refused,
     /// A member's machine has got an empty disk.
     Replaced,
     /// A member has taken a whole state in place of entries.
@@ -102,7 +111,9 @@ pub enum Event<'a> {
     },
     /// What a member that holds few leases knows after an input.
     After {
-        /// Its leases, each with its deadline if it has one.
+        /// Its leases.
+        records: &'a [LeaseRecord],
+        /// Each of them with its deadline, if it has one.
         deadlines: &'a BTreeMap<LeaseId, Option<Instant>>,
         /// Whether its lessor waits for a moment.
         timer: bool,
@@ -143,6 +154,13 @@ pub enum Event<'a> {
         /// The place.
         applied: LogIndex,
     },
+    /// A commit has failed: what was in it may be lost.
+    WriteFailed,
+    /// A member's store was handed its last transaction once more.
+    Repeated {
+        /// Whether it refused that.
+        refused: bool,
+    },
     /// A member answers a request.
     Told {
         /// The request.
@@ -169,6 +187,10 @@ pub enum Event<'a> {
     Settled {
         /// The request.
         request: &'a Request,
+        /// When it was sent, in true time.
+        began: Duration,
+        /// The answer.
+        answer: &'a Result<Response, RequestError>,
     },
     /// A lessee has a successful answer.
     Answered {
@@ -178,6 +200,11 @@ pub enum Event<'a> {
         sent: Duration,
         /// The answer.
         response: &'a Response,
+    },
+    /// The code under test has panicked.
+    Panicked {
+        /// Where, and what it said.
+        what: &'a str,
     },
     /// The scenario has ended.
     Ended {
@@ -214,8 +241,14 @@ pub struct End {
 pub struct Scene<'a> {
     /// True time since the start of the run.
     pub now: Duration,
-    /// The same on the clock of lessees, while promises may rely on clocks.
-    pub promised: Option<Duration>,
+    /// The same on the clock of lessees.
+    pub lessees: Duration,
+    /// Whether no clock has gone faster than it may, so that promises can rely on clocks.
+    pub clocks_hold: bool,
+    /// Whether no clock has stepped or gone too slow either.
+    pub clocks_steady: bool,
+    /// Since when faults are over, if they are, on the clock of lessees.
+    pub healed: Option<Duration>,
     /// How far the rate of any clock may be from true time, in millionths.
     pub bound_ppm: u32,
     /// The member that it happened on; 0 for what belongs to none.
@@ -357,6 +390,11 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::<fenced::Fenced>::default(),
         Box::<pure::Pure>::default(),
         Box::<deadlines::Deadlines>::default(),
+        Box::<smoothed::Smoothed>::default(),
+        Box::<log_only::LogOnly>::default(),
+        Box::<host::Host>::default(),
+        Box::<no_op::NoOp>::default(),
+        Box::<no_panic::NoPanic>::default(),
         Box::<revoked_in_time::RevokedInTime>::default(),
         Box::<converged::Converged>::default(),
         Box::<calm::Calm>::default(),

@@ -2,13 +2,19 @@
 //! exists while the lessee's clock shows less than `s + ttl * (1 - r) / (1 + r)`, where `s` is what it
 //! showed when the lessee *asked*, unless a lessee asked for its revoke.
 //!
-//! Needs Drift(r): no clock's rate is further than `r` from true time, and no member's clock has
-//! stepped ahead. Broken by etcd #2660, #12528, #15247 and #7029.
+//! S1c, no checkpoint outlives a renew: a checkpoint that leaves `x` stands in the log while a lessee
+//! was promised the lease until `u` only if `u <= now + x * (1 - r) / (1 + r)`, so that a failover takes
+//! nothing from it. L2, a renewed lease stays: what is promised after all faults are over is kept, however
+//! clocks went before.
+//!
+//! All need Drift(r): no clock's rate is further than `r` from true time, and no member's clock has
+//! stepped ahead; L2 only from the end of the faults on. S2 was broken by etcd #2660, #12528, #15247 and
+//! #7029, S1c by #14078 and #14087.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use lessor::{Command, LeaseId, Request};
+use lessor::{Command, LeaseId, Request, Ttl};
 
 use super::{Broken, Event, Invariant, Judgements, Property, Scene, promised};
 
@@ -16,6 +22,8 @@ use super::{Broken, Event, Invariant, Judgements, Property, Scene, promised};
 #[derive(Debug, Default)]
 pub(super) struct PromiseKept {
     until: BTreeMap<LeaseId, Duration>,
+    /// The same of what was promised after all faults were over.
+    healed_until: BTreeMap<LeaseId, Duration>,
     /// Revokes that lessees have asked for since each lease was granted.
     revoked_by_lessee: BTreeSet<LeaseId>,
     /// Of all those, how many may still take effect, even on a lease that was granted anew.
@@ -34,7 +42,7 @@ impl Invariant for PromiseKept {
                 self.revoked_by_lessee.insert(*id);
                 *self.open.entry(*id).or_default() += 1;
             }
-            Event::Settled { request: Request::Revoke { id } } => {
+            Event::Settled { request: Request::Revoke { id }, .. } => {
                 if let Some(open) = self.open.get_mut(id) {
                     *open -= 1;
                 }
@@ -46,28 +54,38 @@ impl Invariant for PromiseKept {
                 let until = sent.saturating_add(certain(ttl.as_duration(), scene.bound_ppm));
                 let promise = self.until.entry(id).or_default();
                 *promise = until.max(*promise);
-                if let Some(now) = scene.promised
-                    && !scene.state.leases.contains_key(&id)
-                {
-                    return self.judge(now, id, judged);
+                if scene.healed.is_some_and(|healed| healed <= *sent) {
+                    let promise = self.healed_until.entry(id).or_default();
+                    *promise = until.max(*promise);
                 }
+                return match scene.state.leases.get(&id) {
+                    None => self.judge(scene, id, judged),
+                    Some(lease) => self.judge_checkpoint(scene, id, lease.remaining, judged),
+                };
             }
             Event::Agreed { entry, applied } => {
                 if let Some((id, _)) = &applied.revoked {
                     if self.open.get(id) > Some(&0) {
                         self.revoked_by_lessee.insert(*id);
                     }
-                    if let Some(now) = scene.promised {
-                        return self.judge(now, *id, judged);
-                    }
+                    return self.judge(scene, *id, judged);
                 }
-                if let Some(proposal) = &entry.proposal
-                    && let Command::Grant { id, .. } = proposal.command
-                    && applied.leases.contains(&id)
-                {
-                    // Another lease under the same id: it has its own promises.
-                    self.until.remove(&id);
-                    self.revoked_by_lessee.remove(&id);
+                match &entry.proposal.as_ref().map(|proposal| &proposal.command) {
+                    Some(Command::Grant { id, .. }) if applied.leases.contains(id) => {
+                        // Another lease under the same id: it has its own promises.
+                        self.until.remove(id);
+                        self.healed_until.remove(id);
+                        self.revoked_by_lessee.remove(id);
+                    }
+                    Some(Command::Checkpoint { checkpoints }) => {
+                        for checkpoint in checkpoints {
+                            let (id, left) = (checkpoint.id, checkpoint.remaining);
+                            if applied.leases.contains(&id) {
+                                self.judge_checkpoint(scene, id, left, judged)?;
+                            }
+                        }
+                    }
+                    _ => {}
                 }
             }
             _ => {}
@@ -77,17 +95,51 @@ impl Invariant for PromiseKept {
 }
 
 impl PromiseKept {
-    /// Judges that a lease does not exist at `now`.
-    fn judge(&self, now: Duration, id: LeaseId, judged: &mut Judgements) -> Result<(), Broken> {
-        let Some(until) = self.until.get(&id) else { return Ok(()) };
-        if *until > now && !self.revoked_by_lessee.contains(&id) {
-            let short = until.saturating_sub(now);
-            let what = format!("lease {id} is gone {short:?} before what its lessee was promised");
-            return Err(Broken::new(Property::S2, what));
+    /// Judges that a lease does not exist any more.
+    fn judge(&self, scene: &Scene<'_>, id: LeaseId, judged: &mut Judgements) -> Result<(), Broken> {
+        let promises = [
+            (Property::S2, self.until.get(&id).filter(|_| scene.clocks_hold)),
+            (Property::L2, self.healed_until.get(&id)),
+        ];
+        for (property, until) in promises {
+            let Some(until) = until else { continue };
+            if *until > scene.lessees && !self.revoked_by_lessee.contains(&id) {
+                let short = until.saturating_sub(scene.lessees);
+                let what =
+                    format!("lease {id} is gone {short:?} before what its lessee was promised");
+                return Err(Broken::new(property, what));
+            }
+            judged.add_one(property);
         }
-        judged.hold(&[Property::S2])
+        Ok(())
+    }
+
+    /// Judges that a lease would have only `left`, if that is something, were its primary to fail now.
+    fn judge_checkpoint(
+        &self,
+        scene: &Scene<'_>,
+        id: LeaseId,
+        left: Option<Ttl>,
+        judged: &mut Judgements,
+    ) -> Result<(), Broken> {
+        let (Some(until), Some(left)) = (self.until.get(&id), left) else { return Ok(()) };
+        if !scene.clocks_hold {
+            return Ok(());
+        }
+        let end = scene.lessees + certain(left.as_duration(), scene.bound_ppm) + ROUNDING;
+        if *until > end {
+            let short = until.saturating_sub(end);
+            let what = format!(
+                "lease {id} has {left} left by its checkpoint, {short:?} less than its lessee was promised"
+            );
+            return Err(Broken::new(Property::S1c, what));
+        }
+        judged.hold(&[Property::S1c])
     }
 }
+
+/// A checkpoint is in whole milliseconds.
+const ROUNDING: Duration = Duration::from_millis(1);
 
 /// What of a ttl a lessee can count on, whatever two clocks within the bound do.
 fn certain(ttl: Duration, bound_ppm: u32) -> Duration {
@@ -98,7 +150,11 @@ fn certain(ttl: Duration, bound_ppm: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::super::harness::{History, Judged, granted, lease, renew, renewed, revoked};
+    use lessor::Response;
+
+    use super::super::harness::{
+        History, Judged, checkpointed, granted, lease, renew, renewed, revoked,
+    };
     use super::*;
 
     fn promised_until_15_s() -> History<PromiseKept> {
@@ -151,6 +207,43 @@ mod tests {
     }
 
     #[test]
+    fn canary_what_is_promised_after_the_faults_is_kept_whatever_clocks_did_before() {
+        for (healed, property) in [(5_001, None), (5_000, Some("L2"))] {
+            let mut history = History::<PromiseKept>::default();
+            history.clocks_hold = false;
+            history.healed = Some(Duration::from_millis(healed));
+            history.log(1, granted(7, 10_000));
+            let (request, response) = (renew(7), renewed(10_000));
+            let sent = Duration::from_secs(5);
+            history.holds(Event::Answered { request: &request, sent, response: &response });
+            history.at(14_999);
+            let gone = history.try_log(2, revoked(7));
+            assert_eq!(gone.err().map(|broken| broken.property), property);
+        }
+    }
+
+    #[test]
+    fn canary_a_checkpoint_that_leaves_less_than_was_promised_is_found() {
+        // Promised until 15 s.
+        let mut history = promised_until_15_s();
+        history.at(7_000);
+        assert_eq!(history.try_log(2, checkpointed(7, 8_000)), Ok(Judged::Holds));
+        let short = history.try_log(3, checkpointed(7, 7_998));
+        assert_eq!(short.map_err(|broken| broken.property), Err("S1c"));
+    }
+
+    #[test]
+    fn canary_a_renew_that_leaves_a_checkpoint_behind_is_found() {
+        let mut history = History::<PromiseKept>::default();
+        history.log(1, granted(7, 10_000));
+        history.log(2, checkpointed(7, 5_000));
+        let (request, response) = (renew(7), renewed(10_000));
+        let sent = Duration::ZERO;
+        let answered = Event::Answered { request: &request, sent, response: &response };
+        assert_eq!(history.see(answered).map_err(|broken| broken.property), Err("S1c"));
+    }
+
+    #[test]
     fn a_lessee_may_end_it_at_any_time() {
         let mut history = promised_until_15_s();
         let request = Request::Revoke { id: lease(7) };
@@ -164,7 +257,8 @@ mod tests {
         let request = Request::Revoke { id: lease(7) };
         history.holds(Event::Asked { request: &request });
         history.log(2, revoked(7));
-        history.holds(Event::Settled { request: &request });
+        let (began, answer) = (Duration::ZERO, &Ok(Response::Done));
+        history.holds(Event::Settled { request: &request, began, answer });
         history.log(3, granted(7, 60_000));
         let (request, sent) = (renew(7), Duration::from_secs(6));
         let response = renewed(60_000);

@@ -17,7 +17,7 @@ impl Invariant for Structure {
         event: &Event<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        let Event::After { deadlines, timer, primary, items } = event else {
+        let Event::After { deadlines, timer, primary, items, .. } = event else {
             return Ok(());
         };
         if let Some(id) = scene.state.leases.keys().find(|id| !deadlines.contains_key(id)) {
@@ -69,7 +69,7 @@ mod tests {
     ) -> Result<Judged, &'static str> {
         let mut history = History::<Structure>::default();
         history.log(1, granted(7, 10_000));
-        let event = Event::After { deadlines, timer, primary, items };
+        let event = Event::After { records: &[], deadlines, timer, primary, items };
         history.see(event).map_err(|broken| broken.property)
     }
 

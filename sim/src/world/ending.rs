@@ -26,6 +26,7 @@ impl World {
         self.say(now, None, "fault", format!("all faults are over for {}", names.join(", ")));
         self.stable_since = now;
         self.quiet = true;
+        self.oracle.healed(now);
         self.lasting.end_for(&core);
         let others = self.consensus.members().filter(|member| !core.contains(member));
         for (number, member) in others.enumerate() {

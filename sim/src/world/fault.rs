@@ -110,8 +110,9 @@ impl World {
             let machine = self.machine(member);
             machine.disk.set_full(full);
             machine.clock.set_rate(now, ppm);
-            if i64::from(ppm) > i64::from(self.scenario.clocks.bound_ppm) {
-                self.oracle.clock_broken();
+            let bound = i64::from(self.scenario.clocks.bound_ppm);
+            if i64::from(ppm).abs() > bound {
+                self.oracle.clock_unsteady(i64::from(ppm) > bound);
             }
         }
     }
@@ -263,9 +264,7 @@ impl World {
                 self.machine(*member).clock.step(now, *by, *back);
                 let mark = if *back { Mark::PrimaryBack } else { Mark::PrimaryAhead };
                 self.coverage.mark_if(self.oracle.is_primary(*member), mark);
-                if !back {
-                    self.oracle.clock_broken();
-                }
+                self.oracle.clock_unsteady(!back);
                 if self.machines[member].up { Met::Yes } else { Met::Nothing }
             }
             Fault::Drift { member, ppm, .. } => {

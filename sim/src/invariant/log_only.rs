@@ -1,0 +1,89 @@
+//! S5a, the log alone decides: a member's leases, each with its ttl and what its last checkpoint left, are
+//! what the log says at the place where the member stands, whatever its role, its clock and its restarts
+//! were; S4c, the log may be split anywhere: the same of a member that has recovered a part of the log
+//! from its store and has applied the rest.
+//!
+//! Needs nothing; judged while a member holds few leases, and at each promotion. Kept in question by etcd
+//! #13508, where members recovered different leases.
+
+use std::collections::BTreeMap;
+
+use lessor::{LogIndex, MemberId};
+
+use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+
+/// Up to where each member that has recovered something did.
+#[derive(Debug, Default)]
+pub(super) struct LogOnly {
+    recovered: BTreeMap<MemberId, LogIndex>,
+}
+
+impl Invariant for LogOnly {
+    fn observe(
+        &mut self,
+        scene: &Scene<'_>,
+        event: &Event<'_>,
+        judged: &mut Judgements,
+    ) -> Result<(), Broken> {
+        let records = match event {
+            Event::Opened { stored, .. } => {
+                self.recovered.insert(scene.member, stored.applied);
+                return Ok(());
+            }
+            Event::After { records, .. } => *records,
+            _ => return Ok(()),
+        };
+        let recovered = self.recovered.get(&scene.member).copied().unwrap_or_default();
+        let split = recovered > LogIndex(0) && scene.state.applied > recovered;
+        let property = if split { Property::S4c } else { Property::S5a };
+        let mut by_the_log = scene.state.leases.iter();
+        let other = records.iter().find(|record| {
+            by_the_log.next().is_none_or(|(id, lease)| {
+                (record.id, record.ttl, record.remaining) != (*id, lease.ttl, lease.remaining)
+            })
+        });
+        if let Some(record) = other {
+            let what = format!("lease {} is not what the log says", record.id);
+            return Err(Broken::new(property, what));
+        }
+        if let Some((id, _)) = by_the_log.next() {
+            return Err(Broken::new(property, format!("the member does not hold lease {id}")));
+        }
+        judged.hold(&[property])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lessor::backend::Stored;
+    use lessor::{LeaseRecord, Ttl};
+
+    use super::super::harness::{History, Judged, granted, lease};
+    use super::*;
+
+    fn after(
+        history: &mut History<LogOnly>,
+        records: &[LeaseRecord],
+    ) -> Result<Judged, &'static str> {
+        let (deadlines, items) = (&BTreeMap::new(), &BTreeMap::new());
+        let event = Event::After { records, deadlines, timer: false, primary: false, items };
+        history.see(event).map_err(|broken| broken.property)
+    }
+
+    #[test]
+    fn canary_a_member_that_is_not_what_its_log_says_is_found() {
+        let right = LeaseRecord { id: lease(7), ttl: Ttl::from_secs(10), remaining: None };
+        let wrong = LeaseRecord { remaining: Some(Ttl::from_secs(3)), ..right };
+        for (recovered, property) in [(0, "S5a"), (1, "S4c")] {
+            let mut history = History::<LogOnly>::default();
+            let stored = Stored { applied: LogIndex(recovered), ..Stored::default() };
+            let difference = Some(None);
+            history.holds(Event::Opened { stored: &stored, difference, harmed: false });
+            history.log(2, granted(7, 10_000));
+            assert_eq!(after(&mut history, &[right]), Ok(Judged::Holds));
+            assert_eq!(after(&mut history, &[wrong]), Err(property));
+            assert_eq!(after(&mut history, &[]), Err(property));
+            assert_eq!(after(&mut history, &[right, right]), Err(property));
+        }
+    }
+}

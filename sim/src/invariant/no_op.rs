@@ -1,0 +1,89 @@
+//! S3b, nothing is done to what is gone: an entry that the log gives no effect, such as the revoke of a
+//! lease that is gone or the detach of an item that another lease holds, leaves a member's digest as it
+//! was.
+//!
+//! Needs nothing. Broken by etcd #6093 and #21186, which panicked.
+
+use std::collections::BTreeMap;
+
+use lessor::{Digest, MemberId};
+
+use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+use crate::model::Applied;
+
+/// Where each member stood before the entries that it is at, and what these are.
+#[derive(Debug, Default)]
+pub(super) struct NoOp {
+    members: BTreeMap<MemberId, Stand>,
+}
+
+#[derive(Debug, Default)]
+struct Stand {
+    digest: Option<Digest>,
+    idle: u32,
+    changed: bool,
+}
+
+impl Invariant for NoOp {
+    fn observe(
+        &mut self,
+        scene: &Scene<'_>,
+        event: &Event<'_>,
+        judged: &mut Judgements,
+    ) -> Result<(), Broken> {
+        match event {
+            Event::Opened { .. } | Event::Installed => {
+                self.members.remove(&scene.member);
+            }
+            Event::Applied { entry, applied } => {
+                let stand = self.members.entry(scene.member).or_default();
+                if **applied == Applied::default() {
+                    stand.idle += u32::from(entry.proposal.is_some());
+                } else {
+                    stand.changed = true;
+                }
+            }
+            Event::Stands { digest, applied } => {
+                let next = Stand { digest: Some(*digest), ..Stand::default() };
+                let stand = self.members.insert(scene.member, next).unwrap_or_default();
+                let Some(before) = stand.digest.filter(|_| stand.idle > 0 && !stand.changed) else {
+                    return Ok(());
+                };
+                if before != *digest {
+                    let what = format!("what does nothing has changed the digest at {applied}");
+                    return Err(Broken::new(Property::S3b, what));
+                }
+                return judged.hold(&[Property::S3b]);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lessor::LogIndex;
+
+    use super::super::harness::{History, Judged, granted, revoked};
+    use super::*;
+
+    fn stands(history: &mut History<NoOp>, digest: u64) -> Result<Judged, &'static str> {
+        let (applied, digest) = (LogIndex(0), Digest::from_u64(digest));
+        history.see(Event::Stands { applied, digest }).map_err(|broken| broken.property)
+    }
+
+    #[test]
+    fn canary_a_revoke_of_nothing_that_does_something_is_found() {
+        let mut history = History::<NoOp>::default();
+        history.log(1, granted(7, 10_000));
+        assert_eq!(stands(&mut history, 1), Ok(Judged::NotConcerned));
+        history.log(2, revoked(8));
+        assert_eq!(stands(&mut history, 1), Ok(Judged::Holds));
+        history.log(3, revoked(8));
+        assert_eq!(stands(&mut history, 2), Err("S3b"));
+        history.log(4, revoked(7));
+        history.log(5, revoked(7));
+        assert_eq!(stands(&mut history, 3), Ok(Judged::NotConcerned));
+    }
+}

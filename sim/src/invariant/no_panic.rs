@@ -1,0 +1,41 @@
+//! S15, no panic: whatever a member is told, it handles.
+//!
+//! Needs nothing; judged with each input of a member. Broken by etcd #6093, #6537 and #21186.
+
+use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+
+/// Whoever shows the events has caught it.
+#[derive(Debug, Default)]
+pub(super) struct NoPanic;
+
+impl Invariant for NoPanic {
+    fn observe(
+        &mut self,
+        _: &Scene<'_>,
+        event: &Event<'_>,
+        judged: &mut Judgements,
+    ) -> Result<(), Broken> {
+        match event {
+            Event::Stands { .. } => judged.hold(&[Property::S15]),
+            Event::Panicked { what } => Err(Broken::new(Property::S15, (*what).to_owned())),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lessor::{Digest, LogIndex};
+
+    use super::super::harness::{History, Judged};
+    use super::*;
+
+    #[test]
+    fn canary_a_panic_is_found() {
+        let mut history = History::<NoPanic>::default();
+        let stands = Event::Stands { applied: LogIndex(0), digest: Digest::default() };
+        assert_eq!(history.see(stands), Ok(Judged::Holds));
+        let panicked = history.see(Event::Panicked { what: "panicked at lessor.rs:1: no" });
+        assert_eq!(panicked.map_err(|broken| broken.property), Err("S15"));
+    }
+}
