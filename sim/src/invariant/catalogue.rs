@@ -86,6 +86,7 @@ catalogue! {
     S12b "a lost write ends the member" "" "#9935, #10686; bank 32"
     S12c "nothing out of order" "" "bank 31"
     S13 "deadlines are truthful" "few leases" "#6537, #9006, #9395, #17642"
+    S14 "linearizable" "" "#14758, #15247, #20418"
     S15 "no panic" "" "#6093, #6537, #21186"
     S16 "a clock may step back" "few leases" "bank 36, 37"
     L1 "revoked in time" "a core that is well" "#9935, #10686; ZOOKEEPER-2355"

@@ -31,6 +31,7 @@ mod converged;
 mod deadlines;
 mod fenced;
 mod host;
+mod linearizable;
 mod log_only;
 mod never_early;
 mod no_op;
@@ -389,6 +390,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::<bounded::Bounded>::default(),
         Box::<fenced::Fenced>::default(),
         Box::<pure::Pure>::default(),
+        Box::<linearizable::Linearizable>::default(),
         Box::<deadlines::Deadlines>::default(),
         Box::<smoothed::Smoothed>::default(),
         Box::<log_only::LogOnly>::default(),
