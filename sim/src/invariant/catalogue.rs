@@ -92,8 +92,11 @@ catalogue! {
     L1 "revoked in time" "a core that is well" "#9935, #10686; ZOOKEEPER-2355"
     L2 "a renewed lease stays" "a core that is well, clocks within their bound since" "#2660; Keeper #111102"
     L3 "convergence" "a core that is well" "ZOOKEEPER-4837"
+    L4 "what was lost leaves again" "a primary that stays" "bank 8, 28"
+    L5 "an end for any number of reigns" "no clock that steps" "#9888, #13294, #13491, #17132, #20273; bank 3"
     L6 "every request is answered" "a core that is well" "#10492, #14080; bank 24"
     L7 "a majority has a primary" "a core that is well" "a gate that is too strict"
+    L8 "due first, out first" "few leases" "#9360"
     L9 "no timer storm" "" "bank 29, 48"
     L10 "opening and stopping end" "a core that is well" "ZOOKEEPER-2355"
 }

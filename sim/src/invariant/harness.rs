@@ -28,7 +28,7 @@ pub(crate) struct Broken {
 
 pub(crate) struct History<I> {
     invariant: I,
-    config: Config,
+    pub(crate) config: Config,
     states: BTreeMap<MemberId, State>,
     member: MemberId,
     now: Duration,

@@ -29,6 +29,7 @@ mod catalogue;
 mod confirmed;
 mod converged;
 mod deadlines;
+mod due_first;
 mod fenced;
 mod host;
 mod linearizable;
@@ -43,6 +44,7 @@ mod only_for_cause;
 mod only_the_primary;
 mod promise;
 mod pure;
+mod reigns;
 mod revoked_in_time;
 mod smoothed;
 mod structure;
@@ -392,6 +394,8 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::<pure::Pure>::default(),
         Box::<linearizable::Linearizable>::default(),
         Box::<deadlines::Deadlines>::default(),
+        Box::<due_first::DueFirst>::default(),
+        Box::<reigns::Reigns>::default(),
         Box::<smoothed::Smoothed>::default(),
         Box::<log_only::LogOnly>::default(),
         Box::<host::Host>::default(),
@@ -426,3 +430,30 @@ fn left(lease: &crate::model::Lease) -> Duration {
 
 #[cfg(test)]
 pub(crate) mod harness;
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// Whether all canaries sing in a process in which the objections of a property are ignored.
+    fn canaries_are_green(blind: &str) -> bool {
+        let program = std::env::current_exe().expect("a test runs from a file");
+        let mut command = Command::new(program);
+        command.args(["invariant::", "--skip", "every_property"]).env(harness::BLIND, blind);
+        let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        status.expect("the tests can be run").success()
+    }
+
+    /// Without its check, the canary of a property is red.
+    #[test]
+    fn every_property_has_a_canary() {
+        assert!(canaries_are_green(""), "all are green with all checks");
+        for property in Property::ALL {
+            let (id, title) = (property.id(), property.title());
+            assert!(!canaries_are_green(id), "{id}, {title}, has no canary");
+            println!("{id:<4} {title}: green with its check, red without");
+        }
+    }
+}

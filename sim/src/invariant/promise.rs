@@ -142,7 +142,7 @@ impl PromiseKept {
 const ROUNDING: Duration = Duration::from_millis(1);
 
 /// What of a ttl a lessee can count on, whatever two clocks within the bound do.
-fn certain(ttl: Duration, bound_ppm: u32) -> Duration {
+pub(super) fn certain(ttl: Duration, bound_ppm: u32) -> Duration {
     let (less, more) = (1_000_000 - u128::from(bound_ppm), 1_000_000 + u128::from(bound_ppm));
     let nanos = ttl.as_nanos().saturating_mul(less) / more;
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))

@@ -1,0 +1,178 @@
+//! L8, due first, out first: no lease leaves in an expired batch before one that was due earlier and has
+//! not left yet. L4, what was lost leaves again: a lease that has left and is not revoked leaves again as
+//! soon as the retry interval is over, and its primary's timer has come.
+//!
+//! Both are judged while a member holds few leases and its clock has not stepped back, L4 while all of
+//! them fit in one batch. L8 was broken by etcd #9360; bugs 8 and 28 of the bank break L4.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lessor::{Instant, LeaseId, MemberId};
+
+use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+
+/// The reign of each member.
+#[derive(Debug, Default)]
+pub(super) struct DueFirst {
+    reigns: BTreeMap<MemberId, Reign>,
+}
+
+#[derive(Debug, Default)]
+struct Reign {
+    /// When each lease is due that has not left yet, as of the last look at it before it was.
+    due: BTreeMap<LeaseId, Instant>,
+    /// Whether that was after the last input.
+    seen: bool,
+    /// When each of the others last left.
+    left: BTreeMap<LeaseId, Instant>,
+}
+
+impl Invariant for DueFirst {
+    fn observe(
+        &mut self,
+        scene: &Scene<'_>,
+        event: &Event<'_>,
+        judged: &mut Judgements,
+    ) -> Result<(), Broken> {
+        match event {
+            Event::Promoted { .. } | Event::Demoted | Event::Opened { .. } => {
+                self.reigns.remove(&scene.member);
+                return Ok(());
+            }
+            _ if scene.latest > scene.clock => {
+                self.reigns.remove(&scene.member);
+                return Ok(());
+            }
+            _ => {}
+        }
+        match event {
+            Event::Applied { applied, .. } => {
+                if let (Some((id, _)), Some(reign)) =
+                    (&applied.revoked, self.reigns.get_mut(&scene.member))
+                {
+                    reign.due.remove(id);
+                    reign.left.remove(id);
+                }
+            }
+            Event::Stands { .. } => {
+                if let Some(reign) = self.reigns.get_mut(&scene.member)
+                    && !std::mem::take(&mut reign.seen)
+                {
+                    reign.due.clear();
+                }
+            }
+            Event::After { deadlines, primary: true, .. } => {
+                let reign = self.reigns.entry(scene.member).or_default();
+                reign.seen = true;
+                for (id, deadline) in *deadlines {
+                    // What is overdue seems to be due now.
+                    if let Some(deadline) = deadline
+                        && *deadline > scene.clock
+                    {
+                        reign.due.insert(*id, *deadline);
+                        reign.left.remove(id);
+                    }
+                }
+            }
+            Event::Expired { batch } => {
+                let reign = self.reigns.entry(scene.member).or_default();
+                let due = batch.leases.iter().filter_map(|id| reign.due.get(id));
+                let last = due.max().copied().filter(|_| reign.seen);
+                for id in &batch.leases {
+                    reign.due.remove(id);
+                    reign.left.insert(*id, scene.clock);
+                }
+                let Some(last) = last else { return Ok(()) };
+                if let Some((id, due)) = reign.due.iter().find(|(_, due)| **due < last) {
+                    let by = last.saturating_since(*due);
+                    let what = format!("lease {id} was due {by:?} before one that has left first");
+                    return Err(Broken::new(Property::L8, what));
+                }
+                return judged.hold(&[Property::L8]);
+            }
+            Event::Timer { .. } => {
+                let Some(reign) = self.reigns.get(&scene.member) else { return Ok(()) };
+                if scene.state.leases.len() > scene.config.revoke_rate.get().div_ceil(2) as usize {
+                    return Ok(());
+                }
+                let patience = scene.config.retry_interval + TICK;
+                for (id, left) in &reign.left {
+                    let waits = scene.clock.saturating_since(*left);
+                    if waits > patience {
+                        let what = format!("lease {id} has left {waits:?} ago, and not again");
+                        return Err(Broken::new(Property::L4, what));
+                    }
+                    judged.add_one(Property::L4);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// A core that has let as many leave as it may waits for up to a second.
+const TICK: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use lessor::{Digest, LogIndex};
+
+    use super::super::harness::{History, Judged, batch, granted, lease, millis, revoked};
+    use super::*;
+
+    /// Two leases, due at 10 s and 11 s.
+    fn primary() -> History<DueFirst> {
+        let mut history = History::<DueFirst>::default();
+        history.log(1, granted(7, 10_000));
+        history.log(2, granted(8, 11_000));
+        let due = |id, at| (lease(id), Some(millis(at)));
+        let deadlines = &BTreeMap::from([due(7, 10_000), due(8, 11_000)]);
+        let items = &BTreeMap::new();
+        history.holds(Event::After { records: &[], deadlines, timer: true, primary: true, items });
+        history
+    }
+
+    fn leaves(history: &mut History<DueFirst>, at: u64, id: i64) -> Result<Judged, &'static str> {
+        history.at(at);
+        let batch = batch(&[id]);
+        history.see(Event::Expired { batch: &batch }).map_err(|broken| broken.property)
+    }
+
+    fn timer(history: &mut History<DueFirst>, at: u64) -> Result<Judged, &'static str> {
+        history.at(at);
+        history.see(Event::Timer { idle: false }).map_err(|broken| broken.property)
+    }
+
+    #[test]
+    fn canary_a_lease_that_leaves_before_its_turn_is_found() {
+        assert_eq!(leaves(&mut primary(), 12_000, 8), Err("L8"));
+        let mut history = primary();
+        assert_eq!(leaves(&mut history, 12_000, 7), Ok(Judged::Holds));
+        assert_eq!(leaves(&mut history, 12_000, 8), Ok(Judged::Holds));
+    }
+
+    #[test]
+    fn what_was_not_looked_at_lately_may_have_been_renewed() {
+        let mut history = primary();
+        for _ in 0..2 {
+            let (applied, digest) = (LogIndex(2), Digest::default());
+            history.holds(Event::Stands { applied, digest });
+        }
+        assert_eq!(leaves(&mut history, 12_000, 8), Ok(Judged::NotConcerned));
+    }
+
+    #[test]
+    fn canary_a_lease_that_leaves_once_and_never_again_is_found() {
+        let mut history = primary();
+        assert_eq!(leaves(&mut history, 10_000, 7), Ok(Judged::Holds));
+        // A retry of three seconds.
+        assert_eq!(timer(&mut history, 14_000), Ok(Judged::Holds));
+        assert_eq!(timer(&mut history, 14_001), Err("L4"));
+        assert_eq!(leaves(&mut history, 14_001, 7), Ok(Judged::NotConcerned));
+        assert_eq!(timer(&mut history, 14_001), Ok(Judged::Holds));
+        history.log(3, revoked(7));
+        assert_eq!(timer(&mut history, 60_000), Ok(Judged::NotConcerned));
+    }
+}

@@ -1,0 +1,148 @@
+//! L5, an end for any number of reigns: a lease that nobody renews is revoked before the time in which
+//! it was led is longer than `ttl + n * (extend + interval + slack)`, for `n` reigns and checkpoints
+//! at that interval: a new leader gives it the extension, and what was not checkpointed before, and never
+//! its whole ttl once more.
+//!
+//! Time counts between two entries of one term that are no more than a second apart: then its leader was
+//! there and could commit. Needs that no clock steps and the log loses no proposal on purpose. Broken by
+//! etcd #9888, #13294, #13491, #17132 and #20273.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lessor::{Command, LeaseId, Request, Response, Term, Ttl};
+
+use super::promise::certain;
+use super::revoked_in_time::{slack, smoothing};
+use super::{Broken, End, Event, Invariant, Judgements, Property, Scene};
+
+/// The time in which the group was led, and what it was when each lease last got its ttl.
+#[derive(Debug, Default)]
+pub(super) struct Reigns {
+    last: Option<(Term, Duration)>,
+    total: Led,
+    since: BTreeMap<LeaseId, (Ttl, Led)>,
+    most_leases: usize,
+    /// The first lease that outlived all that it had, unless proposals were lost.
+    outlived: Option<String>,
+    judged: u64,
+}
+
+/// For how long, and by how many leaders or extensions.
+#[derive(Clone, Copy, Debug, Default)]
+struct Led {
+    time: Duration,
+    reigns: u32,
+}
+
+impl Invariant for Reigns {
+    fn observe(
+        &mut self,
+        scene: &Scene<'_>,
+        event: &Event<'_>,
+        judged: &mut Judgements,
+    ) -> Result<(), Broken> {
+        match event {
+            Event::Promoted { .. } => self.total.reigns += 1,
+            Event::Served { request: Request::Renew { id }, response, .. } => {
+                if let (Response::Renewed { ttl }, true) = (response, self.since.contains_key(id)) {
+                    self.since.insert(*id, (*ttl, self.total));
+                }
+            }
+            Event::Agreed { entry, applied } => {
+                let gap = match self.last.replace((entry.term, scene.now)) {
+                    Some((term, at)) if term == entry.term => scene.now.saturating_sub(at),
+                    Some(_) | None => Duration::ZERO,
+                };
+                if gap <= Duration::from_secs(1) {
+                    self.total.time += gap;
+                }
+                if let Some((id, _)) = &applied.revoked {
+                    self.judge(scene, *id);
+                    self.since.remove(id);
+                }
+                if let Some(proposal) = &entry.proposal
+                    && let Command::Grant { id, ttl } = proposal.command
+                    && applied.leases.contains(&id)
+                {
+                    self.since.insert(id, (ttl, self.total));
+                    self.most_leases = self.most_leases.max(scene.state.leases.len());
+                }
+            }
+            Event::Ended { end } => return self.end(scene, end, judged),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Reigns {
+    fn judge(&mut self, scene: &Scene<'_>, id: LeaseId) {
+        let Some((ttl, since)) = self.since.get(&id) else { return };
+        let reigns = self.total.reigns - since.reigns + 1;
+        let config = scene.config;
+        let slack = smoothing(config, self.most_leases)
+            + slack(config, self.most_leases, &End::default())
+            + LATENCY;
+        let a_reign = config.checkpoint_interval.saturating_add(config.extend + slack);
+        let most = ttl.as_duration().saturating_add(a_reign.saturating_mul(reigns));
+        let led = certain(self.total.time.saturating_sub(since.time), scene.bound_ppm);
+        self.judged += u64::from(reigns > 1);
+        if scene.clocks_steady && led > most && self.outlived.is_none() {
+            self.outlived = Some(format!(
+                "lease {id} of {ttl} was led for {led:?} by {reigns} leaders since it was renewed, and \
+                 may be for {most:?}"
+            ));
+        }
+    }
+
+    fn end(&mut self, scene: &Scene<'_>, end: &End, judged: &mut Judgements) -> Result<(), Broken> {
+        for id in scene.state.leases.keys() {
+            self.judge(scene, *id);
+        }
+        if end.losses > 0 || !scene.clocks_steady {
+            return Ok(());
+        }
+        match self.outlived.take() {
+            Some(what) => Err(Broken::new(Property::L5, what)),
+            None if self.judged > 0 => judged.hold(&[Property::L5]),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a commit and a slow disk may take.
+const LATENCY: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::{History, Judged, entry, granted, promoted};
+    use super::*;
+    use crate::model::Applied;
+
+    /// A lease of ten minutes whose leader changes every five.
+    fn led_for(minutes: u64, losses: u32) -> Result<Judged, &'static str> {
+        let mut history = History::<Reigns>::default();
+        history.config.checkpoint_interval = Duration::from_secs(20);
+        history.holds(promoted());
+        history.log(1, granted(7, 600_000));
+        for second in 1..=minutes * 60 {
+            history.at(second * 1_000);
+            if second.is_multiple_of(300) {
+                history.holds(promoted());
+            }
+            let mut entry = entry(second + 1, granted(7, 600_000));
+            entry.term = Term(1 + second / 300);
+            history.holds(Event::Agreed { entry: &entry, applied: &Applied::default() });
+        }
+        let end = End { losses, ..End::default() };
+        history.see(Event::Ended { end: &end }).map_err(|broken| broken.property)
+    }
+
+    #[test]
+    fn canary_a_lease_that_gets_its_ttl_from_each_leader_is_found() {
+        assert_eq!(led_for(11, 0), Ok(Judged::Holds));
+        assert_eq!(led_for(20, 0), Err("L5"));
+        assert_eq!(led_for(20, 1), Ok(Judged::NotConcerned));
+    }
+}
