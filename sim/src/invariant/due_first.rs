@@ -2,8 +2,8 @@
 //! not left yet. L4, what was lost leaves again: a lease that has left and is not revoked leaves again as
 //! soon as the retry interval is over, and its primary's timer has come.
 //!
-//! Both are judged while a member holds few leases and its clock has not stepped back, L4 while all of
-//! them fit in one batch. L8 was broken by etcd #9360; bugs 8 and 28 of the bank break L4.
+//! Both are judged while a member holds few leases and its clock has not stepped back, L4 since all of
+//! them fit in one batch: others may be due before. L8 was broken by etcd #9360; bugs 8 and 28 of the bank break L4.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,6 +26,8 @@ struct Reign {
     seen: bool,
     /// When each of the others last left.
     left: BTreeMap<LeaseId, Instant>,
+    /// When there last were more leases than fit in a batch.
+    crowded: Instant,
 }
 
 impl Invariant for DueFirst {
@@ -92,13 +94,14 @@ impl Invariant for DueFirst {
                 return judged.hold(&[Property::L8]);
             }
             Event::Timer { .. } => {
-                let Some(reign) = self.reigns.get(&scene.member) else { return Ok(()) };
+                let Some(reign) = self.reigns.get_mut(&scene.member) else { return Ok(()) };
                 if scene.state.leases.len() > scene.config.revoke_rate.get().div_ceil(2) as usize {
+                    reign.crowded = scene.clock;
                     return Ok(());
                 }
                 let patience = scene.config.retry_interval + TICK;
                 for (id, left) in &reign.left {
-                    let waits = scene.clock.saturating_since(*left);
+                    let waits = scene.clock.saturating_since(reign.crowded.max(*left));
                     if waits > patience {
                         let what = format!("lease {id} has left {waits:?} ago, and not again");
                         return Err(Broken::new(Property::L4, what));
