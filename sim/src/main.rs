@@ -26,6 +26,7 @@ use serde_json::json;
 use self::cli::determinism::{DETERMINISM_HELP, DeterminismArgs};
 use self::cli::diff::{DIFF_HELP, DiffArgs};
 use self::cli::fuzz::{FUZZ_HELP, FuzzArgs, MERGE_HELP, MergeArgs};
+use self::cli::properties::{PROPERTIES_HELP, PropertiesArgs};
 use self::cli::shrink::{SHRINK_HELP, ShrinkArgs};
 
 mod cli {
@@ -33,6 +34,7 @@ mod cli {
     pub(crate) mod diff;
     pub(crate) mod fuzz;
     pub(crate) mod log;
+    pub(crate) mod properties;
     pub(crate) mod shrink;
 }
 
@@ -76,6 +78,9 @@ enum Verb {
     /// Replays seeds on other threads, in other processes and builds, and compares their traces.
     #[command(after_help = DETERMINISM_HELP)]
     Determinism(DeterminismArgs),
+    /// Lists the properties that are judged.
+    #[command(after_help = PROPERTIES_HELP)]
+    Properties(PropertiesArgs),
 }
 
 #[derive(Args, Default)]
@@ -127,6 +132,7 @@ fn main() -> ExitCode {
         Some(Verb::Diff(args)) => cli::diff::run(&args),
         Some(Verb::Shrink(args)) => cli::shrink::run(&args),
         Some(Verb::Determinism(args)) => cli::determinism::run(&args),
+        Some(Verb::Properties(args)) => cli::properties::run(&args),
     };
     ExitCode::from(code)
 }

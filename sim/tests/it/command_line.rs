@@ -196,3 +196,45 @@ fn canary_a_program_that_makes_another_trace_is_found() {
     let output = sim(&["determinism", "--seeds", "2"]);
     assert_eq!(code(&output), 0, "{}", stdout(&output));
 }
+
+#[test]
+fn diff_shows_where_two_runs_part() {
+    let same = sim(&["diff", "3", "3"]);
+    assert_eq!(code(&same), 0);
+    assert!(stdout(&same).starts_with("the same: hash "), "{}", stdout(&same));
+    let other = sim(&["diff", "scenarios/stale-primary.toml", "scenarios/leader-cut-off.toml"]);
+    assert_eq!(code(&other), 1);
+    let text = stdout(&other);
+    let parted = |sign: &str| text.lines().filter(|line| line.starts_with(sign)).count();
+    assert!(parted("-") > 0 && parted("+") > 0, "{text}");
+}
+
+#[test]
+fn a_replay_can_stop_before_its_end_and_judges_no_end_then() {
+    let whole = stdout(&sim(&["replay", "scenarios/renew-waits-for-revoke.toml"]));
+    let begun = sim(&["replay", "scenarios/renew-waits-for-revoke.toml", "--until", "4s"]);
+    assert_eq!(code(&begun), 0, "{}", stderr(&begun));
+    let begun = stdout(&begun);
+    let (events, _) = begun.split_once("hash ").expect("it ends with a hash");
+    assert!(events.lines().count() > 3, "{begun}");
+    assert!(whole.starts_with(events) && !whole[events.len()..].starts_with("hash"), "{begun}");
+    assert_eq!(code(&sim(&["replay", "3", "--until", "soon"])), 2);
+}
+
+#[test]
+fn what_the_members_log_is_shown_with_virtual_time_and_changes_no_trace() {
+    let plain = sim(&["replay", "scenarios/stale-primary.toml"]);
+    let logged = sim(&["replay", "scenarios/stale-primary.toml", "--log", "debug"]);
+    assert_eq!(stdout(&plain), stdout(&logged));
+    assert!(!stderr(&plain).contains("committing"), "{}", stderr(&plain));
+    assert!(stderr(&logged).contains("committing applied=1"), "{}", stderr(&logged));
+}
+
+#[test]
+fn the_properties_are_listed() {
+    let table = stdout(&sim(&["properties"]));
+    assert!(table.contains("\nS15  no panic\n     broken by #6093, #6537, #21186\n"), "{table}");
+    let json = stdout(&sim(&["properties", "--json", "-"]));
+    let json: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
+    assert_eq!(json["properties"].as_array().map(Vec::len), Some(46));
+}
