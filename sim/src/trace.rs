@@ -1,6 +1,6 @@
 //! What a run did, one aligned line an event, and a hash of all of it.
 //!
-//! The hash is the 128-bit FNV-1a of every line with its time in nanoseconds, also of the lines that
+//! The hash is the 128-bit XXH3 of every line with its time in nanoseconds, also of the lines that
 //! are too many to show. Nothing in it depends on an address, the wall clock, a path or a thread.
 
 use std::collections::BTreeMap;
@@ -8,12 +8,13 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use lessor::MemberId;
+use twox_hash::xxhash3_128::Hasher;
 
 /// The events of a run.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Trace {
     lines: Vec<Line>,
-    hash: u128,
+    hasher: Hasher,
     events: u64,
     /// What happened too often for a line each since `second`, by member and kind, then by words.
     gathered: BTreeMap<(u64, &'static str), BTreeMap<String, u64>>,
@@ -40,7 +41,7 @@ impl Default for Trace {
     fn default() -> Self {
         Self {
             lines: Vec::new(),
-            hash: OFFSET,
+            hasher: Hasher::new(),
             events: 0,
             gathered: BTreeMap::new(),
             second: 0,
@@ -103,7 +104,7 @@ impl Trace {
     /// The hash, as 32 hexadecimal digits.
     #[must_use]
     pub fn hash(&self) -> String {
-        format!("{:032x}", self.hash)
+        format!("{:032x}", self.hasher.finish_128())
     }
 
     /// Shows what was gathered, if its second is over.
@@ -125,9 +126,7 @@ impl Trace {
         self.events += 1;
         self.buffer.clear();
         writeln!(self.buffer, "{} {line}", at.as_nanos()).expect("a string takes everything");
-        for byte in self.buffer.bytes() {
-            self.hash = (self.hash ^ u128::from(byte)).wrapping_mul(PRIME);
-        }
+        self.hasher.write(self.buffer.as_bytes());
     }
 }
 
@@ -159,6 +158,12 @@ impl fmt::Display for Columns<'_> {
     }
 }
 
+impl fmt::Debug for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trace").field("hash", &self.hash()).field("events", &self.events).finish()
+    }
+}
+
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for line in &self.lines {
@@ -167,9 +172,6 @@ impl fmt::Display for Trace {
         writeln!(f, "hash {} over {} events", self.hash(), self.events)
     }
 }
-
-const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
 
 #[cfg(test)]
 mod tests {
@@ -181,8 +183,9 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_is_fnv_1a() {
-        assert_eq!(Trace::default().hash(), "6c62272e07bb014262b821756295c58d");
+    fn the_hash_is_xxh3() {
+        // Of no bytes, as the specification of XXH3 has it.
+        assert_eq!(Trace::default().hash(), "99aa06d3014798d86001c324468d497f");
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! What peers say to each other.
 
+use std::fmt;
+
 use lessor::{Entry, LogIndex, MemberId, Term};
 
-/// A message on its way.
+/// A message on its way. As text it names its entries by their places and terms, which say what is in
+/// them: two logs that have an entry of the same term at the same place are equal up to there.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Envelope {
     /// Who sent it.
@@ -13,6 +16,26 @@ pub struct Envelope {
     pub term: Term,
     /// What it says.
     pub message: Message,
+}
+
+impl fmt::Display for Envelope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { from, to, term, message } = self;
+        write!(f, "{from} to {to} in {term}: ")?;
+        match message {
+            Message::Append(Append { previous, previous_term, entries, committed, round }) => {
+                write!(f, "append behind {previous} of {previous_term}, ")?;
+                for of_a_term in entries.chunk_by(|one, next| one.term == next.term) {
+                    write!(f, "{} of {}, ", of_a_term.len(), of_a_term[0].term)?;
+                }
+                write!(f, "committed {committed}, round {round}")
+            }
+            Message::Vote(..)
+            | Message::Voted(_)
+            | Message::Appended { .. }
+            | Message::Install(..) => write!(f, "{message:?}"),
+        }
+    }
 }
 
 /// What a message says.

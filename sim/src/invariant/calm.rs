@@ -33,7 +33,6 @@ impl Invariant for Calm {
         event: &Event<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        let over = |at: Duration| scene.now.saturating_sub(at) >= Duration::from_secs(1);
         let second = match event {
             Event::Timer { idle: true } => {
                 let what = "a timer is due again as soon as it has come".to_owned();
@@ -42,15 +41,14 @@ impl Invariant for Calm {
             Event::Timer { idle: false } => self.last.entry(scene.member).or_default(),
             Event::Told { .. } => {
                 let second = self.last.entry(scene.member).or_default();
-                second.answers.retain(|at| !over(*at));
+                second.forget(scene.now);
                 second.answers.push_back(scene.now);
                 return Ok(());
             }
             _ => return Ok(()),
         };
         second.timers.push_back((scene.now, scene.state.leases.len()));
-        second.timers.retain(|(at, _)| !over(*at));
-        second.answers.retain(|at| !over(*at));
+        second.forget(scene.now);
         let leases = second.timers.iter().map(|(_, leases)| *leases).max().unwrap_or_default();
         let (timers, answers) = (second.timers.len(), second.answers.len());
         if timers > MOST + 3 * leases + answers {
@@ -59,6 +57,15 @@ impl Invariant for Calm {
             return Err(Broken::new(Property::L9, what));
         }
         judged.hold(&[Property::L9])
+    }
+}
+
+impl Second {
+    /// Forgets what is a second ago.
+    fn forget(&mut self, now: Duration) {
+        let over = |at: &Duration| now.saturating_sub(*at) >= Duration::from_secs(1);
+        while self.timers.pop_front_if(|(at, _)| over(at)).is_some() {}
+        while self.answers.pop_front_if(|at| over(at)).is_some() {}
     }
 }
 

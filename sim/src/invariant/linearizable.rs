@@ -167,8 +167,9 @@ impl Linearizable {
         (first, last): (LogIndex, LogIndex),
     ) -> Option<LogIndex> {
         let done = self.done.get(&id)?;
-        let done = done.iter().skip_while(|(at, _)| *at < first).take_while(|(at, _)| *at <= last);
-        done.filter(|(_, done)| done == command).map(|(at, _)| *at).next()
+        let done = &done[done.partition_point(|(at, _)| *at < first)..];
+        let mut done = done.iter().take_while(|(at, _)| *at <= last);
+        done.find(|(_, done)| done == command).map(|(at, _)| *at)
     }
 
     /// The first index at which a lease is as it must be.

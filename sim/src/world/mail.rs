@@ -11,7 +11,7 @@ impl World {
     /// A message has come to a member.
     pub fn received(&mut self, now: Duration, envelope: Envelope) {
         if !self.is_dead(envelope.to) {
-            self.hide(now, envelope.to, format_args!("hears {envelope:?}"));
+            self.hide(now, envelope.to, format_args!("hears {envelope}"));
             self.consensus.received(now, envelope);
             self.settle(now);
         }
