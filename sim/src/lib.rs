@@ -3,10 +3,14 @@
 //! oracle of its own.
 //!
 //! ```text
+//!  seed ─▶ schedule
+//!             ▼
 //!  Scenario ──▶ World ─────────────────────────────┐        Cluster (madsim)
-//!  (TOML)       steps, lessees, Consensus, disks    │ ─does─▶ one node a member:
-//!               Oracle ─▶ invariants, Trace ─▶ hash │ ◀─sees─ Driver<SimRuntime, SimBackend, SimLog>
-//!               └───────────────────────────────────┘         on redb on a FaultyDisk
+//!  (TOML)       steps, lessees, faults, clocks,     │ ─does─▶ one node a member:
+//!    ▲          Consensus, disks, coverage          │         Driver<SimRuntime, SimBackend, SimLog>
+//!  shrink       Oracle ─▶ invariants, Trace ─▶ hash │ ◀─sees─ on redb or a journal on a FaultyDisk
+//!    ▲          └───────────────────────────────────┘         messages over madsim's network
+//!  fuzz ◀─ Report ◀──┘
 //! ```
 //!
 //! The world decides everything and owns no clock, thread or socket; only [`cluster`] knows madsim.

@@ -112,6 +112,15 @@ fn a_replay_is_the_same_again_and_another_under_another_seed() {
     assert_ne!(hash(&scenario), first);
 }
 
+/// What docs/SIMULATION.md shows as a scenario is one, and clean.
+#[test]
+fn the_scenario_of_the_documentation_is_clean() {
+    let text = std::fs::read_to_string(root().join("docs/SIMULATION.md")).expect("it is there");
+    let (_, behind) = text.split_once("## A scenario\n\n```toml\n").expect("it has an example");
+    let (example, _) = behind.split_once("```").expect("the example ends");
+    assert_eq!(verdict_of(example), (Verdict::Clean, Vec::new()));
+}
+
 /// Nothing observable may depend on the key of the index, which a real host draws by chance.
 #[test]
 fn the_key_of_the_index_changes_no_trace() {
