@@ -120,9 +120,7 @@ enum Due {
     /// A message that was slowed down.
     Send(u64),
     Ending,
-    Elect {
-        again: bool,
-    },
+    Elect,
     Revive(MemberId),
 }
 
@@ -260,7 +258,7 @@ impl World {
                 Due::Over(place) => self.over(now, place),
                 Due::Send(number) => self.send_late(number),
                 Due::Ending => self.begin_ending(now),
-                Due::Elect { again } => self.hold_election(now, again),
+                Due::Elect => self.hold_election(now),
                 Due::Revive(member) => self.revive(now, member),
             }
         }

@@ -251,8 +251,16 @@ impl Consensus {
         let known =
             previous <= peer.committed || peer.term_at(previous) == Some(append.previous_term);
         if !known {
-            let hint =
-                LogIndex(peer.last().0.min(previous.0.saturating_sub(1))).max(peer.committed);
+            // What may be equal ends before all that it has of the term that is wrong there: one step
+            // back for each answer would take longer than a long log of that term has time.
+            let (mut hint, wrong) = (previous.min(peer.last().next()), peer.term_at(previous));
+            loop {
+                hint = LogIndex(hint.0.saturating_sub(1));
+                if hint <= peer.committed || wrong.is_none() || peer.term_at(hint) != wrong {
+                    break;
+                }
+            }
+            let hint = hint.max(peer.committed);
             return self.answer(to, from, hint, false, append.round);
         }
         let peer = self.peer_mut(to);

@@ -46,9 +46,6 @@ impl World {
                 self.restart(now, member);
             }
         }
-        if self.scenario.upkeep.election_timeout.is_none() {
-            self.plan(now + ELECTION, Due::Elect { again: true });
-        }
     }
 
     /// Whether somebody leads a majority that hears it.
@@ -95,8 +92,8 @@ impl World {
         8 * (self.scenario.network.latency + self.scenario.network.jitter + HOP)
     }
 
-    /// Elects somebody who can lead, in place of a leader that cannot; `again` until that worked.
-    pub(super) fn hold_election(&mut self, now: Duration, again: bool) {
+    /// Elects somebody who can lead, in place of a leader that cannot.
+    pub(super) fn hold_election(&mut self, now: Duration) {
         self.unled_since = None;
         if self.is_led() {
             return;
@@ -106,21 +103,20 @@ impl World {
         if let Some(candidate) = usize::try_from(place).ok().and_then(|place| able.get(place)) {
             self.consensus.elect(now, *candidate);
         }
-        if again {
-            self.plan(now + ELECTION, Due::Elect { again });
-        }
     }
 
-    /// Plans an election if nobody leads and the scenario has a timeout for that.
+    /// Plans an election if nobody leads and the scenario has a timeout for that, as each has in the end:
+    /// a leader may be deposed then too, by somebody who was cut off and is in a later term.
     pub(super) fn watch_leader(&mut self, now: Duration) {
-        let Some(timeout) = self.scenario.upkeep.election_timeout else { return };
+        let at_the_end = self.quiet.then_some(ELECTION);
+        let Some(timeout) = self.scenario.upkeep.election_timeout.or(at_the_end) else { return };
         if self.is_led() {
             self.unled_since = None;
         } else if self.founded && self.unled_since.is_none() {
             self.unled_since = Some(now);
             let late = self.draw(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
             let at = now + timeout + Duration::from_millis(late);
-            self.plan(at, Due::Elect { again: false });
+            self.plan(at, Due::Elect);
         }
     }
 
@@ -135,7 +131,7 @@ impl World {
     }
 }
 
-/// So long after the ending, and after each attempt, the core elects somebody if nobody leads it.
+/// In the ending, somebody is elected so long after nobody has led, and up to as long again later.
 const ELECTION: Duration = Duration::from_secs(2);
 /// What madsim's network takes at most, besides what the scenario says.
 const HOP: Duration = Duration::from_millis(5);
