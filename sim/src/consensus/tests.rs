@@ -36,6 +36,8 @@ struct Group {
     asked_at: BTreeMap<u64, LogIndex>,
     notes: Vec<Note>,
     sequence: u64,
+    /// How often a follower has answered that entries do not follow on its log.
+    refused: usize,
 }
 
 impl Group {
@@ -51,6 +53,7 @@ impl Group {
             asked_at: BTreeMap::new(),
             notes: Vec::new(),
             sequence: 0,
+            refused: 0,
         };
         for member in group.log.members() {
             group.start(member, 0);
@@ -126,6 +129,8 @@ impl Group {
         let envelope = self.mail.remove(place);
         let cut = self.cut.contains(&envelope.from) || self.cut.contains(&envelope.to);
         if !cut {
+            let refuses = matches!(envelope.message, Message::Appended { agrees: false, .. });
+            self.refused += usize::from(refuses);
             self.log.received(self.now, envelope);
             self.collect();
         }
@@ -220,6 +225,30 @@ fn a_proposal_may_commit_after_its_proposer_has_fallen() {
     let entries: Vec<_> = group.log.committed_behind(0).map(|entry| entry.term).collect();
     assert_eq!(entries[1], Term(1), "the old proposal: {entries:?}");
     assert_eq!(group.handed[&m(3)], 3);
+}
+
+#[test]
+fn a_long_wrong_log_is_found_in_a_few_steps() {
+    let mut group = Group::new(5, 1, None);
+    group.elect(m(1));
+    group.pass(ms(100));
+    group.cut.extend([m(3), m(4), m(5)]);
+    for _ in 0..300 {
+        group.propose(m(1));
+    }
+    group.pass(ms(100));
+    assert_eq!(group.log.peer(m(2)).last(), LogIndex(301), "it has what will never be committed");
+    group.cut = BTreeSet::from([m(1), m(2)]);
+    group.elect(m(3));
+    for _ in 0..300 {
+        group.pass(ms(10));
+        group.propose(m(3));
+    }
+    group.refused = 0;
+    group.cut.clear();
+    group.pass(ms(9_000));
+    assert_eq!(group.handed.values().collect::<Vec<_>>(), [&302; 5]);
+    assert!((1..10).contains(&group.refused), "{} refusals", group.refused);
 }
 
 #[test]
