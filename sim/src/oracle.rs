@@ -375,18 +375,10 @@ impl Oracle {
         request: &Request,
         answer: &Result<Response, RequestError>,
     ) {
-        if let Ok(response) = answer {
-            let sent = self.clocks.of_lessees(sent);
-            let answered = Event::Answered { request, sent, response };
-            self.judge(now, NOBODY, Instant::ZERO, &answered);
-        }
         if *answer != Err(RequestError::Unknown) {
-            self.judge(
-                now,
-                NOBODY,
-                Instant::ZERO,
-                &Event::Settled { request, began: sent, answer },
-            );
+            let (began, sent) = (sent, self.clocks.of_lessees(sent));
+            let answered = Event::Answered { request, began, sent, answer };
+            self.judge(now, NOBODY, Instant::ZERO, &answered);
         }
     }
 

@@ -44,7 +44,7 @@ impl Invariant for Linearizable {
                 let proposal = entry.proposal.as_ref();
                 self.agreed(scene, proposal.map(|proposal| &proposal.command), applied);
             }
-            Event::Settled { request, began, answer } => {
+            Event::Answered { request, began, answer, .. } => {
                 let ended_before = self.answered.partition_point(|(at, _)| at < began);
                 let earliest = ended_before.checked_sub(1).map(|last| self.answered[last].1);
                 let between = (earliest.unwrap_or_default(), scene.state.applied);
@@ -237,8 +237,8 @@ mod tests {
     ) -> Result<Judged, &'static str> {
         history.at(at + 1);
         let began = Duration::from_millis(at);
-        let settled = Event::Settled { request, began, answer };
-        history.see(settled).map_err(|broken| broken.property)
+        let answered = Event::Answered { request, began, sent: began, answer };
+        history.see(answered).map_err(|broken| broken.property)
     }
 
     const NOT_FOUND: Result<Response, RequestError> =

@@ -187,22 +187,15 @@ pub enum Event<'a> {
         request: &'a Request,
     },
     /// A lessee has an answer that says what became of its request, or that nothing did.
-    Settled {
+    Answered {
         /// The request.
         request: &'a Request,
         /// When it was sent, in true time.
         began: Duration,
-        /// The answer.
-        answer: &'a Result<Response, RequestError>,
-    },
-    /// A lessee has a successful answer.
-    Answered {
-        /// What it asked.
-        request: &'a Request,
-        /// When it sent that, on its own clock.
+        /// The same on the clock of lessees.
         sent: Duration,
         /// The answer.
-        response: &'a Response,
+        answer: &'a Result<Response, RequestError>,
     },
     /// The code under test has panicked.
     Panicked {

@@ -42,12 +42,12 @@ impl Invariant for PromiseKept {
                 self.revoked_by_lessee.insert(*id);
                 *self.open.entry(*id).or_default() += 1;
             }
-            Event::Settled { request: Request::Revoke { id }, .. } => {
+            Event::Answered { request: Request::Revoke { id }, .. } => {
                 if let Some(open) = self.open.get_mut(id) {
                     *open -= 1;
                 }
             }
-            Event::Answered { request, sent, response } => {
+            Event::Answered { request, sent, answer: Ok(response), .. } => {
                 let Some((id, ttl)) = promised(scene.state, request, response) else {
                     return Ok(());
                 };
@@ -150,20 +150,28 @@ pub(super) fn certain(ttl: Duration, bound_ppm: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use lessor::Response;
+    use lessor::{RequestError, Response};
 
     use super::super::harness::{
         History, Judged, checkpointed, granted, lease, renew, renewed, revoked,
     };
     use super::*;
 
+    fn answered<'a>(
+        request: &'a Request,
+        sent: Duration,
+        answer: &'a Result<Response, RequestError>,
+    ) -> Event<'a> {
+        Event::Answered { request, began: sent, sent, answer }
+    }
+
     fn promised_until_15_s() -> History<PromiseKept> {
         let mut history = History::<PromiseKept>::default();
         history.log(1, granted(7, 10_000));
         history.at(5_100);
-        let (request, response) = (renew(7), renewed(10_000));
+        let (request, answer) = (renew(7), Ok(renewed(10_000)));
         let sent = Duration::from_secs(5);
-        history.holds(Event::Answered { request: &request, sent, response: &response });
+        history.holds(answered(&request, sent, &answer));
         history
     }
 
@@ -187,12 +195,12 @@ mod tests {
             let mut history = History::<PromiseKept>::default();
             history.bound_ppm = bound_ppm;
             history.log(1, granted(7, 10_000));
-            let (request, response) = (renew(7), renewed(11_000));
+            let (request, answer) = (renew(7), Ok(renewed(11_000)));
             let sent = Duration::ZERO;
             // Told of another lease's ttl: no promise.
-            history.holds(Event::Answered { request: &request, sent, response: &response });
-            let response = renewed(10_000);
-            history.holds(Event::Answered { request: &request, sent, response: &response });
+            history.holds(answered(&request, sent, &answer));
+            let answer = Ok(renewed(10_000));
+            history.holds(answered(&request, sent, &answer));
             // 10 s * 0.9 / 1.1 is 8.18 s.
             history.at(8_200);
             assert_eq!(history.try_log(2, revoked(7)).is_ok(), kept, "{bound_ppm}");
@@ -213,9 +221,9 @@ mod tests {
             history.clocks_hold = false;
             history.healed = Some(Duration::from_millis(healed));
             history.log(1, granted(7, 10_000));
-            let (request, response) = (renew(7), renewed(10_000));
+            let (request, answer) = (renew(7), Ok(renewed(10_000)));
             let sent = Duration::from_secs(5);
-            history.holds(Event::Answered { request: &request, sent, response: &response });
+            history.holds(answered(&request, sent, &answer));
             history.at(14_999);
             let gone = history.try_log(2, revoked(7));
             assert_eq!(gone.err().map(|broken| broken.property), property);
@@ -237,10 +245,10 @@ mod tests {
         let mut history = History::<PromiseKept>::default();
         history.log(1, granted(7, 10_000));
         history.log(2, checkpointed(7, 5_000));
-        let (request, response) = (renew(7), renewed(10_000));
+        let (request, answer) = (renew(7), Ok(renewed(10_000)));
         let sent = Duration::ZERO;
-        let answered = Event::Answered { request: &request, sent, response: &response };
-        assert_eq!(history.see(answered).map_err(|broken| broken.property), Err("S1c"));
+        let told = answered(&request, sent, &answer);
+        assert_eq!(history.see(told).map_err(|broken| broken.property), Err("S1c"));
     }
 
     #[test]
@@ -257,12 +265,11 @@ mod tests {
         let request = Request::Revoke { id: lease(7) };
         history.holds(Event::Asked { request: &request });
         history.log(2, revoked(7));
-        let (began, answer) = (Duration::ZERO, &Ok(Response::Done));
-        history.holds(Event::Settled { request: &request, began, answer });
+        history.holds(answered(&request, Duration::ZERO, &Ok(Response::Done)));
         history.log(3, granted(7, 60_000));
         let (request, sent) = (renew(7), Duration::from_secs(6));
-        let response = renewed(60_000);
-        history.holds(Event::Answered { request: &request, sent, response: &response });
+        let answer = Ok(renewed(60_000));
+        history.holds(answered(&request, sent, &answer));
         history.at(30_000);
         assert_eq!(history.try_log(4, revoked(7)).map_err(|b| b.property), Err("S2"));
     }
@@ -273,9 +280,9 @@ mod tests {
         history.log(1, granted(7, 10_000));
         history.at(12_000);
         history.log(2, revoked(7));
-        let (request, response) = (renew(7), renewed(10_000));
+        let (request, answer) = (renew(7), Ok(renewed(10_000)));
         let sent = Duration::from_secs(11);
-        let answered = Event::Answered { request: &request, sent, response: &response };
-        assert_eq!(history.see(answered).map_err(|b| b.property), Err("S2"));
+        let told = answered(&request, sent, &answer);
+        assert_eq!(history.see(told).map_err(|b| b.property), Err("S2"));
     }
 }
