@@ -41,9 +41,7 @@ impl Backend for JournalBackend {
             rest = behind;
         }
         let end = bytes.len() - rest.len();
-        if let Some(place) =
-            (1..rest.len().min(FAR)).find(|place| record(&rest[*place..]).is_some())
-        {
+        if let Some(place) = (1..rest.len()).find(|place| record(&rest[*place..]).is_some()) {
             return Err(damaged(format!(
                 "a whole record at byte {} behind a broken one",
                 end + place
@@ -136,8 +134,6 @@ fn path() -> PathBuf {
 const HEAD: usize = 16;
 /// A journal grows by so much, in bytes.
 const GROWTH: u64 = 64 * 1_024;
-/// Behind a broken record, whole ones are looked for so far, in bytes.
-const FAR: usize = 64 * 1_024;
 
 #[cfg(test)]
 mod tests {
@@ -262,6 +258,32 @@ mod tests {
             }
         }
         assert!(refused > 20, "{refused} refused, {intact} intact");
+    }
+
+    /// Seeds 5001484 and 5003500: the next whole record was farther away than anybody looked.
+    #[test]
+    fn a_bit_that_flips_in_a_long_record_is_noticed() {
+        let disk = FaultyDisk::new();
+        let (mut journal, _) = open(&disk);
+        let put = |number| {
+            let record = LeaseRecord { id: id(number), ttl: Ttl::MAX, remaining: None };
+            Change::Write(Write::PutLease(record))
+        };
+        let mut lessor = Lessor::new(&Config::default());
+        for (place, leases) in [(0, 1..4_001_u64), (1, 4_001..4_002)] {
+            for number in leases.clone() {
+                let grant = lessor::Command::Grant { id: id(number), ttl: Ttl::MAX };
+                lessor.apply(Instant::ZERO, grant).expect("the id is free");
+            }
+            let (after, applied, digest) = (LogIndex(place), LogIndex(place + 1), lessor.digest());
+            let changes = leases.map(put).collect();
+            let transaction = Transaction { after, applied, digest, reset: false, changes };
+            journal.commit(transaction).expect("the disk is fine");
+        }
+        assert!(journal.end > 200_000, "the first record is long");
+        assert_eq!(disk.rot(1, 0), 1);
+        let refused = JournalBackend::new(disk.mount()).load();
+        assert!(matches!(refused, Err(BackendError::Damaged { .. })), "{refused:?}");
     }
 
     #[test]
