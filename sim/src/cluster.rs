@@ -296,7 +296,12 @@ impl Runtime for SimRuntime {
         async move {
             // A step of the clock wakes nobody.
             loop {
-                let left = shared.world().clock(member).until(now(), deadline);
+                let left = {
+                    let world = shared.world();
+                    // Nobody wakes any more: a timer that is due again and again would never let go.
+                    let ended = world.has_ended();
+                    if ended { Duration::MAX } else { world.clock(member).until(now(), deadline) }
+                };
                 if left.is_zero() {
                     break;
                 }

@@ -246,9 +246,9 @@ impl World {
 
     /// Does what is due.
     pub fn advance(&mut self, now: Duration) {
-        while let Some(entry) = self.agenda.first_entry()
+        while !self.has_ended()
+            && let Some(entry) = self.agenda.first_entry()
             && entry.key().0 <= now
-            && !self.ended
         {
             match entry.remove() {
                 Due::Step(place) => self.step(now, place),
@@ -264,7 +264,7 @@ impl World {
         }
         self.consensus.advance(now);
         self.settle(now);
-        if now >= self.scenario.duration && !self.ended {
+        if now >= self.scenario.duration && !self.has_ended() {
             self.end(now);
         }
     }
@@ -282,10 +282,10 @@ impl World {
         self.actions.pop_front()
     }
 
-    /// Whether the scenario is over.
+    /// Whether the scenario is over, or something was wrong: what would follow proves nothing.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.ended
+        self.ended || self.violations().next().is_some()
     }
 
     /// A member's clock: each has an epoch and a rate of its own.
@@ -632,13 +632,12 @@ impl World {
     /// How it went.
     #[must_use]
     pub fn report(&self) -> Report {
-        let mut violations = self.broken.clone();
-        violations.extend(self.oracle.violations().iter().cloned());
+        let first = self.violations().map(|violation| Duration::from_millis(violation.at_ms)).min();
         Report {
             name: self.scenario.name.clone(),
             seed: self.scenario.seed,
-            virtual_time: self.scenario.duration,
-            violations,
+            virtual_time: first.unwrap_or(self.scenario.duration),
+            violations: self.violations().cloned().collect(),
             disappointments: self.disappointments.clone(),
             ineffective: self.ineffective.clone(),
             faults: self.faults.clone(),
@@ -648,6 +647,10 @@ impl World {
             judged: self.oracle.judged().clone(),
             trace: self.trace.clone(),
         }
+    }
+
+    fn violations(&self) -> impl Iterator<Item = &Violation> {
+        self.broken.iter().chain(self.oracle.violations())
     }
 
     fn plan(&mut self, at: Duration, due: Due) {
