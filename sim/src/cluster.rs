@@ -296,12 +296,11 @@ impl Runtime for SimRuntime {
         async move {
             // A step of the clock wakes nobody.
             loop {
-                let left = {
-                    let world = shared.world();
-                    // Nobody wakes any more: a timer that is due again and again would never let go.
-                    let ended = world.has_ended();
-                    if ended { Duration::MAX } else { world.clock(member).until(now(), deadline) }
-                };
+                // A timer that is due again and again would never let go.
+                if shared.world().has_ended() {
+                    std::future::pending::<()>().await;
+                }
+                let left = shared.world().clock(member).until(now(), deadline);
                 if left.is_zero() {
                     break;
                 }
