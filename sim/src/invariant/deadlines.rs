@@ -1,15 +1,15 @@
 //! S1b, no deadline goes down: within a reign neither a renew nor a checkpoint nor a second promotion
 //! makes a lease due earlier; S13, what remains is truthful: a deadline is never further away than the
-//! ttl, the extension and what smoothing may add; and S16, a clock may step back: no lease is due earlier
+//! ttl, the extension and what smoothing may add, and nobody is told of more; and S16, a clock may step back: no lease is due earlier
 //! because of it.
 //!
 //! Needs nothing; judged while a member holds few leases, S1b and S13 while its clock has not stepped
-//! back. Broken by CockroachDB #121480 and #123442, etcd #6537, #9006, #9395 and #17642.
+//! back. What is told is always judged. Broken by CockroachDB #121480 and #123442, etcd #6537, #9006, #9395 and #17642.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lessor::{Instant, LeaseId, MemberId};
+use lessor::{Instant, LeaseId, MemberId, Response};
 
 use super::revoked_in_time::smoothing;
 use super::{Broken, Event, Invariant, Judgements, Property, Scene};
@@ -18,6 +18,8 @@ use super::{Broken, Event, Invariant, Judgements, Property, Scene};
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
     reigns: BTreeMap<MemberId, BTreeMap<LeaseId, Instant>>,
+    /// The most leases that there were in each reign: so many may have been spread.
+    most: BTreeMap<MemberId, usize>,
 }
 
 impl Invariant for Deadlines {
@@ -27,9 +29,23 @@ impl Invariant for Deadlines {
         event: &Event<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
+        let most = self.most.entry(scene.member).or_default();
+        *most = scene.state.leases.len().max(*most);
         match event {
             Event::Promoted { again: false, .. } | Event::Demoted | Event::Opened { .. } => {
                 self.reigns.remove(&scene.member);
+                *most = scene.state.leases.len();
+            }
+            Event::Served { response: Response::Lookup(Some(status)), .. } => {
+                let spread = smoothing(scene.config, *most);
+                let ttl = status.record.ttl;
+                if status.remaining > ttl.as_duration() + scene.config.extend + spread + TICK {
+                    let (id, remaining) = (status.record.id, status.remaining);
+                    let what =
+                        format!("a lessee is told that lease {id} of {ttl} has {remaining:?}");
+                    return Err(Broken::new(Property::S13, what));
+                }
+                return judged.hold(&[Property::S13]);
             }
             Event::Applied { applied, .. } => {
                 if let (Some((id, _)), Some(reign)) =
@@ -104,6 +120,8 @@ const TICK: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use lessor::{LeaseRecord, LeaseStatus, Request, Ttl};
+
     use super::super::harness::{History, Judged, granted, lease, millis};
     use super::*;
 
@@ -138,6 +156,22 @@ mod tests {
         history.latest = millis(5_000);
         assert_eq!(after(&mut history, 3_000, 8_000), Ok(Judged::Holds));
         assert_eq!(after(&mut history, 3_000, 7_999), Err("S16"));
+    }
+
+    #[test]
+    fn canary_a_lessee_that_is_told_of_too_much_is_found() {
+        let mut history = primary();
+        let mut told = |secs| {
+            let record = LeaseRecord { id: lease(7), ttl: Ttl::from_secs(10), remaining: None };
+            let remaining = Duration::from_secs(secs);
+            let response =
+                &Response::Lookup(Some(LeaseStatus { record, remaining, items: Vec::new() }));
+            let (request, asked) = (&Request::Lookup { id: lease(7) }, Instant::ZERO);
+            let served = Event::Served { request, asked, came: Duration::ZERO, response };
+            history.see(served).map_err(|broken| broken.property)
+        };
+        assert_eq!(told(12), Ok(Judged::Holds));
+        assert_eq!(told(13), Err("S13"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! L1, revoked in time: under a primary that stays, every lease that nobody renews is gone from every
-//! connected member within its deadline plus what retries, the rate and one commit may take.
+//! connected member within its deadline plus what retries, the rate and one commit may take. That is judged
+//! at the end; and once faults are over, of each revoke, which then needs no retry.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,6 +16,10 @@ pub(super) struct RevokedInTime {
     /// The leases that each member holds, as of its last event.
     held: BTreeMap<MemberId, BTreeMap<LeaseId, ()>>,
     most_leases: usize,
+    /// Since when each primary is in a world without faults, on its clock.
+    calm: BTreeMap<MemberId, Instant>,
+    /// The latest revoke of a lease that was due since then, and how late it was.
+    latest: Option<(Duration, LeaseId)>,
 }
 
 impl Invariant for RevokedInTime {
@@ -25,6 +30,9 @@ impl Invariant for RevokedInTime {
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
         let state = scene.state;
+        if scene.healed.is_some() && self.reigns.contains_key(&scene.member) {
+            self.calm.entry(scene.member).or_insert(scene.latest);
+        }
         match event {
             Event::Promoted { again, .. } => {
                 let count = state.leases.len();
@@ -41,6 +49,7 @@ impl Invariant for RevokedInTime {
             }
             Event::Demoted => {
                 self.reigns.remove(&scene.member);
+                self.calm.remove(&scene.member);
             }
             Event::Opened { stored, .. } => {
                 let leases = stored.snapshot.leases.iter().map(|record| (record.id, ()));
@@ -52,6 +61,9 @@ impl Invariant for RevokedInTime {
                 self.most_leases = self.most_leases.max(state.leases.len());
             }
             Event::Applied { entry, applied } => {
+                if let Some((id, _)) = &applied.revoked {
+                    self.note(scene, *id);
+                }
                 let held = self.held.entry(scene.member).or_default();
                 if let Some((id, _)) = &applied.revoked {
                     held.remove(id);
@@ -83,11 +95,31 @@ impl Invariant for RevokedInTime {
 }
 
 impl RevokedInTime {
+    /// A lease was revoked: notes how late that is, if it was due in a world without faults.
+    fn note(&mut self, scene: &Scene<'_>, id: LeaseId) {
+        let deadline = self.reigns.get(&scene.member).and_then(|reign| reign.get(&id));
+        if let (Some(deadline), Some(calm)) = (deadline, self.calm.get(&scene.member))
+            && deadline > calm
+            && scene.clocks_steady
+        {
+            let late = scene.latest.saturating_since(*deadline);
+            self.latest = self.latest.max(Some((late, id)));
+        }
+    }
+
     fn judge(&self, scene: &Scene<'_>, end: &End, judged: &mut Judgements) -> Result<(), Broken> {
         let Some(reign) = end.primary.and_then(|primary| self.reigns.get(&primary)) else {
             return Ok(());
         };
         let slack = slack(scene.config, self.most_leases, end);
+        if let Some((late, id)) = self.latest {
+            judged.add_one(Property::L1);
+            if late > slack - scene.config.retry_interval * (end.losses + 1) {
+                let what =
+                    format!("lease {id} was revoked {late:?} after its end, without a fault");
+                return Err(Broken::new(Property::L1, what));
+            }
+        }
         for member in &end.connected {
             for id in self.held.get(member).into_iter().flat_map(BTreeMap::keys) {
                 // One that the primary does not have was revoked, and the news is on its way.
@@ -162,6 +194,23 @@ mod tests {
         // Ten seconds, one retry of three, one second for the backlog, one for the tick, one to commit.
         assert_eq!(ended(&mut granted_on_both(), 15_999), Ok(Judged::Holds));
         assert_eq!(ended(&mut granted_on_both(), 16_000).map_err(|b| b.property), Err("L1"));
+    }
+
+    #[test]
+    fn canary_a_revoke_that_came_only_with_a_retry_though_nothing_failed_is_found() {
+        // One second for the backlog, one for the tick, one to commit; a retry takes three.
+        for (at, verdict) in [(13_000, Ok(Judged::Holds)), (13_001, Err("L1"))] {
+            let mut history = granted_on_both();
+            history.healed = Some(Duration::ZERO);
+            history.on(1);
+            history.holds(Event::Timer { idle: false });
+            for member in [1, 2] {
+                history.on(member);
+                history.at(at);
+                history.log(2, revoked(7));
+            }
+            assert_eq!(ended(&mut history, 60_000).map_err(|b| b.property), verdict, "at {at}");
+        }
     }
 
     #[test]
