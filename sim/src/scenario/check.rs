@@ -217,10 +217,10 @@ impl Checker {
             actions.push(self.ask(request, asked.member, asked.lessee, asked.answer)?);
         }
         if let Some(asked) = step.promote {
-            actions.push(self.ask(Request::Promote, Some(asked.member), None, asked.answer)?);
+            actions.push(self.ask(Request::Promote, asked.member, None, asked.answer)?);
         }
         if let Some(asked) = step.demote {
-            actions.push(self.ask(Request::Demote, Some(asked.member), None, asked.answer)?);
+            actions.push(self.ask(Request::Demote, asked.member, None, asked.answer)?);
         }
         let of_member = [
             (step.elect, Fault::Elect as fn(MemberId) -> Fault),

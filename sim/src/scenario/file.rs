@@ -195,7 +195,7 @@ pub(super) struct LeaseOf {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OfHandle {
-    pub(super) member: Spanned<i64>,
+    pub(super) member: Option<Spanned<i64>>,
     pub(super) answer: Option<super::AnswerKind>,
 }
 

@@ -422,7 +422,7 @@ fn everything() -> String {
     text
 }
 
-const ACTIONS: [&str; 54] = [
+const ACTIONS: [&str; 55] = [
     "grant = { lease = 7, ttl = \"10s\" }",
     "grant = { lease = -7, ttl = \"200000d\", member = 2, lessee = \"a 'b'\", answer = \"too-large\" }",
     "revoke = { lease = 7, answer = \"not-found\" }",
@@ -435,6 +435,7 @@ const ACTIONS: [&str; 54] = [
     "lease-of = { item = \"k\\\\\\u0000\" }",
     "promote = { member = 1, answer = \"ok\" }",
     "promote = { member = 1 }",
+    "promote = {}",
     "demote = { member = 1 }",
     "elect = { member = 2 }",
     "depose = {}",
