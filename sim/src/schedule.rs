@@ -19,6 +19,7 @@ use crate::scenario::{
 mod draw;
 mod faults;
 mod lessees;
+mod succession;
 
 /// The scenario of a seed. Its name is `seed-` and the number.
 #[must_use]
@@ -71,7 +72,11 @@ pub fn generate(seed: u64) -> Scenario {
     if swarm.chance(15) {
         faults::blackout(&mut stream("blackout"), &place, steps);
     }
-    steps.sort_by_key(|step| step.at);
+    let mut turns = stream("succession");
+    if turns.chance(3) {
+        succession::take_turns(&mut turns, &mut scenario);
+    }
+    scenario.steps.sort_by_key(|step| step.at);
     scenario
 }
 
