@@ -15,6 +15,7 @@
 //!
 //! The world decides everything and owns no clock, thread or socket; only [`cluster`] knows madsim.
 
+pub mod bank;
 #[cfg(madsim)]
 pub mod campaign;
 pub mod clock;

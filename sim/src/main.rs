@@ -23,6 +23,7 @@ use lessor_sim::scenario::{Scenario, ScenarioError};
 use lessor_sim::schedule::generate;
 use serde_json::json;
 
+use self::cli::bugs::{BUGS_HELP, BugsArgs};
 use self::cli::determinism::{DETERMINISM_HELP, DeterminismArgs};
 use self::cli::diff::{DIFF_HELP, DiffArgs};
 use self::cli::fuzz::{FUZZ_HELP, FuzzArgs, MERGE_HELP, MergeArgs};
@@ -30,6 +31,7 @@ use self::cli::properties::{PROPERTIES_HELP, PropertiesArgs};
 use self::cli::shrink::{SHRINK_HELP, ShrinkArgs};
 
 mod cli {
+    pub(crate) mod bugs;
     pub(crate) mod determinism;
     pub(crate) mod diff;
     pub(crate) mod fuzz;
@@ -78,6 +80,9 @@ enum Verb {
     /// Replays seeds on other threads, in other processes and builds, and compares their traces.
     #[command(after_help = DETERMINISM_HELP)]
     Determinism(DeterminismArgs),
+    /// Brings real bugs back, one at a time, and counts how many seeds and which tests find each.
+    #[command(after_help = BUGS_HELP)]
+    Bugs(BugsArgs),
     /// Lists the properties that are judged.
     #[command(after_help = PROPERTIES_HELP)]
     Properties(PropertiesArgs),
@@ -132,6 +137,7 @@ fn main() -> ExitCode {
         Some(Verb::Diff(args)) => cli::diff::run(&args),
         Some(Verb::Shrink(args)) => cli::shrink::run(&args),
         Some(Verb::Determinism(args)) => cli::determinism::run(&args),
+        Some(Verb::Bugs(args)) => cli::bugs::run(&args),
         Some(Verb::Properties(args)) => cli::properties::run(&args),
     };
     ExitCode::from(code)

@@ -1,0 +1,375 @@
+//! `cargo sim bugs`: brings the bugs of the bank back, one at a time, and counts who finds them.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "programs are built and run, in real time; nothing of it gets into a trace"
+)]
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use lessor_sim::bank::{Baseline, Bug, Figures};
+use lessor_sim::fuzz::Tally;
+use lessor_sim::report::Verdict;
+use lessor_sim::scenario::Scenario;
+use serde_json::json;
+
+use super::fuzz;
+use crate::{BAD_INPUT, NOTHING_RAN, complain, print, write_json};
+
+#[derive(Args)]
+pub(crate) struct BugsArgs {
+    /// Which bugs, by their number or the begin of their name [default: all]
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// How many seeds each campaign replays, none of them stopped early
+    #[arg(long, value_name = "N", default_value = "2000", value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: u64,
+    /// How long to shrink what a campaign finds, such as 30s; 0s for not at all
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = fuzz::time)]
+    shrink: Duration,
+    /// Runs the campaigns only, and not the tests of lessor
+    #[arg(long)]
+    no_tests: bool,
+    /// Only verifies that each patch applies, and lands in the function that it names
+    #[arg(long, conflicts_with_all = ["gate", "bless", "no_tests"])]
+    check: bool,
+    /// Fails if a bug is missed, or found much less often than the baseline says
+    #[arg(long, conflicts_with = "bless")]
+    gate: bool,
+    /// Takes the figures as the baseline, scenarios/bugs/baseline.json
+    #[arg(long)]
+    bless: bool,
+    /// Writes the figures as JSON to a file, or to the standard output (`-`) in place of the table
+    #[arg(long, value_name = "FILE|-")]
+    json: Option<PathBuf>,
+}
+
+/// Measures the bugs of the bank, and gives the exit code.
+pub(crate) fn run(args: &BugsArgs) -> u8 {
+    let bank = match Bank::open(&args.names) {
+        Ok(bank) => bank,
+        Err((what, code)) => {
+            complain(&what);
+            return code;
+        }
+    };
+    let (mut measured, mut stale) = (BTreeMap::new(), Vec::new());
+    for (place, bug) in bank.bugs.iter().enumerate() {
+        let outcome = bank
+            .plant(bug)
+            .and_then(|()| if args.check { Ok(None) } else { bank.measure(bug, args).map(Some) });
+        match outcome {
+            Ok(None) => {}
+            Ok(Some(figures)) => {
+                complain(&format!("{}/{} {}: {figures}", place + 1, bank.bugs.len(), bug.name));
+                measured.insert(bug.name.clone(), figures);
+            }
+            Err(what) => stale.push(format!("{}: {what}", bug.path.display())),
+        }
+    }
+    for what in &stale {
+        complain(what);
+    }
+    let stale = !stale.is_empty();
+    if args.check {
+        let verdict = if stale { "not all of" } else { "all of" };
+        print(&format!("{verdict} {} patches apply where they should\n", bank.bugs.len()));
+        return if stale { REGRESSED } else { 0 };
+    }
+    let missed = measured.values().any(|figures| !figures.is_found());
+    let regressed = if args.gate { bank.regressions(&measured) } else { Ok(0) };
+    let regressed = match regressed {
+        Ok(regressed) => regressed,
+        Err(what) => {
+            complain(&what);
+            return BAD_INPUT;
+        }
+    };
+    let code = if stale || missed || regressed > 0 { REGRESSED } else { 0 };
+    if args.bless
+        && let Err(what) = bank.bless(&measured)
+    {
+        complain(&what);
+        return BAD_INPUT;
+    }
+    if let Some(target) = &args.json {
+        let document = json!({ "schema": 1, "exit_code": code, "bugs": measured });
+        if let Err(code) = write_json(target, &document) {
+            return code;
+        }
+    }
+    if args.json.as_deref() != Some(Path::new("-")) {
+        print(&table(&bank.bugs, &measured));
+    }
+    code
+}
+
+/// The bugs, and a copy of the workspace to plant them in.
+struct Bank {
+    bugs: Vec<Bug>,
+    root: PathBuf,
+    /// Where all that is made is kept.
+    folder: PathBuf,
+    tree: PathBuf,
+}
+
+impl Bank {
+    fn open(names: &[String]) -> Result<Self, (String, u8)> {
+        let here = std::env::current_dir().unwrap_or_default();
+        let root = here.ancestors().find(|folder| folder.join(BUGS).is_dir());
+        let root = root.ok_or_else(|| {
+            (format!("no folder {BUGS} here or above; run this in the workspace"), NOTHING_RAN)
+        })?;
+        let entries = root.join(BUGS).read_dir();
+        let entries = entries.map_err(|error| (format!("{BUGS}: {error}"), BAD_INPUT))?;
+        let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.retain(|path| path.extension() == Some(OsStr::new("patch")));
+        paths.sort();
+        let load = |path: &PathBuf| {
+            Bug::load(path).map_err(|what| (format!("{}: {what}", path.display()), BAD_INPUT))
+        };
+        let mut bugs = paths.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+        if let Some(name) = names.iter().find(|name| !bugs.iter().any(|bug| is_named(bug, name))) {
+            return Err((format!("no bug of {BUGS} is named {name}…"), NOTHING_RAN));
+        }
+        bugs.retain(|bug| names.is_empty() || names.iter().any(|name| is_named(bug, name)));
+        let folder = root.join("target/sim/bugs");
+        Ok(Self { bugs, root: root.into(), tree: folder.join("tree"), folder })
+    }
+
+    /// Makes the copy what the workspace is, with this bug in it.
+    fn plant(&self, bug: &Bug) -> Result<(), String> {
+        self.copy().map_err(|error| format!("cannot copy the workspace: {error}"))?;
+        let mut apply = Command::new("git");
+        // Else git would take the copy for a part of the repository around it.
+        apply.env("GIT_CEILING_DIRECTORIES", &self.folder);
+        apply.args(["apply", "--whitespace=nowarn"]).arg(&bug.path).current_dir(&self.tree);
+        let output = apply.output().map_err(|error| format!("git: {error}"))?;
+        if !output.status.success() {
+            let what = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("does not apply: {}", what.trim().replace('\n', "; ")));
+        }
+        bug.has_landed(&self.tree)
+    }
+
+    /// Copies what git knows of the workspace, and leaves alone what is the same already, so that little is
+    /// built anew.
+    fn copy(&self) -> std::io::Result<()> {
+        let mut list = Command::new("git");
+        list.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
+        let listed = list.current_dir(&self.root).output()?;
+        if !listed.status.success() {
+            return Err(std::io::Error::other("git does not know the workspace"));
+        }
+        let names = String::from_utf8_lossy(&listed.stdout);
+        for name in names.split('\0').filter(|name| !name.is_empty()) {
+            let (from, to) = (self.root.join(name), self.tree.join(name));
+            let Ok(bytes) = std::fs::read(&from) else { continue };
+            if std::fs::read(&to).is_ok_and(|there| there == bytes) {
+                continue;
+            }
+            std::fs::create_dir_all(to.parent().expect("it is in the copy"))?;
+            std::fs::write(&to, bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Builds the copy, and lets a campaign, the shrinker and the tests look for the bug.
+    fn measure(&self, bug: &Bug, args: &BugsArgs) -> Result<Figures, String> {
+        let kept = self.folder.join(&bug.name);
+        std::fs::create_dir_all(&kept).map_err(|error| format!("{}: {error}", kept.display()))?;
+        let built =
+            self.cargo(&["build", "--release", "--package", "lessor-sim"], LONGEST_BUILD)?;
+        if built != Some(0) {
+            return Err("does not build".to_owned());
+        }
+        let program = self.folder.join("build/release/lessor-sim");
+        let (seeds, json) = (args.seeds.to_string(), kept.join("campaign.json"));
+        let mut fuzz = Command::new(&program);
+        fuzz.args(["fuzz", "--keep-going", "--seeds", &seeds, "--json"]).arg(&json);
+        if self.within(&mut fuzz, LONGEST_CAMPAIGN)?.is_none() {
+            return Err(format!("the campaign did not end within {LONGEST_CAMPAIGN:?}"));
+        }
+        let tally = std::fs::read(&json).map_err(|error| format!("no campaign: {error}"))?;
+        let tally: Tally = serde_json::from_slice(&tally).map_err(|error| error.to_string())?;
+        let mut figures = Figures { seeds: tally.seeds.len() as u64, ..Figures::default() };
+        let mut shortest = None;
+        for (fingerprint, outcomes) in tally.failures() {
+            if Verdict::of_word(&outcomes[0].verdict) == Some(Verdict::Testbed) {
+                return Err(format!(
+                    "the testbed itself fails: {}",
+                    outcomes[0].findings.join("; ")
+                ));
+            }
+            figures.hits += outcomes.len() as u64;
+            figures.by.insert(fingerprint.to_owned(), outcomes.len() as u64);
+            shortest = shortest.max(Some((outcomes.len(), outcomes[0].seed)));
+        }
+        if let Some((_, seed)) = shortest.filter(|_| !args.shrink.is_zero()) {
+            let (file, time) = (kept.join("shrunk.toml"), format!("{}s", args.shrink.as_secs()));
+            let mut shrink = Command::new(&program);
+            shrink.args(["shrink", &seed.to_string(), "--time", &time, "-o"]).arg(&file);
+            self.within(&mut shrink, args.shrink + LONGEST_REPLAYS)?;
+            let shrunk = Scenario::load(&file).map_err(|error| error.to_string())?;
+            figures.steps = Some((shrunk.steps.len() + shrunk.herds.len()) as u64);
+        }
+        if !args.no_tests {
+            figures.tests = Some(self.test(&kept)?);
+        }
+        Ok(figures)
+    }
+
+    /// How many tests of `lessor` fail, by their kind.
+    fn test(&self, kept: &Path) -> Result<BTreeMap<String, u64>, String> {
+        let output = kept.join("tests.txt");
+        let file = std::fs::File::create(&output).map_err(|error| error.to_string())?;
+        let mut tests = self.command("cargo");
+        tests.args(["test", "--package", "lessor", "--lib", "--test", "it", "--no-fail-fast"]);
+        tests.stdout(file);
+        let ended = self.within_as_is(&mut tests, LONGEST_TESTS)?;
+        let text = std::fs::read_to_string(&output).map_err(|error| error.to_string())?;
+        let mut failed = BTreeMap::<String, u64>::new();
+        let names = text.lines().filter_map(|line| {
+            line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED"))
+        });
+        for name in names {
+            *failed.entry(kind_of(name).to_owned()).or_default() += 1;
+        }
+        if ended.is_none() {
+            *failed.entry("hang".to_owned()).or_default() += 1;
+        }
+        if failed.is_empty() && ended != Some(0) {
+            return Err("the tests do not build".to_owned());
+        }
+        Ok(failed)
+    }
+
+    fn cargo(&self, args: &[&str], limit: Duration) -> Result<Option<i32>, String> {
+        let mut cargo = self.command("cargo");
+        cargo.args(args);
+        // A bug touches a file or two, and little is built anew; the code runs as fast as that of a release.
+        for setting in ["incremental=true", "codegen-units=64", "debug=false", "opt-level=2"] {
+            cargo.args(["--config", &format!("profile.release.{setting}")]);
+        }
+        self.within(&mut cargo, limit)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env("CARGO_TARGET_DIR", self.folder.join("build"));
+        command
+    }
+
+    /// Runs a program in the copy, without what it prints. None if it had to be ended.
+    fn within(&self, command: &mut Command, limit: Duration) -> Result<Option<i32>, String> {
+        self.within_as_is(command.stdout(Stdio::null()), limit)
+    }
+
+    fn within_as_is(&self, command: &mut Command, limit: Duration) -> Result<Option<i32>, String> {
+        let failed = |error: std::io::Error| format!("cannot run a program: {error}");
+        command.current_dir(&self.tree).stdin(Stdio::null()).stderr(Stdio::null());
+        let (start, mut child) = (Instant::now(), command.spawn().map_err(failed)?);
+        loop {
+            if let Some(status) = child.try_wait().map_err(failed)? {
+                return Ok(Some(status.code().unwrap_or(-1)));
+            }
+            if start.elapsed() > limit {
+                child.kill().and_then(|()| child.wait()).map_err(failed)?;
+                return Ok(None);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn baseline(&self) -> Result<Baseline, String> {
+        let path = self.root.join(BASELINE);
+        let text = std::fs::read(path).map_err(|error| format!("{BASELINE}: {error}"))?;
+        serde_json::from_slice(&text).map_err(|error| format!("{BASELINE}: {error}"))
+    }
+
+    /// Says what is worse than in the baseline, and how much that is.
+    fn regressions(&self, measured: &BTreeMap<String, Figures>) -> Result<usize, String> {
+        let baseline = self.baseline()?;
+        let worse = measured.iter().filter_map(|(name, figures)| {
+            let before = baseline.bugs.get(name)?;
+            figures.is_no_worse_than(before).err().map(|what| format!("{name}: {what}"))
+        });
+        Ok(worse.inspect(|what| complain(what)).count())
+    }
+
+    fn bless(&self, measured: &BTreeMap<String, Figures>) -> Result<(), String> {
+        let path = self.root.join(BASELINE);
+        let mut baseline = if path.exists() { self.baseline()? } else { Baseline::default() };
+        baseline.bugs.extend(measured.clone());
+        let mut text =
+            serde_json::to_string_pretty(&baseline).map_err(|error| error.to_string())?;
+        text.push('\n');
+        std::fs::write(&path, text).map_err(|error| format!("{BASELINE}: {error}"))
+    }
+}
+
+/// By its number, or by the begin of its name.
+fn is_named(bug: &Bug, name: &str) -> bool {
+    let number = bug.name.split('-').next().unwrap_or_default();
+    name == number || (name.len() > number.len() && bug.name.starts_with(name))
+}
+
+/// The layer that a test of `lessor` belongs to.
+fn kind_of(test: &str) -> &'static str {
+    let module = test.split("::").next().unwrap_or_default();
+    match module {
+        "conformance" => "conformance",
+        "random" | "member_machine" | "crash_machine" | "laws" => "proptest",
+        _ => "unit",
+    }
+}
+
+fn table(bugs: &[Bug], measured: &BTreeMap<String, Figures>) -> String {
+    let width = bugs.iter().map(|bug| bug.name.len()).max().unwrap_or_default();
+    let mut text = format!(
+        "{:width$}  {:>9}  {:>13}  {:>6}  {:>5}  found by\n",
+        "bug", "hits", "95 %", "1 in", "steps"
+    );
+    for (bug, figures) in bugs.iter().filter_map(|bug| Some((bug, measured.get(&bug.name)?))) {
+        let mut by: Vec<_> = figures.by.iter().collect();
+        by.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let campaign = by.iter().take(3).map(|(by, count)| format!("{by} {count}"));
+        let tests = figures.tests.iter().flatten().map(|(kind, count)| format!("{kind} {count}"));
+        let found: Vec<_> = campaign.chain(tests).collect();
+        let found = if found.is_empty() { "nobody".to_owned() } else { found.join(", ") };
+        let _ = writeln!(text, "{:width$}  {figures}  {found}", bug.name);
+    }
+    let count = |is: &dyn Fn(&Figures) -> bool| measured.values().filter(|one| is(one)).count();
+    let (found, campaign) = (count(&Figures::is_found), count(&|figures| figures.hits > 0));
+    let (all, missed) = (measured.len(), measured.len() - found);
+    let _ = writeln!(
+        text,
+        "{all} bugs: {campaign} found by the campaign, {} by tests alone, {missed} missed",
+        found - campaign
+    );
+    text
+}
+
+const BUGS: &str = "scenarios/bugs";
+const BASELINE: &str = "scenarios/bugs/baseline.json";
+const REGRESSED: u8 = 6;
+const LONGEST_BUILD: Duration = Duration::from_secs(1_200);
+const LONGEST_CAMPAIGN: Duration = Duration::from_secs(1_800);
+const LONGEST_TESTS: Duration = Duration::from_secs(900);
+/// What the shrinker replays before and after its time.
+const LONGEST_REPLAYS: Duration = Duration::from_secs(120);
+
+pub(crate) const BUGS_HELP: &str = "\
+Examples:
+  cargo sim bugs                                       all bugs: campaigns of 2000 seeds, and the tests
+  cargo sim bugs 07 24 --seeds 500                     two of them, by their numbers
+  cargo sim bugs --check                               does each patch apply where it should?
+  cargo sim bugs --gate --no-tests                     has a campaign become blind?
+
+What is found is kept in target/sim/bugs, with the shrunk scenario. Exit codes: 0 every bug is found ·
+2 bad input · 4 no such bug · 6 a bug is missed, a patch is stale, or the gate has failed.";
