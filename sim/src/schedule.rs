@@ -72,6 +72,12 @@ pub fn generate(seed: u64) -> Scenario {
     if swarm.chance(15) {
         faults::blackout(&mut stream("blackout"), &place, steps);
     }
+    let mut promotions = stream("promotions");
+    if promotions.chance(10) {
+        // So that renews wait for their unsets, which a promotion must not disturb.
+        scenario.config.checkpoint_interval = Duration::from_secs(1);
+        faults::promotions(&mut promotions, &place, steps);
+    }
     let mut turns = stream("succession");
     if turns.chance(3) {
         succession::take_turns(&mut turns, &mut scenario);

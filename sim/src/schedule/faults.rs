@@ -236,13 +236,14 @@ pub(super) fn elections(draw: &mut Draw, place: &Place, by_itself: bool, steps: 
             steps.push(step(at, fault));
         }
     }
-    // A primary that is promoted again and again.
-    if draw.chance(10) {
-        for _ in 0..20 {
-            let (request, at) = (Request::Promote, draw.moment(place.until));
-            let ask = Action::Ask { request, member: None, lessee: None, answer: None };
-            steps.push(step(at, ask));
-        }
+}
+
+/// A primary is promoted again and again.
+pub(super) fn promotions(draw: &mut Draw, place: &Place, steps: &mut Vec<Step>) {
+    for _ in 0..60 {
+        let (request, at) = (Request::Promote, draw.moment(place.until));
+        let ask = Action::Ask { request, member: None, lessee: None, answer: None };
+        steps.push(step(at, ask));
     }
 }
 

@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use lessor::{LeaseId, MemberId, Request, Ttl};
+use lessor::{Config, LeaseId, MemberId, Request, Ttl};
 
 use super::draw::Draw;
 use super::step;
-use crate::scenario::{Action, Ending, Fault, Scenario, Step};
+use crate::scenario::{Action, Ending, Fault, Herd, Scenario, Step};
 
 /// Makes a scenario one of many short reigns.
 pub(super) fn take_turns(draw: &mut Draw, scenario: &mut Scenario) {
@@ -21,22 +21,26 @@ pub(super) fn take_turns(draw: &mut Draw, scenario: &mut Scenario) {
     scenario.config.checkpoint_interval = Duration::from_secs(1);
     scenario.config.extend = scenario.config.extend.min(Duration::from_millis(500));
     scenario.config.retry_interval = Duration::from_millis(500);
-    scenario.herds.clear();
+    scenario.config.revoke_rate = Config::default().revoke_rate;
     scenario.steps.clear();
-    let ask =
-        |at, request| step(at, Action::Ask { request, member: None, lessee: None, answer: None });
     let lease = |number| LeaseId::new(number).expect("it is not 0");
-    let grant = |number, ttl| Request::Grant { id: Some(lease(number)), ttl };
-    // The first reign checkpoints the lease that nobody renews; the other keeps the log going.
+    // The first reign checkpoints the lease that nobody renews; the herd keeps the log going, by a grant
+    // every half a second.
     let steps: &mut Vec<Step> = &mut scenario.steps;
-    steps.push(ask(Duration::from_millis(500), grant(7, Ttl::from_secs(40))));
-    steps.push(ask(Duration::from_millis(600), grant(8, Ttl::MAX)));
-    let mut at = Duration::from_secs(1);
-    while at < UNREST {
-        let items = vec![draw.pick(&["a", "b"]).into()];
-        steps.push(ask(at, Request::Attach { id: lease(8), items }));
-        at += draw.span_ms(400, 700);
-    }
+    let request = Request::Grant { id: Some(lease(7)), ttl: Ttl::from_secs(40) };
+    let grant = Action::Ask { request, member: None, lessee: None, answer: None };
+    steps.push(step(Duration::from_millis(500), grant));
+    scenario.herds = vec![Herd {
+        name: "herd".to_owned(),
+        leases: 2 * u32::try_from(UNREST.as_secs()).expect("it is minutes"),
+        first_lease: lease(1_000),
+        ttl: Ttl::from_secs(2),
+        start: Duration::from_secs(1),
+        over: UNREST - Duration::from_secs(1),
+        renew_every: None,
+        until: None,
+        items: 0,
+    }];
     let (mut at, mut leader) = (Duration::from_secs(6), MemberId(1));
     while at < UNREST {
         leader = draw.other(leader, scenario.members);
