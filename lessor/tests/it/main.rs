@@ -5,5 +5,6 @@ mod docs;
 mod driver;
 mod kill;
 mod member;
+mod model;
 mod random;
 mod redb_backend;
