@@ -8,3 +8,4 @@ mod member;
 mod model;
 mod random;
 mod redb_backend;
+mod seed;

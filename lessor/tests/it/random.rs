@@ -1,7 +1,6 @@
 //! Random calls of the core, against the slow [model](super::model).
 //!
 //! The same harness is run with bugs planted between it and the core, and must find each of them.
-//! `PROPTEST_CASES` widens the search.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -14,25 +13,22 @@ use lessor::{
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{
-    Config as RunnerConfig, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner,
-};
+use proptest::test_runner::TestCaseResult;
 
 use super::model::{Expected, MILLI, Model, SECOND, nanos};
+use super::seed::{explore, find};
 
 #[test]
 fn random_calls_do_what_the_slow_model_says() {
     let seen = RefCell::new(Seen::default());
-    let run = runner(cases(), 1_000_000).run(&case(), |case| {
+    explore(CASES, &case(), |case| {
         let mut harness = Harness::new(&case, Planted::Nothing);
         let outcome = harness.run(&case.steps);
         seen.borrow_mut().add(&harness.seen);
         outcome
     });
-    if let Err(error) = run {
-        panic!("{error}");
-    }
     let seen = seen.into_inner();
+    println!("{} random cases of the core, {} steps", seen.cases, seen.steps);
     assert!(
         [seen.batches, seen.long_batches, seen.again, seen.granted_renews, seen.late_renews]
             .into_iter()
@@ -46,16 +42,15 @@ fn random_calls_do_what_the_slow_model_says() {
 #[test]
 fn every_planted_bug_is_found() {
     for planted in Planted::BUGS {
-        let run =
-            runner(cases(), 0).run(&case(), |case| Harness::new(&case, planted).run(&case.steps));
-        assert!(matches!(run, Err(TestError::Fail(..))), "{planted:?} is found: {run:?}");
+        let found = find(CASES, &case(), |case| Harness::new(&case, planted).run(&case.steps));
+        assert!(found.is_some(), "{planted:?} is not found");
     }
 }
 
 #[test]
 fn a_log_that_is_split_anywhere_by_a_snapshot_folds_to_the_same_state() {
     let logs = (rate(), vec(command(), 0..40));
-    let run = runner(cases(), 1_000_000).run(&logs, |(rate, log)| {
+    explore(CASES, &logs, |(rate, log)| {
         let whole = fold(Lessor::new(&Config::default()), &log);
         for place in 0..=log.len() {
             let (prefix, suffix) = log.split_at(place);
@@ -73,9 +68,6 @@ fn a_log_that_is_split_anywhere_by_a_snapshot_folds_to_the_same_state() {
         }
         Ok(())
     });
-    if let Err(error) = run {
-        panic!("{error}");
-    }
 }
 
 struct Folded {
@@ -138,19 +130,7 @@ enum Act {
     RecoverBroken,
 }
 
-fn runner(cases: u32, max_shrink_iters: u32) -> TestRunner {
-    let config = RunnerConfig {
-        cases,
-        failure_persistence: None,
-        max_shrink_iters,
-        ..RunnerConfig::default()
-    };
-    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[47; 32]))
-}
-
-fn cases() -> u32 {
-    RunnerConfig::default().cases.max(400)
-}
+const CASES: u32 = 400;
 
 fn case() -> impl Strategy<Value = Case> {
     let retry = prop::sample::select(&[0, 1, 200, 700, 3_000][..]).prop_map(Duration::from_millis);
@@ -366,6 +346,8 @@ impl Adapter {
 /// How often the cases came to what matters.
 #[derive(Default, Debug)]
 struct Seen {
+    cases: u32,
+    steps: usize,
     batches: u32,
     long_batches: u32,
     again: u32,
@@ -383,6 +365,8 @@ struct Seen {
 
 impl Seen {
     fn add(&mut self, other: &Self) {
+        self.cases += other.cases;
+        self.steps += other.steps;
         self.batches += other.batches;
         self.long_batches += other.long_batches;
         self.again += other.again;
@@ -416,8 +400,6 @@ struct Harness {
     seen: Seen,
 }
 
-type Outcome = Result<(), TestCaseError>;
-
 impl Harness {
     fn new(case: &Case, planted: Planted) -> Self {
         let config = Config {
@@ -443,7 +425,9 @@ impl Harness {
         }
     }
 
-    fn run(&mut self, steps: &[(Pass, Act)]) -> Outcome {
+    fn run(&mut self, steps: &[(Pass, Act)]) -> TestCaseResult {
+        self.seen.cases += 1;
+        self.seen.steps += steps.len();
         for (pass, act) in steps {
             self.pass(*pass);
             self.act(act)?;
@@ -462,7 +446,7 @@ impl Harness {
         };
     }
 
-    fn act(&mut self, act: &Act) -> Outcome {
+    fn act(&mut self, act: &Act) -> TestCaseResult {
         match act {
             Act::Apply(command) => {
                 let checkpoint = matches!(command, Command::Checkpoint { .. });
@@ -505,7 +489,7 @@ impl Harness {
         }
     }
 
-    fn arrive(&mut self) -> Outcome {
+    fn arrive(&mut self) -> TestCaseResult {
         let Some(checkpoints) = self.proposed.pop_front() else { return Ok(()) };
         let overtaken = checkpoints
             .iter()
@@ -514,7 +498,7 @@ impl Harness {
         self.call(&Input::Apply(Command::Checkpoint { checkpoints }))
     }
 
-    fn revoke_expired(&mut self) -> Outcome {
+    fn revoke_expired(&mut self) -> TestCaseResult {
         for id in self.expired.pop_front().unwrap_or_default() {
             self.call(&Input::Apply(Command::Revoke { id }))?;
         }
@@ -529,7 +513,7 @@ impl Harness {
             .any(|checkpoint| checkpoint.id == id && checkpoint.remaining.is_some())
     }
 
-    fn call(&mut self, input: &Input) -> Outcome {
+    fn call(&mut self, input: &Input) -> TestCaseResult {
         let timeout = self.adapter.poll_timeout();
         let expected = self.model.input(self.clock, input);
         let result = self.adapter.input(self.clock, input.clone());
@@ -563,7 +547,7 @@ impl Harness {
         self.judge(&expected, result, effects, revoked, input)
     }
 
-    fn recover(&mut self) -> Outcome {
+    fn recover(&mut self) -> TestCaseResult {
         let snapshot = self.model.snapshot();
         let expected = self.model.recover(self.clock);
         let result = self.adapter.core.recover(Instant::from_nanos(self.clock), &snapshot);
@@ -574,7 +558,7 @@ impl Harness {
         self.judge(&expected, Ok(()), effects, None, &Input::Demote)
     }
 
-    fn recover_broken(&mut self) -> Outcome {
+    fn recover_broken(&mut self) -> TestCaseResult {
         let mut snapshot = self.model.snapshot();
         if let Some(record) = snapshot.leases.first().copied() {
             snapshot.leases.push(record);
@@ -595,7 +579,7 @@ impl Harness {
         effects: Vec<Effect>,
         revoked: Option<LeaseId>,
         input: &Input,
-    ) -> Outcome {
+    ) -> TestCaseResult {
         let mut found = Expected { result, ..Expected::nothing() };
         for effect in effects {
             match effect {
@@ -656,7 +640,7 @@ impl Harness {
         }
     }
 
-    fn compare(&mut self) -> Outcome {
+    fn compare(&mut self) -> TestCaseResult {
         let (core, model) = (&self.adapter.core, &self.model);
         core.check();
         let snapshot = core.snapshot();
@@ -711,7 +695,7 @@ impl Harness {
     }
 
     /// Lets everything come to its end: then no renew waits, and the rate was never exceeded.
-    fn finish(&mut self) -> Outcome {
+    fn finish(&mut self) -> TestCaseResult {
         self.call(&Input::HoldExpired(false))?;
         let mut rounds = 0;
         while self.model.primary && self.answers.len() < self.tickets.len() {
