@@ -93,7 +93,8 @@ pub enum Role {
         /// The last entry of an earlier term: all up to here must be applied before it promotes.
         barrier: LogIndex,
     },
-    /// Follows somebody, or nobody yet; also what a leader becomes when it is in doubt.
+    /// Follows somebody, or nobody yet; also what a leader becomes when it is in doubt. It does not
+    /// lead that term again.
     Follower {
         /// Whom, if it is known.
         leader: Option<MemberId>,

@@ -31,6 +31,8 @@ pub struct Member {
     applied: LogIndex,
     leader: Option<MemberId>,
     reign: Option<Reign>,
+    /// The term of the latest reign that has ended.
+    left: Option<Term>,
     /// The number of the latest proposal, never used twice in a term.
     sequence: u64,
     /// Proposals of this reign that are not known to be committed, in order.
@@ -318,6 +320,7 @@ impl Member {
             applied: stored.applied,
             leader: None,
             reign: None,
+            left: None,
             sequence: 0,
             pending: VecDeque::new(),
             held: VecDeque::new(),
@@ -450,13 +453,15 @@ impl Member {
     ///
     /// It promotes the lessor as soon as every entry of earlier terms is applied, and demotes it at
     /// once: then proposals that are on their way are answered as unknown, renews and reads as not
-    /// primary.
+    /// primary. They may be committed yet, a checkpoint among them that would cut a later renew short,
+    /// so a term that was left is not led again: that is ignored.
     pub fn role(&mut self, now: Instant, role: Role) {
         if self.stopped {
             return;
         }
         match role {
             Role::Leader { term, .. } if self.reign.is_some_and(|reign| reign.term == term) => {}
+            Role::Leader { term, .. } if Some(term) <= self.left => {}
             Role::Leader { term, barrier } => {
                 self.abdicate(now);
                 self.leader = None;
@@ -646,9 +651,8 @@ impl Member {
 
     /// Ends the reign, if there is one.
     fn abdicate(&mut self, now: Instant) {
-        if self.reign.take().is_none() {
-            return;
-        }
+        let Some(reign) = self.reign.take() else { return };
+        self.left = Some(reign.term);
         self.lessor.demote(now);
         self.pump_now(now);
         for pending in core::mem::take(&mut self.pending) {

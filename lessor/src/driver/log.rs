@@ -11,7 +11,8 @@ use crate::{Confirmation, Entry, LogIndex, Proposal, Role, StateAt, Term};
 /// - every member is handed the same entries in the same order, without gaps;
 /// - a proposal is committed in its own term or never, at most once;
 /// - the proposals of one term are committed in the order in which they were made; any may be lost;
-/// - at most one member leads in a term, and it is told the last index of earlier terms.
+/// - at most one member leads in a term, and it is told the last index of earlier terms;
+/// - a member that stops leading leads again in a later term only.
 pub trait Log: Send + 'static {
     /// Begins. Called once, before all else: entries are wanted from behind `applied` on.
     fn start(&mut self, applied: LogIndex);
