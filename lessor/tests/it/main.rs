@@ -3,8 +3,14 @@
 mod conformance;
 mod docs;
 mod driver;
+mod group;
+mod history;
 mod kill;
 mod member;
+mod member_host;
+mod member_machine;
+mod member_model;
+mod member_planted;
 mod model;
 mod random;
 mod redb_backend;

@@ -11,6 +11,7 @@ use lessor::{
 };
 
 /// Time is in nanoseconds, what is stored of a lease in milliseconds.
+#[derive(Clone, Debug)]
 pub(crate) struct Model {
     pub(crate) rate: usize,
     pub(crate) retry: u64,
@@ -24,6 +25,7 @@ pub(crate) struct Model {
     left: Vec<u64>,
 }
 
+#[derive(Clone, Debug)]
 pub(crate) struct Row {
     ttl: u64,
     pub(crate) remaining: Option<u64>,
@@ -37,7 +39,7 @@ pub(crate) struct Row {
     waiting: Vec<Ticket>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Proposed {
     Left,
     Unset,
@@ -103,17 +105,9 @@ impl Model {
                 if self.leases.contains_key(id) {
                     return Err(Error::LeaseExists);
                 }
-                let ttl = ttl.as_millis();
-                let row = Row {
-                    ttl,
-                    remaining: None,
-                    expiry: self.now.saturating_add(ttl * MILLI),
-                    again: None,
-                    checkpoint: None,
-                    road: Vec::new(),
-                    waiting: Vec::new(),
-                };
-                self.leases.insert(*id, row);
+                let expiry = self.now.saturating_add(ttl.as_millis() * MILLI);
+                let record = LeaseRecord { id: *id, ttl: *ttl, remaining: None };
+                self.leases.insert(*id, Row { expiry, ..Row::new(&record) });
                 self.schedule(*id);
             }
             Command::Revoke { id } => {
@@ -292,6 +286,14 @@ impl Model {
         expected
     }
 
+    /// Recovers from another state than its own.
+    pub(crate) fn restore(&mut self, now: u64, snapshot: &Snapshot) -> Expected {
+        let expected = self.recover(now);
+        self.items = snapshot.items.iter().cloned().collect();
+        self.leases = snapshot.leases.iter().map(|record| (record.id, Row::new(record))).collect();
+        expected
+    }
+
     /// D11: at most one checkpoint is scheduled, while the lease lasts and if it has enough left.
     fn schedule(&mut self, id: LeaseId) {
         let row = self.leases.get_mut(&id).unwrap();
@@ -344,6 +346,19 @@ impl Model {
 }
 
 impl Row {
+    /// A lease as it is stored, with no deadline yet.
+    fn new(record: &LeaseRecord) -> Self {
+        Self {
+            ttl: record.ttl.as_millis(),
+            remaining: record.remaining.map(Ttl::as_millis),
+            expiry: u64::MAX,
+            again: None,
+            checkpoint: None,
+            road: Vec::new(),
+            waiting: Vec::new(),
+        }
+    }
+
     pub(crate) fn record(&self, id: LeaseId) -> LeaseRecord {
         let remaining = self.remaining.map(Ttl::from_millis);
         LeaseRecord { id, ttl: Ttl::from_millis(self.ttl), remaining }

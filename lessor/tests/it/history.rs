@@ -1,0 +1,173 @@
+//! What a log has committed, and what it so says at each place: every member, every store and every
+//! answer is compared with it.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use lessor::{
+    Command, Entry, Error, Input, LeaseId, LogIndex, Proposal, Request, RequestError, Response,
+    Snapshot, StateAt, Term,
+};
+
+use super::member_model::Answer;
+use super::model::Model;
+
+#[derive(Clone, Debug)]
+pub(crate) struct History {
+    /// The entry at place 1 is the first.
+    entries: Vec<Entry>,
+    /// What became of each that was to be applied.
+    results: Vec<Option<Result<(), Error>>>,
+    /// The state at each place, and the fold that leads there.
+    states: Vec<Snapshot>,
+    fold: Model,
+}
+
+impl History {
+    pub(crate) fn new() -> Self {
+        let states = vec![Snapshot::default()];
+        // Nothing that is replicated depends on these settings.
+        let fold = Model::new(NonZeroU32::MIN, Duration::MAX, Duration::MAX);
+        Self { entries: Vec::new(), results: Vec::new(), states, fold }
+    }
+
+    pub(crate) fn append(&mut self, term: Term, proposal: Option<Proposal>) {
+        // What was proposed in another term is not applied.
+        let counts = proposal.as_ref().filter(|proposal| proposal.term == term);
+        self.results
+            .push(counts.map(|proposal| {
+                self.fold.input(0, &Input::Apply(proposal.command.clone())).result
+            }));
+        self.states.push(self.fold.snapshot());
+        self.entries.push(Entry { index: LogIndex(self.len() + 1), term, proposal });
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    /// The entries behind a place.
+    pub(crate) fn behind(&self, index: u64) -> &[Entry] {
+        &self.entries[place(index)..]
+    }
+
+    pub(crate) fn state(&self, index: u64) -> &Snapshot {
+        &self.states[place(index)]
+    }
+
+    pub(crate) fn state_at(&self, index: u64) -> StateAt {
+        StateAt { applied: LogIndex(index), snapshot: self.state(index).clone() }
+    }
+}
+
+/// A request, and how long the log was when it was made.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) request: Request,
+    pub(crate) since: u64,
+}
+
+impl Asked {
+    pub(crate) fn is_of_a_role(&self) -> bool {
+        matches!(self.request, Request::Promote | Request::Demote)
+    }
+
+    /// The first place since the request, up to `until`, at which the log makes this answer right.
+    /// An answer that says nothing of the log is right before all of it.
+    pub(crate) fn reason(&self, answer: &Answer, history: &History, until: u64) -> Option<u64> {
+        let request = &self.request;
+        match (request, answer) {
+            (_, Err(RequestError::NotPrimary { .. } | RequestError::Unknown)) => Some(0),
+            (_, Err(RequestError::Stopped)) => Some(0),
+            (Request::Promote | Request::Demote, Ok(Response::Done)) => Some(0),
+            (Request::Grant { ttl, .. }, Err(RequestError::Refused(Error::TtlTooLarge))) => {
+                (ttl.as_millis() > 9_000_000_000_000).then_some(0)
+            }
+            (
+                Request::Grant { id: Some(id), .. },
+                Err(RequestError::Refused(Error::LeaseExists)),
+            ) => self.place_with(history, until, |state| is_granted(state, *id)),
+            (Request::Renew { id }, Err(RequestError::Refused(Error::LeaseNotFound))) => {
+                self.place_with(history, until, |state| !is_granted(state, *id))
+            }
+            (_, Ok(Response::Granted { .. } | Response::Done)) => {
+                self.place_of(history, until, Ok(()))
+            }
+            (_, Err(RequestError::Refused(error))) => self.place_of(history, until, Err(*error)),
+            (_, Ok(response)) => {
+                self.place_with(history, until, |state| is_right(request, response, state))
+            }
+        }
+    }
+
+    /// The place of the entry that asked for the same and had this result.
+    fn place_of(&self, history: &History, until: u64, result: Result<(), Error>) -> Option<u64> {
+        let found = (self.since..until).find(|before| {
+            let proposal = history.entries[place(*before)].proposal.as_ref();
+            history.results[place(*before)] == Some(result)
+                && proposal.is_some_and(|proposal| asks_for(&self.request, &proposal.command))
+        });
+        found.map(|before| before + 1)
+    }
+
+    fn place_with(
+        &self,
+        history: &History,
+        until: u64,
+        is_right: impl Fn(&Snapshot) -> bool,
+    ) -> Option<u64> {
+        (self.since.min(until)..=until).find(|place| is_right(history.state(*place)))
+    }
+}
+
+fn asks_for(request: &Request, command: &Command) -> bool {
+    match (request, command) {
+        (Request::Grant { id: wanted, .. }, Command::Grant { id, .. }) => {
+            wanted.is_none_or(|wanted| wanted == *id)
+        }
+        (Request::Revoke { id: wanted }, Command::Revoke { id }) => wanted == id,
+        (Request::Attach { id: wanted, items: all }, Command::Attach { id, items })
+        | (Request::Detach { id: wanted, items: all }, Command::Detach { id, items }) => {
+            (wanted, all) == (id, items)
+        }
+        (_, _) => false,
+    }
+}
+
+/// Whether a renew or a read says what a state says, apart from times.
+fn is_right(request: &Request, response: &Response, state: &Snapshot) -> bool {
+    let record = |id: LeaseId| state.leases.iter().find(|record| record.id == id);
+    let items = |id: LeaseId| {
+        state.items.iter().filter(move |(_, holder)| *holder == id).map(|(item, _)| item)
+    };
+    match (request, response) {
+        (Request::Renew { id }, Response::Renewed { ttl }) => {
+            record(*id).is_some_and(|record| record.ttl == *ttl)
+        }
+        (Request::Lookup { id }, Response::Lookup(None)) => record(*id).is_none(),
+        (Request::Lookup { id }, Response::Lookup(Some(status))) => {
+            record(*id) == Some(&status.record) && items(*id).eq(&status.items)
+        }
+        (Request::Leases { limit, .. }, Response::Leases(leases)) => {
+            let known = |lease: &lessor::Lease| {
+                let id = lease.record.id;
+                record(id) == Some(&lease.record) && items(id).count() == lease.items
+            };
+            leases.len() <= *limit && leases.iter().all(known)
+        }
+        (Request::LeaseOf { item }, Response::LeaseOf(holder)) => {
+            let found = state.items.iter().find(|(held, _)| held == item);
+            found.map(|(_, holder)| *holder) == *holder
+        }
+        (_, _) => false,
+    }
+}
+
+fn is_granted(state: &Snapshot, id: LeaseId) -> bool {
+    state.leases.iter().any(|record| record.id == id)
+}
+
+/// As a place in a `Vec`.
+fn place(index: u64) -> usize {
+    usize::try_from(index).expect("logs are short")
+}
