@@ -59,8 +59,9 @@ pub enum LogEvent {
 
 /// The log of a member that is alone: it leads from the start, and commits and confirms at once.
 ///
-/// It keeps nothing: an entry is safe when the backend has committed it. Its term is one above the
-/// last applied index, so that it is new whenever anything was committed before.
+/// It keeps nothing: an entry is safe when the backend has committed it. It begins in a term that is
+/// one above the last applied index, and no entry is in a term above its own index, so that the term
+/// is new whenever anything was committed before.
 #[derive(Debug, Default)]
 pub struct LocalLog {
     index: LogIndex,
@@ -77,6 +78,19 @@ impl LocalLog {
         Self::default()
     }
 
+    fn lead(&mut self) {
+        self.leads = true;
+        self.term = Term(self.term.0 + 1);
+        let (term, barrier) = (self.term, self.index);
+        self.events.push_back(LogEvent::Role(Role::Leader { term, barrier }));
+    }
+
+    fn append(&mut self, proposal: Option<Proposal>) {
+        self.index = self.index.next();
+        let (index, term) = (self.index, self.term);
+        self.entries.push(Entry { index, term, proposal });
+    }
+
     /// Puts what was proposed so far behind the events so far.
     fn flush(&mut self) {
         if !self.entries.is_empty() {
@@ -89,14 +103,12 @@ impl Log for LocalLog {
     fn start(&mut self, applied: LogIndex) {
         self.index = applied;
         self.term = Term(applied.0);
-        self.campaign();
+        self.lead();
     }
 
     fn propose(&mut self, proposal: Proposal) {
         if self.leads && proposal.term == self.term {
-            self.index = self.index.next();
-            let (index, term) = (self.index, self.term);
-            self.entries.push(Entry { index, term, proposal: Some(proposal) });
+            self.append(Some(proposal));
         }
     }
 
@@ -110,11 +122,10 @@ impl Log for LocalLog {
 
     fn campaign(&mut self) {
         if !self.leads {
+            // Else terms could rise above the index, from which a restart tells a new one.
+            self.append(None);
             self.flush();
-            self.leads = true;
-            self.term = Term(self.term.0 + 1);
-            let (term, barrier) = (self.term, self.index);
-            self.events.push_back(LogEvent::Role(Role::Leader { term, barrier }));
+            self.lead();
         }
     }
 

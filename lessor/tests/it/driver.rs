@@ -423,6 +423,30 @@ async fn grant_raises_a_short_ttl_and_picks_ids_that_differ() {
     assert_eq!(long.refusal(), Some(Error::TtlTooLarge));
 }
 
+/// Found by random crashes: promotions without a commit had raised the term above the index, and a
+/// restart came to a term that was used before.
+#[tokio::test(start_paused = true)]
+async fn an_id_that_was_picked_does_not_come_back_after_a_restart() {
+    let engine = Engine::open().await;
+    for _ in 0..2 {
+        engine.handle.demote().await.unwrap();
+        engine.handle.promote().await.unwrap();
+    }
+    let (first, _) = engine.handle.grant(None, SECOND).await.unwrap();
+    engine.handle.revoke(first).await.unwrap();
+    engine.handle.stop().await.unwrap();
+    let store = engine.gate.store.lock().unwrap().clone();
+    let (handle, driver) =
+        Driver::open(&Config::default(), TokioRuntime::new(), store, LocalLog::new())
+            .await
+            .unwrap();
+    tokio::spawn(driver.run());
+
+    let (second, _) = handle.grant(None, SECOND).await.unwrap();
+
+    assert_ne!(first, second);
+}
+
 #[tokio::test(start_paused = true)]
 async fn items_follow_attach_detach_and_revoke() {
     let engine = Engine::open().await;
