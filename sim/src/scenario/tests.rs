@@ -112,6 +112,16 @@ fn a_file_is_written_without_what_is_at_its_default() {
 }
 
 #[test]
+fn a_story_keeps_its_empty_lines() {
+    for story in ["", "A\n\nB", "A\n", "\nA", "\n"] {
+        let scenario = scenario("schema = 1\nduration = \"9s\"\n");
+        let told = Scenario { story: story.to_owned(), ..scenario };
+        let read = Scenario::parse("a/tale.toml", &told.to_toml()).expect("it is well-formed");
+        assert_eq!(read.story, story);
+    }
+}
+
+#[test]
 fn every_scenario_of_the_repository_survives_the_way_through_a_file() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
     let entries = fs::read_dir(folder).expect("the folder is there");

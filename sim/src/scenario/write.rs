@@ -16,7 +16,8 @@ use crate::disk::Unsynced;
 
 pub(super) fn to_toml(scenario: &Scenario) -> String {
     let mut text = String::new();
-    for line in scenario.story.lines() {
+    // Not by `lines`, which would drop a last line that is empty.
+    for line in scenario.story.split('\n').filter(|_| !scenario.story.is_empty()) {
         text.push_str(if line.is_empty() { "#" } else { "# " });
         text.push_str(line);
         text.push('\n');
