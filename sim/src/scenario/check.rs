@@ -482,6 +482,7 @@ impl Checker {
         let meets =
             |other: &&Herd| first <= other.last_lease().get() && other.first_lease.get() <= last;
         if let Some(Herd { name, .. }) = others.iter().find(meets) {
+            let name = name.escape_debug();
             let message = format!("leases {first} to {last} overlap with those of herd {name}");
             return Err(mistake(place, message));
         }

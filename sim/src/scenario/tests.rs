@@ -295,6 +295,13 @@ fn what_makes_no_sense_is_met_with_what_does() {
             "x.toml:15: leases 7 to 9 overlap with those of herd a",
         ),
         (
+            error(&format!(
+                "{}first_lease = 5\n{herd}first_lease = 7",
+                herd.replace("\"a\"", "\"\\n\"")
+            )),
+            "x.toml:15: leases 7 to 9 overlap with those of herd \\n",
+        ),
+        (
             error(&format!("{herd}first_lease = 5\nover = \"60s\"")),
             "x.toml:10: `start` and `over` reach past the end of the scenario at 60s",
         ),
