@@ -42,7 +42,7 @@ fn the_largest_ttl_of_all_overflows_nothing() {
     host.grant(1, 9_000_000_000).unwrap();
     host.lessor.promote(host.now, Duration::MAX);
     host.to(Instant::MAX);
-    assert_eq!(host.expired(), []);
+    assert_eq!(host.expired(), NONE);
     assert!(host.remaining(1).is_some());
 }
 
@@ -54,7 +54,7 @@ fn a_lease_of_a_member_that_is_not_primary_has_no_expiry() {
     assert_eq!(host.remaining(1), None);
     assert_eq!(host.lessor.poll_timeout(), None);
     host.sleep(1_000_000);
-    assert_eq!(host.expired(), []);
+    assert_eq!(host.expired(), NONE);
 }
 
 // Revoke
@@ -160,7 +160,7 @@ fn renew_extends_to_the_whole_ttl() {
     assert_eq!(host.renew(1), Some(Ok(Ttl::from_secs(10))));
     assert_eq!(host.remaining(1), Some(secs(10)));
     host.sleep(9);
-    assert_eq!(host.expired(), []);
+    assert_eq!(host.expired(), NONE);
     host.sleep(1);
     assert_eq!(host.expired(), [1]);
 }
@@ -297,7 +297,7 @@ fn a_lease_expires_at_its_deadline_and_not_before() {
     let mut host = Host::primary();
     host.grant(1, 10).unwrap();
     host.to(Instant::from_nanos(9_999_999_999));
-    assert_eq!(host.expired(), []);
+    assert_eq!(host.expired(), NONE);
     host.to(Instant::from_secs(10));
     assert_eq!(host.expired(), [1]);
 }
@@ -322,7 +322,7 @@ fn no_more_than_half_the_rate_leaves_in_any_half_second() {
     host.sleep(1);
     assert_eq!(host.expired(), [1, 2, 3, 4, 5]);
     host.to(Instant::from_millis(1_499));
-    assert_eq!(host.expired(), []);
+    assert_eq!(host.expired(), NONE);
     assert_eq!(host.lessor.poll_timeout(), Some(Instant::from_millis(1_500)));
     host.to(Instant::from_millis(1_500));
     assert_eq!(host.expired(), [6, 7, 8, 9, 10]);
@@ -338,7 +338,7 @@ fn a_rate_of_one_is_one_a_second() {
     host.sleep(1);
     assert_eq!(host.expired(), [1]);
     host.to(Instant::from_millis(1_999));
-    assert_eq!(host.expired(), []);
+    assert_eq!(host.expired(), NONE);
     host.sleep(1);
     assert_eq!(host.expired(), [2]);
 }
@@ -351,12 +351,12 @@ fn an_expired_lease_that_is_not_revoked_comes_again_after_the_retry_interval() {
     host.sleep(10);
     assert_eq!(host.expired(), [1]);
     host.to(Instant::from_millis(12_999));
-    assert_eq!(host.expired(), []);
+    assert_eq!(host.expired(), NONE);
     host.to(Instant::from_secs(13));
     assert_eq!(host.expired(), [1]);
     host.revoke(1).unwrap();
     host.sleep(100);
-    assert_eq!(host.expired(), []);
+    assert_eq!(host.expired(), NONE);
 }
 
 /// Banks 28 and 29: etcd drops a batch that finds no place, until the retry.
@@ -366,7 +366,7 @@ fn a_batch_that_must_wait_leaves_as_soon_as_it_may() {
     host.grant(1, 10).unwrap();
     host.lessor.hold_expired(host.now, true);
     host.sleep(10);
-    assert_eq!(host.expired(), []);
+    assert_eq!(host.expired(), NONE);
     assert_eq!(host.lessor.poll_timeout(), None, "there is nothing to wake up for");
     host.lessor.hold_expired(host.now, false);
     assert_eq!(host.lessor.poll_timeout(), Some(host.now));
@@ -396,7 +396,7 @@ fn a_clock_that_goes_back_stands_still() {
     host.grant(1, 10).unwrap();
     assert_eq!(host.remaining(1), Some(secs(10)));
     host.to(Instant::from_secs(109));
-    assert_eq!(host.expired(), []);
+    assert_eq!(host.expired(), NONE);
     host.to(Instant::from_secs(110));
     assert_eq!(host.expired(), [1]);
 }
@@ -700,6 +700,9 @@ fn the_writes_of_a_life_add_up_to_the_snapshot() {
         Snapshot { leases: leases.into_values().collect(), items: items.into_iter().collect() };
     assert_eq!(stored, host.lessor.snapshot());
 }
+
+/// No lease at all; a bare `[]` has no type where numbers can be compared with JSON as well.
+const NONE: [i64; 0] = [];
 
 /// A bare lessor with a clock that the test moves, and all effects so far.
 struct Host {

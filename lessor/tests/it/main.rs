@@ -6,6 +6,7 @@ mod driver;
 mod group;
 mod history;
 mod kill;
+mod laws;
 mod member;
 mod member_host;
 mod member_machine;

@@ -524,9 +524,9 @@ const ITEMS: TableDefinition<&[u8], i64> = TableDefinition::new("lessor.items");
 const HOSTS: TableDefinition<&str, u64> = TableDefinition::new("host.rows");
 
 /// A folder of its own with a place for a store.
-struct Store {
+pub(crate) struct Store {
     folder: TempDir,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 impl Store {
@@ -536,7 +536,7 @@ impl Store {
     }
 
     /// A closed store with a few leases and items, and what is in it.
-    fn filled() -> (Self, Stored) {
+    pub(crate) fn filled() -> (Self, Stored) {
         let store = Self::new();
         let mut model = Model::default();
         let mut backend = store.open();
@@ -641,7 +641,7 @@ impl Model {
 
 /// Memory that fails every write while it is broken; a clone is another handle to it.
 #[derive(Clone, Debug, Default)]
-struct FlakyDisk {
+pub(crate) struct FlakyDisk {
     memory: Arc<InMemoryBackend>,
     broken: Arc<AtomicBool>,
 }
