@@ -3,5 +3,6 @@
 #[cfg(madsim)]
 mod command_line;
 mod guard;
+mod laws;
 #[cfg(madsim)]
 mod scenarios;
