@@ -421,6 +421,29 @@ fn a_lease_with_more_than_an_interval_left_is_checkpointed_each_interval() {
     assert_eq!(host.checkpoints(), []);
 }
 
+#[test]
+fn with_an_interval_of_a_second_a_ttl_of_two_is_checkpointed_once() {
+    let mut host = Host::with(&Config { checkpoint_interval: secs(1), ..Config::default() });
+    host.grant(1, 2).unwrap();
+    host.sleep(1);
+    let checkpoints = host.checkpoints();
+    assert_eq!(checkpoints, [checkpoint(1, Some(1))]);
+    host.apply(Command::Checkpoint { checkpoints }).unwrap();
+    host.sleep(1);
+    assert_eq!(host.checkpoints(), [], "with no more than an interval left there is none");
+}
+
+#[test]
+fn a_ttl_of_ten_that_was_checkpointed_at_five_has_five_left_after_a_promotion() {
+    let mut host = Host::new(&Config::default());
+    host.grant(1, 10).unwrap();
+    host.checkpoint(1, Some(5));
+    host.promote(0);
+    assert_eq!(host.remaining(1), Some(secs(5)));
+    host.sleep(1);
+    assert_eq!(host.remaining(1), Some(secs(4)));
+}
+
 /// etcd #13491, #17132: also after the second promotion.
 #[test]
 fn a_promotion_counts_from_the_checkpoint_and_schedules_the_next_one() {

@@ -423,6 +423,33 @@ async fn grant_raises_a_short_ttl_and_picks_ids_that_differ() {
     assert_eq!(long.refusal(), Some(Error::TtlTooLarge));
 }
 
+/// Whoever reads the keys of a lease while others attach and detach sees each change whole.
+#[tokio::test(start_paused = true)]
+async fn keys_are_read_while_others_attach_and_detach() {
+    let engine = Engine::open().await;
+    engine.handle.grant(Some(id(7)), 100 * SECOND).await.unwrap();
+    let writers = (0..8).map(|writer| {
+        let handle = engine.handle.clone();
+        tokio::spawn(async move {
+            let keys = [format!("{writer}/a"), format!("{writer}/b")];
+            for _ in 0..10 {
+                handle.attach(id(7), keys.clone()).await.unwrap();
+                let items = handle.lookup(id(7)).await.unwrap().unwrap().items;
+                assert!(items.is_sorted(), "{items:?}");
+                for writer in 0..8 {
+                    let [a, b] = ["a", "b"].map(|key| format!("{writer}/{key}").into());
+                    assert_eq!(items.contains(&a), items.contains(&b), "{items:?}");
+                }
+                handle.detach(id(7), keys.clone()).await.unwrap();
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    assert_eq!(engine.handle.lookup(id(7)).await.unwrap().unwrap().items, []);
+}
+
 /// Found by random crashes: promotions without a commit had raised the term above the index, and a
 /// restart came to a term that was used before.
 #[tokio::test(start_paused = true)]
