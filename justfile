@@ -30,6 +30,10 @@ bless:
     INSTA_UPDATE=always cargo test --package lessor-sim --test it
     git status --short snapshots
 
+# runs the fuzz targets for FUZZ_SECONDS each, 60 by default, on the nightly toolchain (docs/TESTING.md)
+fuzz-targets:
+    lessor/fuzz/run
+
 # the benchmarks of the core and the driver (docs/BENCHMARKS.md)
 bench *ARGS:
     cargo bench --package lessor --all-features {{ ARGS }}
@@ -42,6 +46,7 @@ doc:
 [private]
 check-fmt:
     cargo fmt --all --check
+    cargo fmt --manifest-path lessor/fuzz/Cargo.toml --check
 
 # Warnings are denied by flags of the one command: an exported RUSTFLAGS would replace `--cfg madsim`.
 [private]
