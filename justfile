@@ -34,6 +34,16 @@ bless:
 fuzz-targets:
     lessor/fuzz/run
 
+# Proptest's cases are few because Miri is slow, and its flags are only seen if they are let in.
+# the core's unit tests in Miri, on the nightly toolchain with its components miri and rust-src
+miri:
+    @cargo +nightly miri --version >/dev/null 2>&1 || { \
+        echo "Miri is missing; run: rustup toolchain install nightly --component miri,rust-src" >&2; \
+        exit 1; \
+    }
+    MIRIFLAGS=-Zmiri-env-forward=PROPTEST_CASES PROPTEST_CASES=8 \
+        cargo +nightly miri test --locked --package lessor --no-default-features --lib
+
 # the benchmarks of the core and the driver (docs/BENCHMARKS.md)
 bench *ARGS:
     cargo bench --package lessor --all-features {{ ARGS }}
