@@ -25,6 +25,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Member {
     lessor: Lessor,
+    /// The latest moment that it was told.
+    now: Instant,
     min_ttl: Ttl,
     extend: Duration,
     request_timeout: Duration,
@@ -314,6 +316,7 @@ impl Member {
         lessor.recover(Instant::ZERO, &stored.snapshot)?;
         Ok(Self {
             lessor,
+            now: Instant::ZERO,
             min_ttl: config.min_ttl,
             extend: config.extend,
             request_timeout: config.request_timeout,
@@ -363,6 +366,7 @@ impl Member {
     /// are answered once the log has confirmed that this member still led after they came in, and
     /// everything committed until then is applied.
     pub fn request(&mut self, now: Instant, ticket: Ticket, request: Request) {
+        let now = self.set_clock(now);
         if self.stopped {
             return self.answer(ticket, Err(RequestError::Stopped));
         }
@@ -413,6 +417,7 @@ impl Member {
     ///
     /// If an entry is missing before one of these, which is a bug of the log.
     pub fn committed(&mut self, now: Instant, entries: Vec<Entry>) {
+        let now = self.set_clock(now);
         if self.stopped {
             return;
         }
@@ -456,6 +461,7 @@ impl Member {
     /// primary. They may be committed yet, a checkpoint among them that would cut a later renew short,
     /// so a term that was left is not led again: that is ignored.
     pub fn role(&mut self, now: Instant, role: Role) {
+        let now = self.set_clock(now);
         if self.stopped {
             return;
         }
@@ -483,6 +489,7 @@ impl Member {
         confirmation: Confirmation,
         committed: Option<LogIndex>,
     ) {
+        let now = self.set_clock(now);
         let open = self.unconfirmed..=self.confirmation;
         if self.stopped || !open.contains(&confirmation.0) {
             return;
@@ -513,6 +520,7 @@ impl Member {
     ///
     /// What is wrong with the state; then nothing was replaced.
     pub fn installed(&mut self, now: Instant, state: &StateAt) -> Result<(), SnapshotError> {
+        let now = self.set_clock(now);
         if self.stopped || state.applied <= self.applied {
             return Ok(());
         }
@@ -529,11 +537,13 @@ impl Member {
 
     /// Says whether expired batches must wait because an observer has no place for one.
     pub fn hold_expired(&mut self, now: Instant, hold: bool) {
+        let now = self.set_clock(now);
         self.lessor.hold_expired(now, hold);
     }
 
     /// Does what is due: expired batches, checkpoints, requests that got no answer in time.
     pub fn handle_timeout(&mut self, now: Instant) {
+        let now = self.set_clock(now);
         if self.stopped {
             return;
         }
@@ -563,6 +573,7 @@ impl Member {
     /// Ends the reign and answers everything that waits; every later request is answered as
     /// stopped. Stopping twice is harmless.
     pub fn stop(&mut self, now: Instant) {
+        let now = self.set_clock(now);
         if !self.stopped {
             self.abdicate(now);
             for turn in core::mem::take(&mut self.turns) {
@@ -637,6 +648,12 @@ impl Member {
     #[must_use]
     pub fn state(&self) -> StateAt {
         StateAt { applied: self.applied, snapshot: self.lessor.snapshot() }
+    }
+
+    /// The clock never goes back: the deadlines of each queue rise, and only its front is looked at.
+    fn set_clock(&mut self, now: Instant) -> Instant {
+        self.now = self.now.max(now);
+        self.now
     }
 
     fn promote_if_ready(&mut self, now: Instant) {

@@ -32,6 +32,16 @@ fn a_term_that_was_left_is_not_led_again() {
     assert!(host.member.is_primary());
 }
 
+/// D18: found by a law. The request had less time than one before it, and was looked at after that.
+#[test]
+fn a_request_has_its_whole_time_though_the_clock_goes_back() {
+    let mut host = Host::primary();
+    host.member.handle_timeout(Instant::from_secs(10));
+    host.member.request(Instant::from_secs(7), Ticket(1), grant(7, 10));
+    let patience = Config::default().request_timeout;
+    assert_eq!(host.member.poll_timeout(), Some(Instant::from_secs(10).saturating_add(patience)));
+}
+
 #[test]
 fn a_follower_answers_that_it_is_not_primary_and_who_is() {
     let mut host = Host::new();

@@ -89,6 +89,8 @@ impl Settings {
 #[derive(Clone, Debug)]
 pub(crate) struct MemberModel {
     pub(crate) core: Model,
+    /// The latest moment that it was told: the clock does not go back.
+    now: u64,
     pub(crate) applied: u64,
     pub(crate) reign: Option<Reign>,
     pub(crate) stopped: bool,
@@ -153,6 +155,7 @@ impl MemberModel {
         core.restore(0, &stored.snapshot);
         Self {
             core,
+            now: 0,
             applied: stored.applied.0,
             reign: None,
             stopped: false,
@@ -171,6 +174,8 @@ impl MemberModel {
     }
 
     pub(crate) fn input(&mut self, now: u64, input: &MemberInput) {
+        self.now = self.now.max(now);
+        let now = self.now;
         match input {
             MemberInput::HoldExpired(hold) => drop(self.core(now, &Input::HoldExpired(*hold))),
             MemberInput::Request { ticket, .. } if self.stopped => {
