@@ -2,8 +2,9 @@
 //! whatever the log, the disks, the clocks and the users do to it.
 //!
 //! The log keeps the contract of [`Log`](lessor::driver::Log) and no more: one order, a proposal in
-//! its term or never, those of a term in their order, any of them lost. Only a *stale* entry breaks
-//! it, a proposal in the term of another, which no member may apply.
+//! its term or never, those of a term in their order, any of them lost. It breaks it in two ways that
+//! a member must withstand: by a *stale* entry, which is a proposal in the term of another, and by
+//! telling a member that it leads a term which it has left.
 
 use std::fmt;
 use std::time::Duration;
@@ -424,7 +425,7 @@ impl Group {
     }
 }
 
-fn settings() -> impl Strategy<Value = Settings> {
+pub(crate) fn settings() -> impl Strategy<Value = Settings> {
     let millis = |from: &'static [u64]| prop::sample::select(from).prop_map(Duration::from_millis);
     let rate = prop::sample::select(&[1, 2, 10][..]);
     let interval = prop_oneof![4 => millis(&[50, 500, 4_000]), 1 => Just(Duration::MAX)];
@@ -461,7 +462,7 @@ fn due() -> impl Strategy<Value = Pass> {
     ]
 }
 
-fn request(listed: Vec<Lease>) -> impl Strategy<Value = Request> {
+pub(crate) fn request(listed: Vec<Lease>) -> impl Strategy<Value = Request> {
     let ids: Vec<LeaseId> = listed.iter().map(|lease| lease.record.id).collect();
     // Mostly of what is there, also if its id was picked.
     let any_id = || {

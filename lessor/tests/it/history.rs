@@ -42,6 +42,14 @@ impl History {
         self.entries.push(Entry { index: LogIndex(self.len() + 1), term, proposal });
     }
 
+    /// Forgets what is behind a place, as a log does that keeps nothing.
+    pub(crate) fn truncate(&mut self, len: u64) {
+        self.entries.truncate(place(len));
+        self.results.truncate(place(len));
+        self.states.truncate(place(len) + 1);
+        self.fold.restore(0, &self.states[place(len)]);
+    }
+
     pub(crate) fn len(&self) -> u64 {
         self.entries.len() as u64
     }
@@ -171,3 +179,6 @@ fn is_granted(state: &Snapshot, id: LeaseId) -> bool {
 fn place(index: u64) -> usize {
     usize::try_from(index).expect("logs are short")
 }
+
+/// Ids above are picked by members.
+pub(crate) const PICKED: i64 = 1 << 32;

@@ -1,12 +1,17 @@
 //! The tests of the crate through its public interface.
 
 mod conformance;
+mod crash_driver;
+mod crash_machine;
+mod crash_planted;
+mod disk;
 mod docs;
 mod driver;
 mod group;
 mod history;
 mod kill;
 mod laws;
+mod ledger;
 mod member;
 mod member_host;
 mod member_machine;

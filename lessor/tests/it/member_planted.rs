@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 
 use lessor::{
-    Config, Confirmation, Digest, Entry, Error, Instant, LogIndex, Member, MemberInput, Output,
-    Request, RequestError, Response, Role, StateAt, Ticket, Ttl,
+    Command, Config, Confirmation, Digest, Entry, Error, Instant, LeaseId, LogIndex, Member,
+    MemberInput, Output, Proposal, Request, RequestError, Response, Role, StateAt, Ticket, Ttl,
 };
 
 use super::group::Group;
-use super::history::History;
+use super::history::{History, PICKED};
 use super::model::MILLI;
 
 /// A bug between a member and its host.
@@ -31,19 +31,21 @@ pub(crate) enum Planted {
     RenewOnlyLooks,
     UnknownIsDone,
     UnknownIsRefused,
+    PickedAgain,
     // What follows is left to the comparison with the model.
     WrongAnswer,
     LostProposal,
     FastClock,
     SlowClock,
     LateWake,
+    NoSleep,
     LowTtl,
     Impatient,
     ShortExtension,
 }
 
 impl Planted {
-    pub(crate) const BUGS: [(Self, &str); 24] = [
+    pub(crate) const BUGS: [(Self, &str); 26] = [
         (Self::AnswerBeforeCommit, "speaks of is durable"),
         (Self::SecondAnswer, "is answered once"),
         (Self::LostAnswer, "it owes an answer"),
@@ -60,11 +62,13 @@ impl Planted {
         (Self::RenewOnlyLooks, "a checkpoint on its way cuts"),
         (Self::UnknownIsDone, "no reason in the log: Ok"),
         (Self::UnknownIsRefused, "no reason in the log: Err"),
+        (Self::PickedAgain, "was picked before"),
         (Self::WrongAnswer, "what the model says"),
         (Self::LostProposal, "what the model says"),
         (Self::FastClock, "what the model says"),
         (Self::SlowClock, "what the model says"),
         (Self::LateWake, "wants to be called at"),
+        (Self::NoSleep, "comes one at"),
         (Self::LowTtl, "what the model says"),
         (Self::Impatient, "what the model says"),
         (Self::ShortExtension, "the deadlines are what the model says"),
@@ -94,8 +98,9 @@ pub(crate) struct Adapter {
     as_data: bool,
     /// The renews of which a lookup was made.
     looks: BTreeSet<Ticket>,
-    /// The latest question that was seen.
+    /// The latest question, and the first id that the member picked.
     question: u64,
+    picked: Option<LeaseId>,
 }
 
 impl Adapter {
@@ -103,7 +108,7 @@ impl Adapter {
         let config = planted.config(group.settings.config());
         let member = Member::new(&config, stored).expect("what is stored is consistent");
         let as_data = group.settings.as_data;
-        Self { member, planted, as_data, looks: BTreeSet::new(), question: 0 }
+        Self { member, planted, as_data, looks: BTreeSet::new(), question: 0, picked: None }
     }
 
     pub(crate) fn input(&mut self, now: u64, mut input: MemberInput, history: &History) {
@@ -149,6 +154,11 @@ impl Adapter {
         for output in self.member.outputs() {
             if let Output::Confirm(Confirmation(number)) = output {
                 self.question = self.question.max(*number);
+            }
+            if let Output::Propose(Proposal { command: Command::Grant { id, .. }, .. }) = output
+                && id.get() > PICKED
+            {
+                self.picked.get_or_insert(*id);
             }
         }
         if self.planted == Planted::Unconfirmed {
@@ -210,7 +220,14 @@ impl Adapter {
     }
 
     /// What is seen of an output.
-    fn look(&self, output: Output) -> Output {
+    fn look(&self, mut output: Output) -> Output {
+        if let Output::Propose(Proposal { command: Command::Grant { id, .. }, .. }) = &mut output
+            && self.planted == Planted::PickedAgain
+            && let Some(first) = self.picked
+            && id.get() > PICKED
+        {
+            *id = first;
+        }
         let Output::Answer { ticket, answer } = output else { return output };
         let not_found = Err(RequestError::Refused(Error::LeaseNotFound));
         let answer = match (self.planted, answer) {
@@ -232,7 +249,11 @@ impl Adapter {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<u64> {
+        let timeout = self.member.poll_timeout().map(Instant::as_nanos);
+        if self.planted == Planted::NoSleep {
+            return timeout.map(|_| 0);
+        }
         let late = u64::from(self.planted == Planted::LateWake);
-        self.member.poll_timeout().map(|at| at.as_nanos().saturating_add(late))
+        timeout.map(|at| at.saturating_add(late))
     }
 }

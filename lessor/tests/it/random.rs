@@ -143,7 +143,7 @@ fn case() -> impl Strategy<Value = Case> {
     // Most cases begin as a primary, many of them with leases.
     let start =
         prop_oneof![1 => Just(None), 4 => (extend(), prop::option::of(ttl())).prop_map(Some)];
-    (rate(), retry, interval, any::<bool>(), start, vec((pass(), act()), 20..=60)).prop_map(
+    (rate(), retry, interval, any::<bool>(), start, vec((pass(), act()), 1..=80)).prop_map(
         |(rate, retry, interval, as_data, start, mut steps)| {
             if let Some((extend, ttl)) = start {
                 if let Some(ttl) = ttl {
