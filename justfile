@@ -10,7 +10,7 @@ help:
     @just --list --unsorted
 
 # everything that must hold before a commit, except the tests; writes nothing but the target folder
-check: check-fmt check-clippy check-doc check-no-std check-features check-deny check-msrv
+check: check-fmt check-clippy check-doc check-no-std check-features check-deny check-msrv check-bugs
 
 # makes what a machine can make right: formatting, and clippy's own suggestions
 fix:
@@ -29,6 +29,10 @@ sim *ARGS:
 bless:
     INSTA_UPDATE=always cargo test --package lessor-sim --test it
     git status --short snapshots
+
+# plants the bugs of the bank one at a time, and counts who finds them (docs/TESTING.md)
+bugs *ARGS:
+    cargo sim bugs {{ ARGS }}
 
 # runs the fuzz targets for FUZZ_SECONDS each, 60 by default, on the nightly toolchain (docs/TESTING.md)
 fuzz-targets:
@@ -113,3 +117,8 @@ check-msrv:
             "rustup toolchain install {{ rust_version }}" >&2
         exit 1
     fi
+
+# A patch of the bug bank that lands nowhere, or elsewhere, finds nothing and says nothing.
+[private]
+check-bugs:
+    cargo sim bugs --check

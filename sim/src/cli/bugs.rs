@@ -324,7 +324,7 @@ fn kind_of(test: &str) -> &'static str {
     let module = test.split("::").next().unwrap_or_default();
     match module {
         "conformance" => "conformance",
-        "random" | "member_machine" | "crash_machine" | "laws" => "proptest",
+        "random" | "member_machine" | "crash_machine" | "crash_driver" | "laws" => "proptest",
         _ => "unit",
     }
 }
