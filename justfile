@@ -34,6 +34,14 @@ bless:
 bugs *ARGS:
     cargo sim bugs {{ ARGS }}
 
+# changes the core in every small way, one at a time, and lists what no test notices (docs/TESTING.md)
+mutants *ARGS:
+    @cargo mutants --version >/dev/null 2>&1 || { \
+        echo "cargo-mutants is missing; run: cargo install --locked cargo-mutants@27.1.0" >&2; \
+        exit 1; \
+    }
+    cargo mutants --output target {{ ARGS }}
+
 # runs the fuzz targets for FUZZ_SECONDS each, 60 by default, on the nightly toolchain (docs/TESTING.md)
 fuzz-targets:
     lessor/fuzz/run
