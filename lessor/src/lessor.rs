@@ -516,7 +516,13 @@ impl Lessor {
         let Some(slot) = self.table.find(id) else { return };
         let row = self.table.row_mut(slot);
         let before = row.record();
-        let after = LeaseRecord { remaining: remaining.map(|left| left.min(row.ttl)), ..before };
+        // Not `remaining.map(|left| left.min(row.ttl))`, of which rustc 1.95 takes `None` for a value when
+        // it compiles incrementally with optimisation: then an unset wrote what was there already.
+        let capped = match remaining {
+            Some(left) if left > row.ttl => Some(row.ttl),
+            Some(_) | None => remaining,
+        };
+        let after = LeaseRecord { remaining: capped, ..before };
         if before != after {
             row.cold_mut().remaining = after.remaining;
             self.digest.remove_lease(&before);

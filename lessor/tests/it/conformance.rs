@@ -492,6 +492,23 @@ fn checkpoints_leave_in_batches_of_a_thousand() {
     assert_eq!(sizes, [1_000, 1_000, 500]);
 }
 
+/// rustc 1.95 made this wrong in builds that are optimised and incremental.
+#[test]
+fn an_unset_of_what_is_not_set_writes_nothing() {
+    let mut host = Host::primary();
+    host.grant(1, 10).unwrap();
+    host.take();
+    host.checkpoint(1, None);
+    assert_eq!(host.take(), []);
+    host.checkpoint(1, Some(20));
+    let whole = LeaseRecord { remaining: Some(Ttl::from_secs(10)), ..record(1, 10) };
+    assert_eq!(
+        host.take(),
+        [Effect::Write(Write::PutLease(whole))],
+        "no more than the ttl is left"
+    );
+}
+
 #[test]
 fn a_checkpoint_of_what_is_gone_is_ignored() {
     let mut host = Host::primary();
