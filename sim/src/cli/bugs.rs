@@ -68,6 +68,13 @@ pub(crate) fn run(args: &BugsArgs) -> u8 {
             Ok(Some(figures)) => {
                 complain(&format!("{}/{} {}: {figures}", place + 1, bank.bugs.len(), bug.name));
                 measured.insert(bug.name.clone(), figures);
+                // At once, so that a run of an hour that is interrupted was not for nothing.
+                if args.bless
+                    && let Err(what) = bank.bless(&measured)
+                {
+                    complain(&what);
+                    return BAD_INPUT;
+                }
             }
             Err(what) => stale.push(format!("{}: {what}", bug.path.display())),
         }
@@ -91,12 +98,6 @@ pub(crate) fn run(args: &BugsArgs) -> u8 {
         }
     };
     let code = if stale || missed || regressed > 0 { REGRESSED } else { 0 };
-    if args.bless
-        && let Err(what) = bank.bless(&measured)
-    {
-        complain(&what);
-        return BAD_INPUT;
-    }
     if let Some(target) = &args.json {
         let document = json!({ "schema": 1, "exit_code": code, "bugs": measured });
         if let Err(code) = write_json(target, &document) {
