@@ -77,8 +77,8 @@ impl Bug {
             let text = std::fs::read_to_string(folder.join(&hunk.file));
             let text = text.map_err(|error| format!("{file}: cannot read it: {error}"))?;
             let lines: Vec<_> = text.lines().collect();
-            let mut places = lines.windows(hunk.lines.len()).enumerate();
-            let mut places = places.by_ref().filter(|(_, window)| *window == hunk.lines);
+            let windows = lines.windows(hunk.lines.len()).enumerate();
+            let mut places = windows.filter(|(_, window)| *window == hunk.lines);
             let (Some((place, _)), None) = (places.next(), places.next()) else {
                 return Err(format!("{file}: what a hunk makes is not there exactly once"));
             };
@@ -90,11 +90,6 @@ impl Bug {
             }
         }
         Ok(())
-    }
-
-    /// The files that it changes, below the root of the workspace.
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.hunks.iter().map(|hunk| &*hunk.file)
     }
 }
 
