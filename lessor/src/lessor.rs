@@ -271,17 +271,16 @@ impl Lessor {
     ///
     /// What is wrong with the snapshot; then nothing was replaced.
     pub fn recover(&mut self, now: Instant, snapshot: &Snapshot) -> Result<(), SnapshotError> {
-        let mut table = self.table.emptied();
+        let mut table = self.table.emptied(snapshot.leases.len());
         let mut holders = BTreeMap::new();
         let mut digest = Digest::default();
         for record in &snapshot.leases {
             if record.ttl > Ttl::MAX || record.remaining.is_some_and(|left| left > record.ttl) {
                 return Err(SnapshotError::TtlOutOfRange(record.id));
             }
-            if table.find(record.id).is_some() {
-                return Err(SnapshotError::LeaseTwice(record.id));
-            }
-            let slot = table.insert(record.id, record.ttl, Instant::MAX);
+            let slot = table
+                .insert(record.id, record.ttl, Instant::MAX)
+                .ok_or(SnapshotError::LeaseTwice(record.id))?;
             if record.remaining.is_some() {
                 table.row_mut(slot).cold_mut().remaining = record.remaining;
             }
@@ -428,12 +427,9 @@ impl Lessor {
         if ttl > Ttl::MAX {
             return Err(Error::TtlTooLarge);
         }
-        if self.table.find(id).is_some() {
-            return Err(Error::LeaseExists);
-        }
         let expiry = self.now.saturating_add(ttl.as_duration());
         let expiry = if self.primary { expiry } else { Instant::MAX };
-        let slot = self.table.insert(id, ttl, expiry);
+        let slot = self.table.insert(id, ttl, expiry).ok_or(Error::LeaseExists)?;
         let record = LeaseRecord { id, ttl, remaining: None };
         self.digest.add_lease(&record);
         self.effects.push_back(Effect::Write(Write::PutLease(record)));

@@ -9,6 +9,7 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use siphasher::sip::SipHasher13;
 
 use crate::deadline::MAX_SLOTS;
@@ -56,9 +57,10 @@ impl Table {
         Self { rows: Vec::new(), index: HashTable::new(), hasher }
     }
 
-    /// An empty table with the same key.
-    pub(crate) fn emptied(&self) -> Self {
-        Self { rows: Vec::new(), index: HashTable::new(), hasher: self.hasher }
+    /// An empty table with the same key, and room for so many leases.
+    pub(crate) fn emptied(&self, leases: usize) -> Self {
+        let (rows, index) = (Vec::with_capacity(leases), HashTable::with_capacity(leases));
+        Self { rows, index, hasher: self.hasher }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -85,15 +87,19 @@ impl Table {
         self.index.find(hash(&self.hasher, id), |&slot| self.rows[slot as usize].id == id).copied()
     }
 
-    /// Adds a lease whose id is not there yet.
-    pub(crate) fn insert(&mut self, id: LeaseId, ttl: Ttl, expiry: Instant) -> u32 {
-        assert!(self.rows.len() < MAX_SLOTS, "a lessor holds fewer than 2^32 leases");
-        let slot = u32::try_from(self.rows.len()).expect("fewer than 2^32 leases");
-        self.rows.push(Row { id, ttl, expiry, cold: None });
-        let (rows, hasher) = (&self.rows, &self.hasher);
-        self.index
-            .insert_unique(hash(hasher, id), slot, |&other| hash(hasher, rows[other as usize].id));
-        slot
+    /// Adds a lease; `None` if its id is there already.
+    pub(crate) fn insert(&mut self, id: LeaseId, ttl: Ttl, expiry: Instant) -> Option<u32> {
+        let Self { rows, index, hasher } = self;
+        let is_it = |&slot: &u32| rows[slot as usize].id == id;
+        let rehash = |&slot: &u32| hash(hasher, rows[slot as usize].id);
+        let Entry::Vacant(entry) = index.entry(hash(hasher, id), is_it, rehash) else {
+            return None;
+        };
+        assert!(rows.len() < MAX_SLOTS, "a lessor holds fewer than 2^32 leases");
+        let slot = u32::try_from(rows.len()).expect("fewer than 2^32 leases");
+        entry.insert(slot);
+        rows.push(Row { id, ttl, expiry, cold: None });
+        Some(slot)
     }
 
     /// Removes a lease; the last one, if it is another, takes its slot.
