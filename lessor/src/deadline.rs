@@ -10,6 +10,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use crate::table::room_to_keep;
 use crate::{Instant, LeaseId};
 
 /// Deadlines by slot of the lease table.
@@ -116,8 +117,8 @@ impl Deadlines {
     /// Gives memory back down to `slots` slots, above which there is no deadline.
     pub(crate) fn shrink(&mut self, slots: usize) {
         self.nodes.truncate(slots);
-        if self.nodes.capacity() > 4 * self.nodes.len().max(64) {
-            self.nodes.shrink_to(2 * self.nodes.len());
+        if let Some(room) = room_to_keep(self.nodes.capacity(), slots) {
+            self.nodes.shrink_to(room);
         }
     }
 
@@ -273,7 +274,7 @@ impl Deadlines {
         let (index, level) = self.levels.iter().enumerate().find(|(_, l)| l.occupied != 0)?;
         let bucket = level.occupied.trailing_zeros() as usize;
         let above = self.elapsed >> ((index + 1) * LEVEL_BITS) << LEVEL_BITS;
-        Some(((above | bucket as u64) << (index * LEVEL_BITS), index, bucket))
+        Some(((above + bucket as u64) << (index * LEVEL_BITS), index, bucket))
     }
 }
 
@@ -311,6 +312,7 @@ mod tests {
     use proptest::test_runner::RngSeed;
 
     use super::*;
+    use crate::canary::complaint;
 
     proptest! {
         #![proptest_config(ProptestConfig {
@@ -375,6 +377,50 @@ mod tests {
         let now = Instant::from_secs(8);
         let popped: Vec<u32> = core::iter::from_fn(|| wheel.pop_due(now, &rows)).collect();
         assert_eq!(popped, [3, 1, 4, 0, 2]);
+    }
+
+    /// Else every deadline would be in the ordered map, and moving one would cost more the more there are.
+    #[test]
+    fn only_deadlines_of_the_bucket_that_is_worked_off_are_in_the_ordered_map() {
+        let rows = vec![row(1, 1), row(2, 600_000_000), row(3, 60_000_000_000)];
+        let mut wheel = Deadlines::new();
+        for slot in 0..3 {
+            wheel.set(slot, rows[slot as usize].due, &rows);
+        }
+        assert!(wheel.near.values().eq(&[0]));
+        wheel.advance(Instant::from_nanos(550_000_000), &rows);
+        assert!(wheel.near.values().eq(&[0, 1]));
+    }
+
+    #[test]
+    fn the_check_finds_what_is_damaged() {
+        let damages: [(&str, fn(&mut Deadlines, &mut Vec<Row>)); 8] = [
+            ("slot 0 is near at 1.000", |wheel, _| wheel.nodes[0].armed = Instant::ZERO),
+            ("slot 0 is near at 1.000", |wheel, _| wheel.nodes[0].next = NIL),
+            ("slot 0 belongs to lease 1", |_, rows| rows[0] = row(9, 1_000_000_000)),
+            ("slot 0 is not near at 1.000", |wheel, _| wheel.elapsed = 0),
+            ("bucket 7 of level 2 is marked as it is", |wheel, _| {
+                wheel.levels[2].occupied ^= 1 << 7
+            }),
+            ("slot 1 knows who is before it", |wheel, _| wheel.nodes[1].prev = 0),
+            ("slot 2 is in the bucket of 9.000", |wheel, _| {
+                wheel.nodes[2].armed = Instant::from_secs(9)
+            }),
+            ("3 deadlines found, 4 counted", |wheel, _| wheel.len += 1),
+        ];
+        for (what, damage) in damages {
+            let mut rows =
+                vec![row(1, 1_000_000_000), row(2, 60_000_000_000), row(3, 60_000_000_000)];
+            let mut wheel = Deadlines::new();
+            wheel.advance(Instant::from_secs(1), &rows);
+            for slot in 0..3 {
+                wheel.set(slot, rows[slot as usize].due, &rows);
+            }
+            wheel.check(&rows);
+            damage(&mut wheel, &mut rows);
+            let said = complaint(|| wheel.check(&rows));
+            assert!(said.contains(what), "{what}: {said}");
+        }
     }
 
     #[test]

@@ -657,6 +657,9 @@ impl Lessor {
     }
 }
 
+#[cfg(test)]
+mod tests;
+
 /// The expiries as the deadline queue sees them: a renew has moved them later.
 struct Expiries<'a>(&'a Table);
 

@@ -108,6 +108,8 @@ extern crate alloc;
 
 #[cfg(any(feature = "redb", feature = "tokio"))]
 pub mod backend;
+#[cfg(test)]
+mod canary;
 mod command;
 mod config;
 mod deadline;

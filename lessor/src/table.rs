@@ -124,7 +124,8 @@ impl Table {
 
     /// Panics unless the index and the array say the same.
     pub(crate) fn check(&self) {
-        assert!(self.index.len() == self.rows.len(), "as many leases indexed as there are");
+        let (indexed, leases) = (self.index.len(), self.rows.len());
+        assert!(indexed == leases, "{indexed} leases are indexed, but there are {leases}");
         for (slot, row) in self.rows.iter().enumerate() {
             let found = self.find(row.id).map(|found| found as usize);
             assert!(found == Some(slot), "lease {} is indexed at {found:?}, not {slot}", row.id);
@@ -132,13 +133,18 @@ impl Table {
     }
 
     fn shrink(&mut self) {
-        let (len, hasher) = (self.rows.len(), &self.hasher);
-        if self.rows.capacity() > 4 * len.max(64) {
-            self.rows.shrink_to(2 * len);
-            let rows = &self.rows;
-            self.index.shrink_to(2 * len, |&slot| hash(hasher, rows[slot as usize].id));
+        let Self { rows, index, hasher } = self;
+        if let Some(room) = room_to_keep(rows.capacity(), rows.len()) {
+            rows.shrink_to(room);
+            index.shrink_to(room, |&slot| hash(hasher, rows[slot as usize].id));
         }
     }
+}
+
+/// To how many entries an array of `len` is to be shrunk, if three quarters of its room are empty. So
+/// memory comes back, and no sequence of grants and revokes moves everything again and again.
+pub(crate) fn room_to_keep(capacity: usize, len: usize) -> Option<usize> {
+    (capacity > 4 * len.max(64)).then_some(2 * len)
 }
 
 impl Row {
@@ -201,4 +207,59 @@ fn hash(hasher: &SipHasher13, id: LeaseId) -> u64 {
     let mut hasher = *hasher;
     hasher.write_u64(id.get().cast_unsigned());
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::canary::complaint;
+
+    #[test]
+    fn memory_comes_back_when_three_quarters_are_empty() {
+        assert_eq!(room_to_keep(1_000, 250), None);
+        assert_eq!(room_to_keep(1_001, 250), Some(500));
+        assert_eq!(room_to_keep(1_000, 1_000), None);
+        assert_eq!(room_to_keep(256, 0), None);
+        assert_eq!(room_to_keep(257, 0), Some(0));
+    }
+
+    #[test]
+    fn a_table_shrinks_with_its_leases() {
+        let mut table = table(10_000);
+        let (rows, index) = (table.rows.capacity(), table.index.capacity());
+        for slot in (0..9_990).rev() {
+            table.swap_remove(slot);
+        }
+        table.check();
+        assert!(rows >= 10_000 && index >= 10_000);
+        assert!(table.rows.capacity() <= 256 && table.index.capacity() <= 512);
+    }
+
+    #[test]
+    fn the_check_finds_what_is_damaged() {
+        let damages: [(&str, fn(&mut Table)); 3] = [
+            ("3 leases are indexed, but there are 2", |table| drop(table.rows.pop())),
+            ("is indexed at Some(1), not 2", |table| table.rows[2].id = table.rows[1].id),
+            ("lease 99 is indexed at None, not 2", |table| table.rows[2].id = id(99)),
+        ];
+        for (what, damage) in damages {
+            let mut table = table(3);
+            table.check();
+            damage(&mut table);
+            let said = complaint(|| table.check());
+            assert!(said.contains(what), "{what}: {said}");
+        }
+    }
+
+    fn table(leases: i64) -> Table {
+        let mut table = Table::new(0);
+        for number in 1..=leases {
+            table.insert(id(number), Ttl::from_secs(10), Instant::MAX).unwrap();
+        }
+        table
+    }
+
+    fn id(number: i64) -> LeaseId {
+        LeaseId::new(number).unwrap()
+    }
 }
