@@ -60,6 +60,11 @@ miri:
 bench *ARGS:
     cargo bench --package lessor --all-features {{ ARGS }}
 
+# `--bless` takes the figures of today as the baseline.
+# counts the instructions of the core's hot paths, and fails if one has moved by 10 % (docs/BENCHMARKS.md)
+instructions *ARGS:
+    cargo run --locked --quiet --profile growth --package lessor-growth -- {{ ARGS }}
+
 # builds the documentation with everything in it, and says where it is
 doc:
     cargo doc --workspace --no-deps --all-features
