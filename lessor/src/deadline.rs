@@ -67,9 +67,10 @@ impl Deadlines {
 
     /// Arms the deadline of a slot, or moves it.
     pub(crate) fn set(&mut self, slot: u32, at: Instant, source: &impl Source) {
-        self.clear(slot, source);
         if self.nodes.len() <= slot as usize {
             self.nodes.resize(slot as usize + 1, Node::IDLE);
+        } else {
+            self.clear(slot, source);
         }
         self.len += 1;
         self.link(slot, at, source);
@@ -122,9 +123,9 @@ impl Deadlines {
         }
     }
 
-    /// Takes the earliest deadline out if it is due, or says that there is none.
+    /// Takes the earliest deadline out if it is due, or says that there is none. The wheel must have been
+    /// [advanced](Self::advance) to `now`.
     pub(crate) fn pop_due(&mut self, now: Instant, source: &impl Source) -> Option<u32> {
-        self.advance(now, source);
         while let Some(entry) = self.near.first_entry() {
             let &(armed, _) = entry.key();
             if armed > now {
@@ -343,10 +344,10 @@ mod tests {
                     let mut wheel = Deadlines::new();
                     wheel.advance(Instant::from_nanos(start), &rows);
                     wheel.set(0, Instant::from_nanos(at), &rows);
-                    assert_eq!(wheel.pop_due(Instant::from_nanos(at - 1), &rows), None);
+                    assert_eq!(pop_due(&mut wheel, Instant::from_nanos(at - 1), &rows), None);
                     wheel.check(&rows);
                     assert_eq!(wheel.first(), Some(Instant::from_nanos(at)));
-                    assert_eq!(wheel.pop_due(Instant::from_nanos(at), &rows), Some(0));
+                    assert_eq!(pop_due(&mut wheel, Instant::from_nanos(at), &rows), Some(0));
                     assert_eq!((wheel.len(), wheel.first()), (0, None));
                 }
             }
@@ -361,8 +362,8 @@ mod tests {
             wheel.set(slot, rows[slot as usize].due, &rows);
         }
         let last = Instant::from_nanos(u64::MAX - 1);
-        assert_eq!(wheel.pop_due(last, &rows), Some(1));
-        assert_eq!(wheel.pop_due(last, &rows), None);
+        assert_eq!(pop_due(&mut wheel, last, &rows), Some(1));
+        assert_eq!(pop_due(&mut wheel, last, &rows), None);
         wheel.check(&rows);
         assert_eq!(wheel.first(), Some(Instant::MAX));
     }
@@ -375,7 +376,7 @@ mod tests {
             wheel.set(slot, rows[slot as usize].due, &rows);
         }
         let now = Instant::from_secs(8);
-        let popped: Vec<u32> = core::iter::from_fn(|| wheel.pop_due(now, &rows)).collect();
+        let popped: Vec<u32> = core::iter::from_fn(|| pop_due(&mut wheel, now, &rows)).collect();
         assert_eq!(popped, [3, 1, 4, 0, 2]);
     }
 
@@ -394,17 +395,18 @@ mod tests {
 
     #[test]
     fn the_check_finds_what_is_damaged() {
-        let damages: [(&str, fn(&mut Deadlines, &mut Vec<Row>)); 8] = [
+        type Damage = fn(&mut Deadlines, &mut Vec<Row>);
+        let damages: [(&str, Damage); 8] = [
             ("slot 0 is near at 1.000", |wheel, _| wheel.nodes[0].armed = Instant::ZERO),
             ("slot 0 is near at 1.000", |wheel, _| wheel.nodes[0].next = NIL),
             ("slot 0 belongs to lease 1", |_, rows| rows[0] = row(9, 1_000_000_000)),
             ("slot 0 is not near at 1.000", |wheel, _| wheel.elapsed = 0),
             ("bucket 7 of level 2 is marked as it is", |wheel, _| {
-                wheel.levels[2].occupied ^= 1 << 7
+                wheel.levels[2].occupied ^= 1 << 7;
             }),
             ("slot 1 knows who is before it", |wheel, _| wheel.nodes[1].prev = 0),
             ("slot 2 is in the bucket of 9.000", |wheel, _| {
-                wheel.nodes[2].armed = Instant::from_secs(9)
+                wheel.nodes[2].armed = Instant::from_secs(9);
             }),
             ("3 deadlines found, 4 counted", |wheel, _| wheel.len += 1),
         ];
@@ -491,6 +493,12 @@ mod tests {
         fn due(&self, slot: u32) -> Instant {
             self[slot as usize].due
         }
+    }
+
+    /// As the lessor does it.
+    fn pop_due(wheel: &mut Deadlines, now: Instant, rows: &Vec<Row>) -> Option<u32> {
+        wheel.advance(now, rows);
+        wheel.pop_due(now, rows)
     }
 
     fn row(id: i64, due: u64) -> Row {
@@ -593,7 +601,7 @@ mod tests {
             let now = Instant::from_nanos(self.now);
             for _ in 0..most {
                 let expected = self.earliest().filter(|(at, _)| *at <= now).map(|(_, id)| id);
-                let popped = self.wheel.pop_due(now, &self.rows);
+                let popped = pop_due(&mut self.wheel, now, &self.rows);
                 let popped = popped.map(|slot| self.rows[slot as usize].id);
                 prop_assert_eq!(popped, expected);
                 let Some(id) = popped else {

@@ -453,17 +453,20 @@ impl Lessor {
         self.checkpoints.shrink(self.table.len());
 
         self.digest.remove_lease(&row.record());
-        let cold = row.cold_if_any().map(core::mem::take).unwrap_or_default();
-        let items: Vec<Item> = cold.items.into_iter().collect();
-        for item in &items {
-            self.holders.remove(item);
-            self.digest.remove_item(item, lease);
-        }
-        if !items.is_empty() {
-            self.effects.push_back(Effect::RangeDelete(RangeDelete { lease, items }));
+        let mut waiting = Vec::new();
+        if let Some(cold) = row.cold_if_any().map(core::mem::take) {
+            let items: Vec<Item> = cold.items.into_iter().collect();
+            for item in &items {
+                self.holders.remove(item);
+                self.digest.remove_item(item, lease);
+            }
+            if !items.is_empty() {
+                self.effects.push_back(Effect::RangeDelete(RangeDelete { lease, items }));
+            }
+            waiting = cold.waiting;
         }
         self.effects.push_back(Effect::Write(Write::DeleteLease(lease)));
-        for ticket in cold.waiting {
+        for ticket in waiting {
             self.answer(ticket, Err(Error::LeaseNotFound));
         }
         Ok(())

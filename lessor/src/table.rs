@@ -237,7 +237,8 @@ mod tests {
 
     #[test]
     fn the_check_finds_what_is_damaged() {
-        let damages: [(&str, fn(&mut Table)); 3] = [
+        type Damage = fn(&mut Table);
+        let damages: [(&str, Damage); 3] = [
             ("3 leases are indexed, but there are 2", |table| drop(table.rows.pop())),
             ("is indexed at Some(1), not 2", |table| table.rows[2].id = table.rows[1].id),
             ("lease 99 is indexed at None, not 2", |table| table.rows[2].id = id(99)),
