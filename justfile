@@ -65,6 +65,10 @@ bench *ARGS:
 instructions *ARGS:
     cargo run --locked --quiet --profile growth --package lessor-growth -- {{ ARGS }}
 
+# the lessor beside its peers, etcd's among them, in one table (docs/BENCHMARKS.md)
+bench-peers:
+    lessor/peers/run
+
 # builds the documentation with everything in it, and says where it is
 doc:
     cargo doc --workspace --no-deps --all-features
@@ -74,6 +78,7 @@ doc:
 check-fmt:
     cargo fmt --all --check
     cargo fmt --manifest-path lessor/fuzz/Cargo.toml --check
+    cargo fmt --manifest-path lessor/peers/Cargo.toml --check
 
 # Warnings are denied by flags of the one command: an exported RUSTFLAGS would replace `--cfg madsim`.
 [private]
