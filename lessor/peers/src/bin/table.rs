@@ -1,6 +1,6 @@
 //! Makes one table of the files of samples that it is given, and says which goals of the project they meet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -46,14 +46,13 @@ impl Samples {
         }
         table += &format!("\n|{}\n", "---|".repeat(4 + OTHERS.len()));
         for (operation, label) in OPERATIONS {
-            let counts = self.0.keys().filter(|key| key.0 == operation && key.2 == OURS);
-            for (_, leases, _) in counts {
-                let ratio = self
-                    .ratio(operation, *leases)
-                    .map_or("-".into(), |ratio| format!("{ratio:.1}"));
-                let cell = |peer| self.cell(operation, *leases, peer);
+            let measured = self.0.keys().filter(|key| key.0 == operation);
+            for leases in measured.map(|key| key.1).collect::<BTreeSet<_>>() {
+                let ratio =
+                    self.ratio(operation, leases).map_or("-".into(), |ratio| format!("{ratio:.1}"));
+                let cell = |peer| self.cell(operation, leases, peer);
                 let (ours, etcd) = (cell(OURS), cell(ETCD));
-                table += &format!("| {label}, {} | {ours} | {etcd} | {ratio} |", grouped(*leases));
+                table += &format!("| {label}, {} | {ours} | {etcd} | {ratio} |", grouped(leases));
                 for peer in OTHERS {
                     table += &format!(" {} |", cell(peer));
                 }
