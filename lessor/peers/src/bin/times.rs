@@ -22,6 +22,11 @@ fn main() {
             peer::<BTree>(leases);
             peer::<Heap>(leases);
             peer::<Priorities>(leases);
+        }
+    }
+    // The slowest of all by far.
+    for (leases, samples) in [(100_000, 7), (1_000_000, 1)] {
+        for _ in 0..samples {
             life::<Moka>(leases);
         }
     }
