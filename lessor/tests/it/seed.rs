@@ -15,13 +15,15 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestError, Tes
 /// with the command that reproduces it.
 ///
 /// `PROPTEST_CASES` multiplies from its default of 256 on: with 2,560 there are ten times `cases`.
+/// `PROPTEST_MAX_SHRINK_ITERS` limits the shrinking, for who only wants to know whether one fails.
 pub(crate) fn explore<S, J>(cases: u32, strategy: &S, judge: J)
 where
     S: Strategy,
     J: Fn(S::Value) -> TestCaseResult,
 {
+    let shrinks = SHRINKS.min(Config::default().max_shrink_iters);
     for seed in seeds(cases).chain(kept()) {
-        if let Err(failure) = case(seed, SHRINKS, strategy, &judge) {
+        if let Err(failure) = case(seed, shrinks, strategy, &judge) {
             panic!("{failure}");
         }
     }
