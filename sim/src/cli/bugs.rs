@@ -362,7 +362,7 @@ const BASELINE: &str = "scenarios/bugs/baseline.json";
 const REGRESSED: u8 = 6;
 const LONGEST_BUILD: Duration = Duration::from_secs(1_200);
 const LONGEST_CAMPAIGN: Duration = Duration::from_secs(1_800);
-const LONGEST_TESTS: Duration = Duration::from_secs(900);
+const LONGEST_TESTS: Duration = Duration::from_secs(300);
 /// What the shrinker replays before and after its time.
 const LONGEST_REPLAYS: Duration = Duration::from_secs(120);
 
