@@ -315,23 +315,30 @@ impl Consensus {
     /// The last place that a majority has.
     fn reach(&self, member: MemberId) -> LogIndex {
         let Part::Leader(leader) = &self.peer(member).part else { return LogIndex(0) };
-        let mut places: Vec<_> = leader.followers.values().map(|f| f.matched).collect();
-        places.push(self.peer(member).last());
-        places.sort_unstable();
-        places[(self.peers.len() - 1) / 2]
+        let followers = leader.followers.values().map(|f| f.matched);
+        self.of_a_majority(followers.chain([self.peer(member).last()]))
     }
 
     /// The last round that a majority has answered.
     fn heard(&self, member: MemberId) -> u64 {
         let Part::Leader(leader) = &self.peer(member).part else { return 0 };
-        let mut rounds: Vec<_> = leader.followers.values().map(|f| f.round).collect();
-        rounds.push(leader.round);
-        rounds.sort_unstable();
         #[cfg(test)]
         if self.has(tests::Planted::ConfirmsAlone) {
             return leader.round;
         }
-        rounds[(self.peers.len() - 1) / 2]
+        self.of_a_majority(leader.followers.values().map(|f| f.round).chain([leader.round]))
+    }
+
+    /// The most that a majority has, of what each peer has. It is asked for at each event, so it goes
+    /// without a list of its own in memory.
+    fn of_a_majority<T: Copy + Default + Ord>(&self, each: impl Iterator<Item = T>) -> T {
+        let mut sorted = [T::default(); MOST_PEERS];
+        for (count, one) in each.enumerate() {
+            let behind = sorted[..count].partition_point(|other| *other <= one);
+            sorted.copy_within(behind..count, behind + 1);
+            sorted[behind] = one;
+        }
+        sorted[(self.peers.len() - 1) / 2]
     }
 
     /// Commits what a majority has, once its time has come: entries of earlier terms only together
@@ -520,5 +527,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LAST_WAIT: Duration = Duration::from_secs(4);
 /// So many entries a message has at most; the rest follow when it is answered.
 const MOST_ENTRIES: u64 = if cfg!(test) { 1 } else { 64 };
+/// A group has no more peers than this.
+const MOST_PEERS: usize = 7;
 /// So often a candidate asks for votes.
 const MOST_TRIES: u32 = 4;
