@@ -193,12 +193,12 @@ impl Deadlines {
             found += 1;
         }
         for (index, level) in self.levels.iter().enumerate() {
-            for (bucket, &head) in level.heads.iter().enumerate() {
-                assert!(
-                    (head != NIL) == (level.occupied & (1 << bucket) != 0),
-                    "bucket {bucket} of level {index} is marked as it is"
-                );
-                let (mut slot, mut prev) = (head, NIL);
+            let bit = |bucket: usize| u64::from(level.heads[bucket] != NIL) << bucket;
+            let mut left = (0..BUCKETS).map(bit).fold(0, |bits, bit| bits | bit);
+            assert!(left == level.occupied, "the buckets of level {index} are marked as they are");
+            while left != 0 {
+                let bucket = left.trailing_zeros() as usize;
+                let (mut slot, mut prev) = (level.heads[bucket], NIL);
                 while slot != NIL {
                     let node = self.nodes[slot as usize];
                     assert!(node.prev == prev, "slot {slot} knows who is before it");
@@ -211,6 +211,7 @@ impl Deadlines {
                     found += 1;
                     (slot, prev) = (node.next, slot);
                 }
+                left &= left - 1;
             }
         }
         assert!(found == self.len, "{found} deadlines found, {} counted", self.len);
