@@ -54,17 +54,25 @@ impl Trace {
     /// Notes an event.
     pub fn line(&mut self, line: Line) {
         self.pass(line.at);
-        self.absorb(line.at, &line);
+        let Line { at, member, kind, words } = &line;
+        self.absorb(&Columns { at: *at, member: *member, kind, words: format_args!("{words}") });
         self.lines.push(line);
     }
 
     /// Notes an event of a kind that comes in thousands: it is hashed, and counted in one line a
     /// second under `label`.
-    pub fn gather(&mut self, line: &Line, label: &str) {
-        self.pass(line.at);
-        self.absorb(line.at, line);
-        let member = line.member.map_or(0, |(member, _)| member.0);
-        let counts = self.gathered.entry((member, line.kind)).or_default();
+    pub fn gather(
+        &mut self,
+        at: Duration,
+        member: Option<(MemberId, char)>,
+        kind: &'static str,
+        words: fmt::Arguments<'_>,
+        label: &str,
+    ) {
+        self.pass(at);
+        self.absorb(&Columns { at, member, kind, words });
+        let member = member.map_or(0, |(member, _)| member.0);
+        let counts = self.gathered.entry((member, kind)).or_default();
         match counts.get_mut(label) {
             Some(count) => *count += 1,
             None => {
@@ -81,7 +89,7 @@ impl Trace {
         kind: &'static str,
         words: fmt::Arguments<'_>,
     ) {
-        self.absorb(at, Columns { at, member, kind, words });
+        self.absorb(&Columns { at, member, kind, words });
     }
 
     /// Ends the run: afterwards [`hash`](Self::hash) covers all of it.
@@ -122,10 +130,13 @@ impl Trace {
         }
     }
 
-    fn absorb(&mut self, at: Duration, line: impl fmt::Display) {
+    fn absorb(&mut self, line: &Columns<'_>) {
         self.events += 1;
         self.buffer.clear();
-        writeln!(self.buffer, "{} {line}", at.as_nanos()).expect("a string takes everything");
+        self.buffer.push_str(itoa::Buffer::new().format(line.at.as_nanos()));
+        self.buffer.push(' ');
+        line.write_to(&mut self.buffer).expect("a string takes everything");
+        self.buffer.push('\n');
         self.hasher.write(self.buffer.as_bytes());
     }
 }
@@ -134,7 +145,9 @@ impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { at, member, kind, words } = self;
         let words = format_args!("{words}");
-        fmt::Display::fmt(&Columns { at: *at, member: *member, kind, words }, f)
+        let mut line = String::new();
+        Columns { at: *at, member: *member, kind, words }.write_to(&mut line)?;
+        f.write_str(&line)
     }
 }
 
@@ -146,15 +159,28 @@ struct Columns<'w> {
     words: fmt::Arguments<'w>,
 }
 
-impl fmt::Display for Columns<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (secs, millis) = (self.at.as_secs(), self.at.subsec_millis());
-        write!(f, "{secs:>6}.{millis:03}  ")?;
+impl Columns<'_> {
+    /// Each event is written, so all but its words goes without the machinery of formats.
+    fn write_to(&self, line: &mut String) -> fmt::Result {
+        let mut digits = itoa::Buffer::new();
+        let secs = digits.format(self.at.as_secs());
+        line.extend(std::iter::repeat_n(' ', 6_usize.saturating_sub(secs.len())));
+        line.push_str(secs);
+        line.push('.');
+        line.push_str(&digits.format(1_000 + self.at.subsec_millis())[1..]);
+        line.push_str("  ");
         match self.member {
-            Some((member, role)) => write!(f, "{member} {role}")?,
-            None => f.write_str("   ")?,
+            Some((member, role)) => {
+                line.push_str(digits.format(member.0));
+                line.push(' ');
+                line.push(role);
+            }
+            None => line.push_str("   "),
         }
-        write!(f, "  {:<7} {}", self.kind, self.words)
+        line.push_str("  ");
+        line.push_str(self.kind);
+        line.extend(std::iter::repeat_n(' ', 8_usize.saturating_sub(self.kind.len()).max(1)));
+        line.write_fmt(self.words)
     }
 }
 
@@ -201,7 +227,8 @@ mod tests {
     fn what_comes_in_thousands_is_one_line_a_second() {
         let mut trace = Trace::default();
         for millis in 0..2_000 {
-            trace.gather(&line(millis, "one of many"), "renewed");
+            let (at, words) = (Duration::from_millis(millis), format_args!("one of many"));
+            trace.gather(at, None, "apply", words, "renewed");
         }
         trace.finish(Duration::from_secs(2));
         let shown: Vec<_> = trace.lines().iter().map(|line| line.words.clone()).collect();

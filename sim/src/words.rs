@@ -1,7 +1,7 @@
 //! How requests, commands and changes read in a trace.
 #![expect(clippy::wildcard_enum_match_arm, reason = "faults of links have words of their own")]
 
-use std::fmt::Write as _;
+use std::fmt::{self, Display};
 use std::time::Duration;
 
 use lessor::{
@@ -11,26 +11,26 @@ use lessor::{
 use crate::scenario::Fault;
 
 /// A request, as somebody would ask it.
-pub(crate) fn request(request: &Request) -> String {
-    match request {
-        Request::Grant { id: Some(id), ttl } => format!("grant lease {id}, ttl {ttl}"),
-        Request::Grant { id: None, ttl } => format!("grant a lease, ttl {ttl}"),
-        Request::Revoke { id } => format!("revoke lease {id}"),
-        Request::Renew { id } => format!("renew lease {id}"),
-        Request::Attach { id, items } => format!("attach {} to lease {id}", keys(items)),
-        Request::Detach { id, items } => format!("detach {} from lease {id}", keys(items)),
-        Request::Lookup { id } => format!("look up lease {id}"),
+pub(crate) fn request(request: &Request) -> impl Display {
+    fmt::from_fn(move |f| match request {
+        Request::Grant { id: Some(id), ttl } => write!(f, "grant lease {id}, ttl {ttl}"),
+        Request::Grant { id: None, ttl } => write!(f, "grant a lease, ttl {ttl}"),
+        Request::Revoke { id } => write!(f, "revoke lease {id}"),
+        Request::Renew { id } => write!(f, "renew lease {id}"),
+        Request::Attach { id, items } => write!(f, "attach {} to lease {id}", keys(items)),
+        Request::Detach { id, items } => write!(f, "detach {} from lease {id}", keys(items)),
+        Request::Lookup { id } => write!(f, "look up lease {id}"),
         Request::Leases { order, limit, .. } => {
             let order = match order {
                 LeaseOrder::Id => "id",
                 LeaseOrder::Expiry => "expiry",
             };
-            format!("list {limit} leases by {order}")
+            write!(f, "list {limit} leases by {order}")
         }
-        Request::LeaseOf { item } => format!("who holds {item}"),
-        Request::Promote => "promote".to_owned(),
-        Request::Demote => "demote".to_owned(),
-    }
+        Request::LeaseOf { item } => write!(f, "who holds {item}"),
+        Request::Promote => f.write_str("promote"),
+        Request::Demote => f.write_str("demote"),
+    })
 }
 
 /// An answer.
@@ -46,7 +46,7 @@ pub(crate) fn answer(answer: &Result<Response, RequestError>) -> String {
         }
         Ok(Response::Leases(leases)) => {
             let ids: Vec<LeaseId> = leases.iter().map(|lease| lease.record.id).collect();
-            ids_in_words(&ids)
+            ids_in_words(&ids).to_string()
         }
         Ok(Response::LeaseOf(None)) => "no lease".to_owned(),
         Ok(Response::LeaseOf(Some(id))) => format!("lease {id}"),
@@ -70,27 +70,24 @@ fn refusal(error: Error) -> &'static str {
 }
 
 /// A command of the log.
-pub(crate) fn command(command: &Command) -> String {
-    match command {
-        Command::Grant { id, ttl } => format!("grant lease {id}, ttl {ttl}"),
-        Command::Revoke { id } => format!("revoke lease {id}"),
-        Command::Attach { id, items } => format!("attach {} to lease {id}", keys(items)),
-        Command::Detach { id, items } => format!("detach {} from lease {id}", keys(items)),
+pub(crate) fn command(command: &Command) -> impl Display {
+    fmt::from_fn(move |f| match command {
+        Command::Grant { id, ttl } => write!(f, "grant lease {id}, ttl {ttl}"),
+        Command::Revoke { id } => write!(f, "revoke lease {id}"),
+        Command::Attach { id, items } => write!(f, "attach {} to lease {id}", keys(items)),
+        Command::Detach { id, items } => write!(f, "detach {} from lease {id}", keys(items)),
         Command::Checkpoint { checkpoints } => {
-            let mut words = "checkpoint".to_owned();
-            for (place, checkpoint) in checkpoints.iter().enumerate() {
+            f.write_str("checkpoint")?;
+            for (place, checkpoint) in checkpoints.iter().take(SHOWN).enumerate() {
                 let comma = if place == 0 { "" } else { "," };
-                // Writing to a string cannot fail.
-                let _ = match checkpoint.remaining {
-                    _ if place == SHOWN => write!(words, ", … {} in all", checkpoints.len()),
-                    _ if place > SHOWN => Ok(()),
-                    Some(left) => write!(words, "{comma} lease {} {left} left", checkpoint.id),
-                    None => write!(words, "{comma} lease {} unset", checkpoint.id),
-                };
+                match checkpoint.remaining {
+                    Some(left) => write!(f, "{comma} lease {} {left} left", checkpoint.id)?,
+                    None => write!(f, "{comma} lease {} unset", checkpoint.id)?,
+                }
             }
-            words
+            and_more(f, checkpoints.len())
         }
-    }
+    })
 }
 
 /// What a command is called when many are counted.
@@ -105,37 +102,33 @@ pub(crate) fn label(command: &Command) -> &'static str {
 }
 
 /// The changes of a transaction.
-pub(crate) fn changes(changes: &[Change]) -> String {
-    let mut words = String::new();
-    for (place, change) in changes.iter().enumerate() {
-        if place == SHOWN {
-            let _ = write!(words, ", … {} in all", changes.len());
-            break;
+pub(crate) fn changes(changes: &[Change]) -> impl Display {
+    fmt::from_fn(move |f| {
+        if changes.is_empty() {
+            return f.write_str("nothing but the place");
         }
-        let comma = if place == 0 { "" } else { ", " };
-        let _ = match change {
-            Change::Write(Write::PutLease(record)) => {
-                write!(words, "{comma}put lease {}", record.id)
+        for (place, change) in changes.iter().take(SHOWN).enumerate() {
+            f.write_str(if place == 0 { "" } else { ", " })?;
+            match change {
+                Change::Write(Write::PutLease(record)) => write!(f, "put lease {}", record.id)?,
+                Change::Write(Write::DeleteLease(id)) => write!(f, "delete lease {id}")?,
+                Change::Write(Write::PutItem(item, id)) => write!(f, "put {item} of lease {id}")?,
+                Change::Write(Write::DeleteItem(item)) => write!(f, "remove {item}")?,
+                Change::RangeDelete(delete) => write!(f, "delete {}", keys(&delete.items))?,
             }
-            Change::Write(Write::DeleteLease(id)) => write!(words, "{comma}delete lease {id}"),
-            Change::Write(Write::PutItem(item, id)) => {
-                write!(words, "{comma}put {item} of lease {id}")
-            }
-            Change::Write(Write::DeleteItem(item)) => write!(words, "{comma}remove {item}"),
-            Change::RangeDelete(delete) => write!(words, "{comma}delete {}", keys(&delete.items)),
-        };
-    }
-    if words.is_empty() { "nothing but the place".to_owned() } else { words }
+        }
+        and_more(f, changes.len())
+    })
 }
 
 /// Ids, the first few of them.
-pub(crate) fn ids_in_words(ids: &[LeaseId]) -> String {
-    list(ids.iter().map(ToString::to_string), "no leases")
+pub(crate) fn ids_in_words(ids: &[LeaseId]) -> impl Display {
+    list(ids, "no leases")
 }
 
 /// Keys of items, the first few of them.
-pub(crate) fn keys(items: &[Item]) -> String {
-    list(items.iter().map(ToString::to_string), "no items")
+pub(crate) fn keys(items: &[Item]) -> impl Display {
+    list(items, "no items")
 }
 
 /// A span in milliseconds, in the unit of scenarios.
@@ -149,7 +142,7 @@ pub(crate) fn links(fault: &Fault) -> String {
     let words = match fault {
         Fault::Isolate { member, .. } => format!("member {member} is cut off"),
         Fault::Partition { side, .. } => {
-            let side = list(side.iter().map(ToString::to_string), "nobody");
+            let side = list(side, "nobody");
             format!("members {side} are cut off from the others")
         }
         Fault::Block { from, to, .. } => format!("nothing passes from member {from} to {to}"),
@@ -175,16 +168,22 @@ fn millis(millis: u128) -> String {
     }
 }
 
-fn list(words: impl ExactSizeIterator<Item = String>, nothing: &str) -> String {
-    let count = words.len();
-    if count == 0 {
-        return nothing.to_owned();
-    }
-    let mut shown: Vec<String> = words.take(SHOWN).collect();
-    if count > SHOWN {
-        shown.push(format!("… {count} in all"));
-    }
-    shown.join(", ")
+fn list<T: Display>(words: &[T], nothing: &'static str) -> impl Display {
+    fmt::from_fn(move |f| {
+        if words.is_empty() {
+            return f.write_str(nothing);
+        }
+        for (place, word) in words.iter().take(SHOWN).enumerate() {
+            let comma = if place == 0 { "" } else { ", " };
+            write!(f, "{comma}{word}")?;
+        }
+        and_more(f, words.len())
+    })
+}
+
+/// Ends a list of so many, of which not all may be shown.
+fn and_more(f: &mut fmt::Formatter<'_>, count: usize) -> fmt::Result {
+    if count > SHOWN { write!(f, ", … {count} in all") } else { Ok(()) }
 }
 
 /// How many of a list are shown.

@@ -610,7 +610,8 @@ impl World {
                     pending.sent,
                     Some((pending.member, &answer)),
                 );
-                let words = format!("{} {:?}", words::request(&pending.request), answer);
+                let asked = words::request(&pending.request);
+                let words = format_args!("{asked} {answer:?}");
                 self.gather(now, None, "lessees", words, next.label);
                 if let Some(at) = next.at {
                     self.plan(at, Due::Lessee(place));
@@ -661,7 +662,7 @@ impl World {
     fn step(&mut self, now: Duration, place: usize) {
         match self.scenario.steps[place].action.clone() {
             scenario::Action::Ask { request, member, .. } => {
-                self.say_of_step(now, place, words::request(&request));
+                self.say_of_step(now, place, words::request(&request).to_string());
                 self.ask(now, Asker::Step(place), member, request);
             }
             scenario::Action::Fault(fault) => {
@@ -728,7 +729,8 @@ impl World {
             return self.ask(now, Asker::Lessee(place), leader, request);
         }
         let next = self.lessees[place].answered(now, now, None);
-        self.gather(now, None, "lessees", words::request(&request), next.label);
+        let words = format_args!("{}", words::request(&request));
+        self.gather(now, None, "lessees", words, next.label);
         if let Some(at) = next.at {
             self.plan(at, Due::Lessee(place));
         }

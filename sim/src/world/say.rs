@@ -58,7 +58,8 @@ impl World {
             let words = format!("{} opens term {}", entry.index, entry.term);
             return self.say(now, Some(member), "apply", words);
         };
-        let words = format!("{} {}", entry.index, words::command(&proposal.command));
+        let command = words::command(&proposal.command);
+        let words = format_args!("{} {command}", entry.index);
         let of_herd = match &proposal.command {
             Command::Grant { id, .. }
             | Command::Revoke { id }
@@ -71,7 +72,7 @@ impl World {
         if of_herd {
             self.gather(now, Some(member), "apply", words, words::label(&proposal.command));
         } else {
-            self.say(now, Some(member), "apply", words);
+            self.say(now, Some(member), "apply", words.to_string());
         }
     }
 
@@ -81,7 +82,8 @@ impl World {
         member: MemberId,
         transaction: &Transaction,
     ) {
-        let words = format!("{} {}", transaction.applied, words::changes(&transaction.changes));
+        let changes = words::changes(&transaction.changes);
+        let words = format_args!("{} {changes}", transaction.applied);
         let of_herd = transaction.changes.iter().all(|change| match change {
             Change::Write(Write::PutLease(record)) => self.is_of_herd(record.id),
             Change::Write(Write::DeleteLease(id) | Write::PutItem(_, id)) => self.is_of_herd(*id),
@@ -91,7 +93,7 @@ impl World {
         if of_herd && !self.herds.is_empty() {
             self.gather(now, Some(member), "commit", words, "commits");
         } else {
-            self.say(now, Some(member), "commit", words);
+            self.say(now, Some(member), "commit", words.to_string());
         }
     }
 
@@ -118,8 +120,8 @@ impl World {
         kind: &'static str,
         words: String,
     ) {
-        let line = self.line(at, member, kind, words);
-        self.trace.line(line);
+        let member = member.map(|member| self.with_role(member));
+        self.trace.line(Line { at, member, kind, words });
     }
 
     /// Notes one of many like it.
@@ -128,28 +130,17 @@ impl World {
         at: Duration,
         member: Option<MemberId>,
         kind: &'static str,
-        words: String,
+        words: fmt::Arguments<'_>,
         label: &str,
     ) {
-        let line = self.line(at, member, kind, words);
-        self.trace.gather(&line, label);
+        let member = member.map(|member| self.with_role(member));
+        self.trace.gather(at, member, kind, words, label);
     }
 
     /// Notes what only the hash need know.
     pub(super) fn hide(&mut self, at: Duration, member: MemberId, words: fmt::Arguments<'_>) {
         let member = self.with_role(member);
         self.trace.hide(at, Some(member), "inside", words);
-    }
-
-    fn line(
-        &self,
-        at: Duration,
-        member: Option<MemberId>,
-        kind: &'static str,
-        words: String,
-    ) -> Line {
-        let member = member.map(|member| self.with_role(member));
-        Line { at, member, kind, words }
     }
 
     /// A member, with the letter of its role.
