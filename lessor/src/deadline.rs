@@ -193,8 +193,8 @@ impl Deadlines {
             found += 1;
         }
         for (index, level) in self.levels.iter().enumerate() {
-            let bit = |bucket: usize| u64::from(level.heads[bucket] != NIL) << bucket;
-            let mut left = (0..BUCKETS).map(bit).fold(0, |bits, bit| bits | bit);
+            let any = if level.heads == [NIL; BUCKETS] { 0..0 } else { 0..BUCKETS };
+            let mut left = any.fold(0, |bits, at| bits | u64::from(level.heads[at] != NIL) << at);
             assert!(left == level.occupied, "the buckets of level {index} are marked as they are");
             while left != 0 {
                 let bucket = left.trailing_zeros() as usize;

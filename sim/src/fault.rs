@@ -94,7 +94,7 @@ impl Lasting {
     /// Whether messages go both ways between two members.
     #[must_use]
     pub fn connects(&self, one: MemberId, other: MemberId) -> bool {
-        !self.link(one, other).blocked && !self.link(other, one).blocked
+        !self.faults().any(|fault| fault.blocks(one, other) || fault.blocks(other, one))
     }
 
     /// How much longer a member's disk takes.

@@ -75,11 +75,11 @@ impl Consensus {
             Part::Follower { .. } => None,
             Part::Candidate { again, .. } => Some(*again),
             Part::Leader(leader) => {
-                let heard = self.heard(member);
-                let reach = self.reach(member);
-                let commit = leader.proposed.front().filter(|(place, _)| *place <= reach);
+                let may_commit = |(place, _): &&(LogIndex, _)| *place <= self.reach(member);
+                let commit = leader.proposed.front().filter(may_commit);
                 let asked = leader.asked.front().filter(|asked| {
-                    asked.round <= heard && peer.term_at(peer.committed) == Some(peer.term)
+                    asked.round <= self.heard(member)
+                        && peer.term_at(peer.committed) == Some(peer.term)
                 });
                 let owes =
                     |follower: &&Follower| follower.owes(peer.last(), peer.committed, leader.round);
@@ -344,7 +344,9 @@ impl Consensus {
     /// Commits what a majority has, once its time has come: entries of earlier terms only together
     /// with one of its own.
     fn commit(&mut self, now: Duration, member: MemberId) {
-        let mut to = self.reach(member);
+        let peer = self.peer_mut(member);
+        let nothing = peer.leader().is_some_and(|leader| leader.proposed.is_empty());
+        let mut to = if nothing { LogIndex(0) } else { self.reach(member) };
         let peer = self.peer_mut(member);
         let term = peer.term;
         let mut own = None;
@@ -384,6 +386,9 @@ impl Consensus {
     }
 
     fn confirm_what_is_heard(&mut self, now: Duration, member: MemberId) {
+        if self.peer_mut(member).leader().is_none_or(|leader| leader.asked.is_empty()) {
+            return;
+        }
         let heard = self.heard(member);
         let peer = self.peer_mut(member);
         let committed = peer.committed;

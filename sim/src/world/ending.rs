@@ -55,8 +55,8 @@ impl World {
 
     /// Whether a member runs and reaches a majority of those that run.
     pub(super) fn can_lead(&self, member: MemberId) -> bool {
-        let heard = self.consensus.members().filter(|other| self.hears(member, *other));
-        self.hears(member, member) && 2 * heard.count() > self.machines.len()
+        let heard = || self.consensus.members().filter(|other| self.hears(member, *other));
+        self.hears(member, member) && 2 * heard().count() > self.machines.len()
     }
 
     /// Whether the ending has begun with a majority that somebody leads or is elected to lead.
