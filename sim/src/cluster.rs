@@ -15,6 +15,7 @@ use lessor::{
 };
 use madsim::net::Endpoint;
 use madsim::runtime::NodeHandle;
+use madsim::time::TimeHandle;
 use tokio::sync::{Notify, mpsc};
 
 use crate::consensus::Envelope;
@@ -30,9 +31,9 @@ use crate::world::{Action, World};
 #[expect(clippy::disallowed_methods, reason = "nothing runs beside the thread of a replay")]
 pub fn replay(scenario: &Scenario) -> Report {
     catch_panics();
-    let (seed, shared) = (scenario.seed, Shared::new(World::new(scenario)));
+    let (seed, world) = (scenario.seed, Arc::new(Mutex::new(World::new(scenario))));
     let latency = scenario.network.latency..scenario.network.latency + scenario.network.jitter;
-    let inside = shared.clone();
+    let inside = world.clone();
     // Hash keys and generators of a thread are drawn once: a fresh thread has fresh ones.
     let thread = std::thread::spawn(move || {
         PANIC.set(Some(None));
@@ -40,13 +41,13 @@ pub fn replay(scenario: &Scenario) -> Report {
             let mut config = madsim::Config::default();
             config.net.send_latency = latency.start..latency.end + Duration::from_nanos(1);
             let runtime = madsim::runtime::Runtime::with_seed_and_config(seed, config);
-            runtime.block_on(Cluster::new(inside).run());
+            runtime.block_on(async move { Cluster::new(Shared::new(inside)).run().await });
         };
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err();
         PANIC.take().flatten().filter(|_| panicked)
     });
     let panic = thread.join().expect("every panic inside was caught");
-    let mut world = shared.world();
+    let mut world = lock(&world);
     if let Some(panic) = panic {
         world.panicked(panic);
     }
@@ -84,24 +85,35 @@ struct Shared {
     world: Arc<Mutex<World>>,
     /// Wakes the one task that does what the world wants.
     changed: Arc<Notify>,
+    time: TimeHandle,
 }
 
 impl Shared {
-    fn new(world: World) -> Self {
-        Self { world: Arc::new(Mutex::new(world)), changed: Arc::new(Notify::new()) }
+    /// To be called inside the simulation, of which it keeps the time.
+    fn new(world: Arc<Mutex<World>>) -> Self {
+        Self { world, changed: Arc::new(Notify::new()), time: TimeHandle::current() }
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
-        // A panic ends the run; what the world knows until then is still worth a report.
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.world)
+    }
+
+    /// True time since the start of the run.
+    fn now(&self) -> Duration {
+        self.time.elapsed()
     }
 
     /// Tells the world something at this moment.
     fn tell<T>(&self, tell: impl FnOnce(&mut World, Duration) -> T) -> T {
-        let told = tell(&mut self.world(), now());
+        let told = tell(&mut self.world(), self.now());
         self.changed.notify_one();
         told
     }
+}
+
+/// A panic ends the run; what the world knows until then is still worth a report.
+fn lock(world: &Mutex<World>) -> MutexGuard<'_, World> {
+    world.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Where a member hears the others.
@@ -112,11 +124,6 @@ fn address(member: MemberId, port: u16) -> SocketAddr {
 
 /// Of messages between members; there are no others.
 const TAG: u64 = 1;
-
-/// True time since the start of the run.
-fn now() -> Duration {
-    madsim::time::TimeHandle::current().elapsed()
-}
 
 struct Cluster {
     shared: Shared,
@@ -147,7 +154,7 @@ impl Cluster {
 
     async fn run(mut self) {
         let changed = self.shared.changed.clone();
-        self.shared.world().advance(now());
+        self.shared.world().advance(self.shared.now());
         while !self.shared.world().has_ended() {
             loop {
                 let action = self.shared.world().poll_action();
@@ -155,13 +162,13 @@ impl Cluster {
                 self.act(action);
             }
             let deadline = self.shared.world().poll_timeout();
-            let pause = deadline.saturating_sub(now());
+            let pause = deadline.saturating_sub(self.shared.now());
             tokio::select! {
                 biased;
                 () = changed.notified() => {}
-                () = madsim::time::sleep(pause) => {}
+                () = self.shared.time.sleep(pause) => {}
             }
-            self.shared.world().advance(now());
+            self.shared.world().advance(self.shared.now());
         }
     }
 
@@ -288,7 +295,7 @@ struct SimRuntime {
 
 impl Runtime for SimRuntime {
     fn now(&self) -> Instant {
-        self.shared.world().clock(self.member).read(now())
+        self.shared.world().clock(self.member).read(self.shared.now())
     }
 
     fn sleep_until(&self, deadline: Instant) -> impl Future<Output = ()> + Send {
@@ -300,11 +307,11 @@ impl Runtime for SimRuntime {
                 if shared.world().has_ended() {
                     std::future::pending::<()>().await;
                 }
-                let left = shared.world().clock(member).until(now(), deadline);
+                let left = shared.world().clock(member).until(shared.now(), deadline);
                 if left.is_zero() {
                     break;
                 }
-                madsim::time::sleep(left).await;
+                shared.time.sleep(left).await;
             }
         }
     }
@@ -323,7 +330,7 @@ impl Runtime for SimRuntime {
                 std::future::pending::<()>().await;
             }
             let latency = shared.world().disk_latency(member);
-            madsim::time::sleep(latency).await;
+            shared.time.sleep(latency).await;
             result
         }
     }
@@ -416,9 +423,9 @@ impl Backend for SimBackend {
         let result = self.store.commit(transaction);
         if let (Ok(()), Some(again)) = (&result, again) {
             let refused = matches!(self.store.commit(again), Err(BackendError::OutOfOrder { .. }));
-            self.shared.world().repeated(now(), self.member, refused);
+            self.shared.world().repeated(self.shared.now(), self.member, refused);
         }
-        self.shared.world().after_commit(now(), self.member, result.is_ok());
+        self.shared.world().after_commit(self.shared.now(), self.member, result.is_ok());
         result
     }
 }
@@ -431,14 +438,14 @@ struct Watch {
 
 impl Observer for Watch {
     fn before(&mut self, clock: Instant, input: &MemberInput) {
-        self.shared.world().before(now(), self.member, clock, input);
+        self.shared.world().before(self.shared.now(), self.member, clock, input);
     }
 
     fn after(&mut self, clock: Instant, member: &Member) {
-        self.shared.world().after(now(), self.member, clock, member);
+        self.shared.world().after(self.shared.now(), self.member, clock, member);
     }
 
     fn output(&mut self, clock: Instant, output: &Output) {
-        self.shared.world().output(now(), self.member, clock, output);
+        self.shared.world().output(self.shared.now(), self.member, clock, output);
     }
 }
