@@ -24,7 +24,12 @@ impl Clock {
     /// What it shows, up to the last moment that there is.
     #[must_use]
     pub fn read(&self, now: Duration) -> Instant {
-        let passed = now.saturating_sub(self.at).as_nanos() * self.rate() / MILLION;
+        let passed = now.saturating_sub(self.at).as_nanos() * self.rate();
+        // Almost always 64 bits are enough, whose division is much cheaper.
+        let passed = match u64::try_from(passed) {
+            Ok(passed) => u128::from(passed / 1_000_000),
+            Err(_) => passed / MILLION,
+        };
         let nanos = u64::try_from(self.shown + passed).unwrap_or(u64::MAX);
         Instant::ZERO.saturating_add(Duration::from_nanos(nanos))
     }

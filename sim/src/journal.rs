@@ -41,7 +41,9 @@ impl Backend for JournalBackend {
             rest = behind;
         }
         let end = bytes.len() - rest.len();
-        if let Some(place) = (1..rest.len()).find(|place| record(&rest[*place..]).is_some()) {
+        // A record has a length, so zeros have none in them.
+        let written = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        if let Some(place) = (1..written).find(|place| record(&rest[*place..]).is_some()) {
             return Err(damaged(format!(
                 "a whole record at byte {} behind a broken one",
                 end + place
