@@ -27,6 +27,7 @@ pub mod disk;
 pub mod fault;
 #[cfg(madsim)]
 pub mod fuzz;
+mod inside;
 pub mod invariant;
 pub mod journal;
 pub mod lessee;

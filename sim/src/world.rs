@@ -20,6 +20,7 @@ use crate::consensus::{Consensus, Envelope};
 use crate::coverage::{Coverage, Mark};
 use crate::disk::{FaultyDisk, Fuse, FuseAt, Met, Unsynced};
 use crate::fault::Lasting;
+use crate::inside;
 use crate::invariant::Violation;
 use crate::lessee::Lessee;
 use crate::oracle::Oracle;
@@ -403,7 +404,7 @@ impl World {
             self.machine(member).disk.cut_power(unsynced, seed);
             return self.power_lost(now, member);
         }
-        self.hide(now, member, format_args!("propose {proposal:?}"));
+        self.hide(now, member, format_args!("propose {}", inside::proposal(&proposal)));
         self.consensus.propose(now, member, proposal);
         self.settle(now);
     }
@@ -531,7 +532,9 @@ impl World {
             | MemberInput::Installed(_)
             | MemberInput::HoldExpired(_)
             | MemberInput::Timeout
-            | MemberInput::Stop => self.hide(now, member, format_args!("input {input:?}")),
+            | MemberInput::Stop => {
+                self.hide(now, member, format_args!("input {}", inside::input(input)));
+            }
         }
     }
 
@@ -571,7 +574,9 @@ impl World {
             | Output::Confirm(_)
             | Output::Campaign
             | Output::Resign
-            | Output::Answer { .. } => self.hide(now, member, format_args!("output {output:?}")),
+            | Output::Answer { .. } => {
+                self.hide(now, member, format_args!("output {}", inside::output(output)));
+            }
         }
     }
 
@@ -611,7 +616,7 @@ impl World {
                     Some((pending.member, &answer)),
                 );
                 let asked = words::request(&pending.request);
-                let words = format_args!("{asked} {answer:?}");
+                let words = format_args!("{asked} {}", inside::answer(&answer));
                 self.gather(now, None, "lessees", words, next.label);
                 if let Some(at) = next.at {
                     self.plan(at, Due::Lessee(place));

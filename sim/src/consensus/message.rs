@@ -30,10 +30,13 @@ impl fmt::Display for Envelope {
                 }
                 write!(f, "committed {committed}, round {round}")
             }
-            Message::Vote(..)
-            | Message::Voted(_)
-            | Message::Appended { .. }
-            | Message::Install(..) => write!(f, "{message:?}"),
+            Message::Appended { matched, agrees, committed, round } => {
+                write!(f, "Appended {{ matched: {matched}, agrees: {agrees}, ")?;
+                write!(f, "committed: {committed}, round: {round} }}")
+            }
+            Message::Vote(..) | Message::Voted(_) | Message::Install(..) => {
+                write!(f, "{message:?}")
+            }
         }
     }
 }
