@@ -34,15 +34,17 @@ impl Invariant for OnlyThePrimary {
                 self.promoted.remove(&scene.member);
                 return Ok(());
             }
+            Event::Expired { .. } | Event::Served { request: Request::Renew { .. }, .. }
+                if self.promoted.contains(&scene.member) =>
+            {
+                return judged.hold(&[Property::S6]);
+            }
             Event::Expired { batch } => format!("{} leases expired", batch.leases.len()),
             Event::Served { request: Request::Renew { id }, .. } => {
                 format!("lease {id} was renewed")
             }
             _ => return Ok(()),
         };
-        if self.promoted.contains(&scene.member) {
-            return judged.hold(&[Property::S6]);
-        }
         Err(Broken::new(Property::S6, format!("{what} by a member that is not primary")))
     }
 }
