@@ -402,7 +402,7 @@ mod tests {
             ("slot 0 is near at 1.000", |wheel, _| wheel.nodes[0].next = NIL),
             ("slot 0 belongs to lease 1", |_, rows| rows[0] = row(9, 1_000_000_000)),
             ("slot 0 is not near at 1.000", |wheel, _| wheel.elapsed = 0),
-            ("bucket 7 of level 2 is marked as it is", |wheel, _| {
+            ("the buckets of level 2 are marked as they are", |wheel, _| {
                 wheel.levels[2].occupied ^= 1 << 7;
             }),
             ("slot 1 knows who is before it", |wheel, _| wheel.nodes[1].prev = 0),
