@@ -83,6 +83,13 @@ impl Ttl {
         self.0.get()
     }
 
+    /// The moment this much after another, at most [`Instant::MAX`].
+    pub(crate) fn after(self, begin: Instant) -> Instant {
+        Instant::from_nanos(
+            begin.as_nanos().saturating_add(self.as_millis().saturating_mul(1_000_000)),
+        )
+    }
+
     /// The ttl as a span of time.
     #[must_use]
     pub const fn as_duration(self) -> Duration {

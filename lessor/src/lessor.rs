@@ -163,7 +163,7 @@ impl Lessor {
             }
         } else {
             let ttl = row.ttl;
-            row.expiry = row.expiry.max(now.saturating_add(ttl.as_duration()));
+            row.expiry = row.expiry.max(ttl.after(now));
             self.answer(ticket, Ok(ttl));
         }
     }
@@ -186,7 +186,7 @@ impl Lessor {
                 continue;
             }
             let base = now.saturating_add(extend);
-            let due = base.saturating_add(row.left_to_promote().as_duration());
+            let due = row.left_to_promote().after(base);
             row.expiry = if again { row.expiry.max(due) } else { due };
             if smooth {
                 let rank = row.id.get().cast_unsigned() ^ (1 << 63);
@@ -427,7 +427,7 @@ impl Lessor {
         if ttl > Ttl::MAX {
             return Err(Error::TtlTooLarge);
         }
-        let expiry = self.now.saturating_add(ttl.as_duration());
+        let expiry = ttl.after(self.now);
         let expiry = if self.primary { expiry } else { Instant::MAX };
         let slot = self.table.insert(id, ttl, expiry).ok_or(Error::LeaseExists)?;
         let record = LeaseRecord { id, ttl, remaining: None };
@@ -556,7 +556,7 @@ impl Lessor {
             return;
         }
         let waiting = core::mem::take(&mut cold.waiting);
-        row.expiry = row.expiry.max(now.saturating_add(ttl.as_duration()));
+        row.expiry = row.expiry.max(ttl.after(now));
         for ticket in waiting {
             self.answer(ticket, Ok(ttl));
         }
