@@ -9,7 +9,11 @@ use std::time::Duration;
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use lessor::{Command, Config, Instant, Item, LeaseId, LeaseRecord, Lessor, Snapshot, Ticket, Ttl};
+use lessor::{Command, Config, Instant, Item, LeaseRecord, Lessor, Snapshot, Ticket, Ttl};
+
+use self::ids::id;
+
+mod ids;
 
 fn main() {
     divan::main();
@@ -219,12 +223,6 @@ fn with_items(leases: u64) -> Lessor {
 fn snapshot(leases: u64, ttl: impl Fn(u64) -> Ttl) -> Snapshot {
     let lease = |number| LeaseRecord { id: id(number), ttl: ttl(number), remaining: None };
     Snapshot { leases: (0..leases).map(lease).collect(), items: Vec::new() }
-}
-
-/// Ids as a lessor picks them: all over the place.
-fn id(number: u64) -> LeaseId {
-    let id = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 << 63;
-    LeaseId::new(id.cast_signed()).expect("its highest bit is set")
 }
 
 /// One to five minutes, short of what is checkpointed.

@@ -19,6 +19,10 @@ use lessor::{
 };
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
+use self::ids::id;
+
+mod ids;
+
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 fn main() -> Outcome {
@@ -311,12 +315,6 @@ fn resident() -> u64 {
 /// Beside the build, so on a disk, where the system's folder for such files may be in memory.
 fn folder() -> Outcome<tempfile::TempDir> {
     Ok(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?)
-}
-
-/// Ids as a lessor picks them: all over the place.
-fn id(number: u64) -> LeaseId {
-    let id = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 << 63;
-    LeaseId::new(id.cast_signed()).expect("its highest bit is set")
 }
 
 /// The leases as the store keeps them.

@@ -6,7 +6,11 @@
 use std::time::Duration;
 
 use allocation_counter::{AllocationInfo, measure};
-use lessor::{Command, Config, Instant, Item, LeaseId, Lessor, Ticket, Ttl};
+use lessor::{Command, Config, Instant, Item, Lessor, Ticket, Ttl};
+
+use self::ids::id;
+
+mod ids;
 
 fn main() {
     println!("{:36} {:>14} {:>14}", "bytes a lease", "held", "at the most");
@@ -68,12 +72,6 @@ fn granted(leases: u64, ttl: Ttl, items: u64) -> Lessor {
 
 fn drain(lessor: &mut Lessor) {
     while lessor.poll_effect().is_some() {}
-}
-
-/// Ids as a lessor picks them: all over the place.
-fn id(number: u64) -> LeaseId {
-    let id = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 << 63;
-    LeaseId::new(id.cast_signed()).expect("its highest bit is set")
 }
 
 const NOW: Instant = Instant::from_secs(1);

@@ -23,6 +23,7 @@ mod tests;
 mod write;
 
 pub use self::check::DELAYS;
+pub(crate) use self::check::MOST_MEMBERS;
 pub use self::error::ScenarioError;
 
 /// What happens, to whom, when, and what is expected of it.

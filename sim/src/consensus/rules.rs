@@ -2,6 +2,7 @@
 
 #[allow(clippy::wildcard_imports, reason = "one module in two files")]
 use super::*;
+use crate::scenario::MOST_MEMBERS;
 
 impl Consensus {
     /// Takes a message that has arrived. A peer that is down hears nothing.
@@ -332,7 +333,7 @@ impl Consensus {
     /// The most that a majority has, of what each peer has. It is asked for at each event, so it goes
     /// without a list of its own in memory.
     fn of_a_majority<T: Copy + Default + Ord>(&self, each: impl Iterator<Item = T>) -> T {
-        let mut sorted = [T::default(); MOST_PEERS];
+        let mut sorted = [T::default(); MOST_MEMBERS as usize];
         for (count, one) in each.enumerate() {
             let behind = sorted[..count].partition_point(|other| *other <= one);
             sorted.copy_within(behind..count, behind + 1);
@@ -532,7 +533,5 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LAST_WAIT: Duration = Duration::from_secs(4);
 /// So many entries a message has at most; the rest follow when it is answered.
 const MOST_ENTRIES: u64 = if cfg!(test) { 1 } else { 64 };
-/// A group has no more peers than this.
-const MOST_PEERS: usize = 7;
 /// So often a candidate asks for votes.
 const MOST_TRIES: u32 = 4;

@@ -164,9 +164,10 @@ pub(super) struct Checker {
 impl Checker {
     fn new(file: &File) -> Result<Self, Mistake> {
         let (members, duration) = (*file.members.get_ref(), file.duration.get_ref().0);
-        let known = u8::try_from(members).ok().filter(|members| (1..=7).contains(members));
+        let most = MOST_MEMBERS;
+        let known = u8::try_from(members).ok().filter(|members| (1..=most).contains(members));
         let members = known.ok_or_else(|| {
-            mistake(file.members.span(), format!("members is {members}, but must be 1 to 7"))
+            mistake(file.members.span(), format!("members is {members}, but must be 1 to {most}"))
         })?;
         if duration.is_zero() || duration > LONGEST {
             let message = "duration must be more than 0s and at most 30d";
@@ -569,6 +570,8 @@ pub const DELAYS: Delays = Delays {
     apply: Duration::from_millis(1),
     confirm: Duration::from_millis(1),
 };
+/// More members than these no group has.
+pub(crate) const MOST_MEMBERS: u8 = 7;
 const LONGEST: Duration = Duration::from_secs(30 * 86_400);
 const MOST_LEASES: u32 = 1_000_000;
 const ACTIONS: &str = "grant, revoke, renew, attach, detach, lookup, leases, lease-of, promote, \
