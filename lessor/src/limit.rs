@@ -38,10 +38,7 @@ impl RateLimit {
         }
         self.taken += count;
         assert!(self.taken <= self.limit, "no more leave than there is room for");
-        match self.log.back_mut() {
-            Some((at, sum)) if *at == now => *sum += count,
-            Some(_) | None => self.log.push_back((now, count)),
-        }
+        self.log.push_back((now, count));
     }
 
     /// The moment at which there is room again, if there is none.

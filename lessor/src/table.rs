@@ -122,13 +122,18 @@ impl Table {
         row
     }
 
-    /// Panics unless the index and the array say the same.
+    /// Panics unless the index and the array say the same and no box is kept for nothing.
     pub(crate) fn check(&self) {
         let (indexed, leases) = (self.index.len(), self.rows.len());
         assert!(indexed == leases, "{indexed} leases are indexed, but there are {leases}");
         for (slot, row) in self.rows.iter().enumerate() {
             let found = self.find(row.id).map(|found| found as usize);
             assert!(found == Some(slot), "lease {} is indexed at {found:?}, not {slot}", row.id);
+            assert!(
+                !row.cold.as_deref().is_some_and(Cold::is_empty),
+                "the box of lease {} holds something",
+                row.id
+            );
         }
     }
 
@@ -189,24 +194,24 @@ impl Row {
 
     /// Gives the box back if nothing is in it.
     pub(crate) fn tidy(&mut self) {
-        let empty = self.cold.as_ref().is_some_and(|cold| {
-            cold.remaining.is_none()
-                && cold.checkpoints_in_flight == 0
-                && cold.unsets_in_flight == 0
-                && cold.waiting.is_empty()
-                && cold.items.is_empty()
-        });
-        if empty {
+        if self.cold.as_deref().is_some_and(Cold::is_empty) {
             self.cold = None;
         }
     }
 }
 
+impl Cold {
+    fn is_empty(&self) -> bool {
+        self.remaining.is_none()
+            && self.checkpoints_in_flight == 0
+            && self.unsets_in_flight == 0
+            && self.waiting.is_empty()
+            && self.items.is_empty()
+    }
+}
+
 fn hash(hasher: &SipHasher13, id: LeaseId) -> u64 {
-    use core::hash::Hasher;
-    let mut hasher = *hasher;
-    hasher.write_u64(id.get().cast_unsigned());
-    hasher.finish()
+    hasher.hash(&id.get().to_le_bytes())
 }
 
 #[cfg(test)]
@@ -238,7 +243,8 @@ mod tests {
     #[test]
     fn the_check_finds_what_is_damaged() {
         type Damage = fn(&mut Table);
-        let damages: [(&str, Damage); 3] = [
+        let damages: [(&str, Damage); 4] = [
+            ("the box of lease 1 holds something", |table| _ = table.rows[0].cold_mut()),
             ("3 leases are indexed, but there are 2", |table| drop(table.rows.pop())),
             ("is indexed at Some(1), not 2", |table| table.rows[2].id = table.rows[1].id),
             ("lease 99 is indexed at None, not 2", |table| table.rows[2].id = id(99)),

@@ -492,6 +492,22 @@ fn checkpoints_leave_in_batches_of_a_thousand() {
     assert_eq!(sizes, [1_000, 1_000, 500]);
 }
 
+/// etcd: 500 batches at each tick of half a second.
+#[test]
+fn no_more_than_half_a_million_checkpoints_leave_in_any_half_second() {
+    let mut host = Host::with(&Config { checkpoint_interval: secs(10), ..Config::default() });
+    for number in 1..=500_001 {
+        host.grant(number, 100).unwrap();
+    }
+    host.sleep(10);
+    assert_eq!(host.checkpoints().len(), 500_000);
+    assert_eq!(host.lessor.poll_timeout(), Some(Instant::from_millis(10_500)));
+    host.to(Instant::from_millis(10_499));
+    assert_eq!(host.checkpoints(), []);
+    host.to(Instant::from_millis(10_500));
+    assert_eq!(host.checkpoints().len(), 1);
+}
+
 /// rustc 1.95 made this wrong in builds that are optimised and incremental.
 #[test]
 fn an_unset_of_what_is_not_set_writes_nothing() {
@@ -576,6 +592,26 @@ fn an_unset_that_comes_twice_does_not_take_back_a_checkpoint_behind_it() {
     assert_eq!(host.renew(1), None, "the checkpoint may land behind the answer");
     host.apply(Command::Checkpoint { checkpoints: late }).unwrap();
     assert_eq!(host.answers(), []);
+    host.checkpoint(1, None);
+    assert_eq!(host.answers(), [Ok(Ttl::from_secs(100))]);
+}
+
+/// What was lost stays counted, so a renew may be answered by the second unset only, but it is.
+#[test]
+fn an_unset_behind_a_checkpoint_that_was_lost_costs_a_renew_one_retry() {
+    let mut host = Host::with(&Config { checkpoint_interval: secs(10), ..Config::default() });
+    host.grant(1, 100).unwrap();
+    host.checkpoint(1, Some(60));
+    assert_eq!(host.renew(1), None);
+    host.sleep(3);
+    assert_eq!(host.checkpoints(), [checkpoint(1, None); 2], "the first and its retry");
+    host.checkpoint(1, None);
+    assert_eq!(host.answers(), [Ok(Ttl::from_secs(100))]);
+    host.sleep(10);
+    assert_eq!(host.checkpoints(), [checkpoint(1, Some(90))], "which is lost, like the retry");
+    assert_eq!(host.renew(1), None);
+    host.checkpoint(1, None);
+    assert_eq!(host.answers(), [], "it may be the retry, which came before the checkpoint");
     host.checkpoint(1, None);
     assert_eq!(host.answers(), [Ok(Ttl::from_secs(100))]);
 }

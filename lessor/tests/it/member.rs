@@ -86,6 +86,22 @@ fn commits_share_a_transaction_until_one_is_taken() {
 }
 
 #[test]
+fn commits_share_a_transaction_though_what_is_before_it_was_taken() {
+    let mut host = Host::primary();
+    host.ask(grant(1, 10));
+    host.ask(grant(2, 10));
+    let mut proposals = host.proposals().into_iter();
+    let mut next = |index| vec![entry(index, 1, proposals.next())];
+    host.ask(grant(3, 10));
+    host.member.committed(host.now, next(1));
+    assert!(matches!(host.member.poll_output(), Some(Output::Propose(_))));
+    host.member.committed(host.now, next(2));
+    let commits: Vec<_> = host.outputs().into_iter().filter_map(commit).collect();
+    assert_eq!(commits.len(), 1);
+    assert_eq!((commits[0].applied, commits[0].changes.len()), (LogIndex(2), 2));
+}
+
+#[test]
 fn an_entry_is_applied_once() {
     let mut host = Host::primary();
     host.ask(grant(7, 10));

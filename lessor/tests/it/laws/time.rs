@@ -23,6 +23,7 @@ fn a_ttl_is_the_span_that_was_asked_for_rounded_up_to_the_millisecond() {
 #[test]
 fn a_ttl_survives_the_way_through_a_span() {
     holds(CASES, |ttl| ttl_as_span(Ttl::as_duration, ttl));
+    holds(CASES, |ttl| ttl_as_span(Duration::from, ttl));
 }
 
 #[test]
