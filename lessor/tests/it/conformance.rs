@@ -616,6 +616,24 @@ fn an_unset_behind_a_checkpoint_that_was_lost_costs_a_renew_one_retry() {
     assert_eq!(host.answers(), [Ok(Ttl::from_secs(100))]);
 }
 
+/// As above, but the checkpoint comes: then nothing is left that an unset could be in front of.
+#[test]
+fn an_unset_behind_a_checkpoint_that_came_answers_at_once() {
+    let mut host = Host::with(&Config { checkpoint_interval: secs(10), ..Config::default() });
+    host.grant(1, 100).unwrap();
+    host.checkpoint(1, Some(60));
+    assert_eq!(host.renew(1), None);
+    host.sleep(3);
+    host.checkpoint(1, None);
+    assert_eq!(host.answers(), [Ok(Ttl::from_secs(100))]);
+    host.sleep(10);
+    assert_eq!(host.checkpoints(), [checkpoint(1, Some(90))]);
+    host.checkpoint(1, Some(90));
+    assert_eq!(host.renew(1), None);
+    host.checkpoint(1, None);
+    assert_eq!(host.answers(), [Ok(Ttl::from_secs(100))], "the retry of the first was lost");
+}
+
 /// etcd #14078, bank 40.
 #[test]
 fn a_demoted_member_proposes_no_checkpoint() {
