@@ -40,7 +40,11 @@ mutants *ARGS:
         echo "cargo-mutants is missing; run: cargo install --locked cargo-mutants@27.1.0" >&2; \
         exit 1; \
     }
-    cargo mutants --output target {{ ARGS }}
+    @cargo nextest --version >/dev/null 2>&1 || { \
+        echo "cargo-nextest is missing; run: cargo install --locked cargo-nextest@0.9.143" >&2; \
+        exit 1; \
+    }
+    NEXTEST_PROFILE=mutants cargo mutants --test-tool nextest --output target {{ ARGS }}
 
 # runs the fuzz targets for FUZZ_SECONDS each, 60 by default, on the nightly toolchain (docs/TESTING.md)
 fuzz-targets:
