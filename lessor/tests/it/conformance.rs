@@ -574,9 +574,9 @@ fn an_unset_that_was_lost_is_proposed_again() {
     assert_eq!(host.checkpoints(), [checkpoint(1, None)]);
 }
 
-/// S1c: an "unset" that is tried again may land between a newer checkpoint's proposal and its commit.
-#[test]
-fn an_unset_that_comes_twice_does_not_take_back_a_checkpoint_behind_it() {
+/// A primary that proposed two "unsets" of lease 1, the second as a retry, and answered its renew with the one
+/// that came. In ten seconds it proposes a checkpoint.
+fn renewed_by_one_of_two_unsets() -> Host {
     let mut host = Host::with(&Config { checkpoint_interval: secs(10), ..Config::default() });
     host.grant(1, 100).unwrap();
     host.checkpoint(1, Some(60));
@@ -585,6 +585,13 @@ fn an_unset_that_comes_twice_does_not_take_back_a_checkpoint_behind_it() {
     assert_eq!(host.checkpoints(), [checkpoint(1, None); 2], "the first and its retry");
     host.checkpoint(1, None);
     assert_eq!(host.answers(), [Ok(Ttl::from_secs(100))]);
+    host
+}
+
+/// S1c: an "unset" that is tried again may land between a newer checkpoint's proposal and its commit.
+#[test]
+fn an_unset_that_comes_twice_does_not_take_back_a_checkpoint_behind_it() {
+    let mut host = renewed_by_one_of_two_unsets();
     host.sleep(10);
     let late = host.checkpoints();
     assert_eq!(late, [checkpoint(1, Some(90))]);
@@ -599,14 +606,7 @@ fn an_unset_that_comes_twice_does_not_take_back_a_checkpoint_behind_it() {
 /// What was lost stays counted, so a renew may be answered by the second unset only, but it is.
 #[test]
 fn an_unset_behind_a_checkpoint_that_was_lost_costs_a_renew_one_retry() {
-    let mut host = Host::with(&Config { checkpoint_interval: secs(10), ..Config::default() });
-    host.grant(1, 100).unwrap();
-    host.checkpoint(1, Some(60));
-    assert_eq!(host.renew(1), None);
-    host.sleep(3);
-    assert_eq!(host.checkpoints(), [checkpoint(1, None); 2], "the first and its retry");
-    host.checkpoint(1, None);
-    assert_eq!(host.answers(), [Ok(Ttl::from_secs(100))]);
+    let mut host = renewed_by_one_of_two_unsets();
     host.sleep(10);
     assert_eq!(host.checkpoints(), [checkpoint(1, Some(90))], "which is lost, like the retry");
     assert_eq!(host.renew(1), None);
@@ -619,13 +619,7 @@ fn an_unset_behind_a_checkpoint_that_was_lost_costs_a_renew_one_retry() {
 /// As above, but the checkpoint comes: then nothing is left that an unset could be in front of.
 #[test]
 fn an_unset_behind_a_checkpoint_that_came_answers_at_once() {
-    let mut host = Host::with(&Config { checkpoint_interval: secs(10), ..Config::default() });
-    host.grant(1, 100).unwrap();
-    host.checkpoint(1, Some(60));
-    assert_eq!(host.renew(1), None);
-    host.sleep(3);
-    host.checkpoint(1, None);
-    assert_eq!(host.answers(), [Ok(Ttl::from_secs(100))]);
+    let mut host = renewed_by_one_of_two_unsets();
     host.sleep(10);
     assert_eq!(host.checkpoints(), [checkpoint(1, Some(90))]);
     host.checkpoint(1, Some(90));
