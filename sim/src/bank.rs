@@ -4,11 +4,13 @@
 //! A bug is a file of `scenarios/bugs`: a head in TOML, then a unified diff. The one rule: a patch lands
 //! where it was meant to. What a hunk makes of the code must be there once, in a function that the head names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::invariant::Property;
 
 /// A bug of the bank.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -58,7 +60,12 @@ impl Bug {
         let (head, diff) = text
             .split_once("\ndiff --git ")
             .ok_or("there is no `diff --git` behind the head; make the patch with git diff")?;
-        let head = toml::from_str(head).map_err(|error| format!("the head is wrong: {error}"))?;
+        let head: Head =
+            toml::from_str(head).map_err(|error| format!("the head is wrong: {error}"))?;
+        let known = |id: &&String| Property::ALL.iter().any(|property| property.id() == *id);
+        if let Some(id) = head.breaks.iter().find(|id| !known(id)) {
+            return Err(format!("the head is wrong: no property is named {id}"));
+        }
         let hunks = hunks(diff);
         if hunks.is_empty() {
             return Err("the patch changes nothing".to_owned());
@@ -157,6 +164,13 @@ impl Figures {
         ((centre - half).max(0.0), (centre + half).min(1.0))
     }
 
+    /// Which properties found it in the campaign; a panic is one of S15.
+    #[must_use]
+    pub fn properties(&self) -> BTreeSet<&str> {
+        let property = |by| if str::starts_with(by, "panic-") { "S15" } else { by };
+        self.by.keys().map(|by| property(by.as_str())).collect()
+    }
+
     /// Whether the campaign, or else a test, found the bug.
     #[must_use]
     pub fn is_found(&self) -> bool {
@@ -185,7 +199,9 @@ impl Figures {
                 100.0 * least
             ));
         }
-        if before.is_found() && !self.is_found() && self.tests.is_some() {
+        let by_tests = |tests: &BTreeMap<String, u64>| !tests.is_empty();
+        if before.tests.as_ref().is_some_and(by_tests) && !self.tests.as_ref().is_none_or(by_tests)
+        {
             return Err("no test finds it any more".to_owned());
         }
         Ok(())
@@ -279,6 +295,7 @@ diff --git a/a.rs b/a.rs
         for (text, wrong) in [
             ("title = \"a\"\n", "no `diff --git`"),
             (&PATCH.replace("origin", "source"), "the head is wrong"),
+            (&PATCH.replace("S1", "S99"), "no property is named S99"),
             (&PATCH.replace("@@", "##"), "changes nothing"),
         ] {
             let refused = bug(folder.path(), text).expect_err("it is no bug");
@@ -310,5 +327,9 @@ diff --git a/a.rs b/a.rs
         };
         assert_eq!(tests(1).is_no_worse_than(&tests(2)), Ok(()));
         assert!(tests(0).is_no_worse_than(&tests(1)).is_err());
+        assert_eq!(figures(300, 2_000).is_no_worse_than(&before), Ok(()), "without the tests");
+        let both = |count| Figures { hits: 300, ..tests(count) };
+        assert_eq!(before.is_no_worse_than(&both(1)), Ok(()), "the tests were not run");
+        assert!(both(0).is_no_worse_than(&both(1)).is_err(), "though the campaign still finds it");
     }
 }

@@ -412,9 +412,12 @@ impl Backend for SimBackend {
         let stored = match &mut self.store {
             Store::Redb(store) => store.load(),
             Store::Journal(store) => store.load(),
-        }?;
-        self.shared.tell(|world, now| world.loaded(now, self.member, &stored));
-        Ok(stored)
+        };
+        self.shared.tell(|world, now| match &stored {
+            Ok(stored) => world.loaded(now, self.member, stored),
+            Err(_) => world.unreadable(now, self.member),
+        });
+        stored
     }
 
     fn commit(&mut self, transaction: Transaction) -> Result<(), BackendError> {

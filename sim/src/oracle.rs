@@ -160,6 +160,11 @@ impl Oracle {
         self.healed = Some(self.clocks.of_lessees(now));
     }
 
+    /// A member's store could not be read.
+    pub fn unreadable(&mut self, now: Duration, member: MemberId) {
+        self.judge(now, member, Instant::ZERO, &Event::Unreadable);
+    }
+
     /// A member that opens its store has refused it, and bits had flipped on its disk.
     pub fn refused(&mut self, now: Duration, member: MemberId) {
         self.judge(now, member, Instant::ZERO, &Event::Refused);

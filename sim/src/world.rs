@@ -340,6 +340,11 @@ impl World {
         self.say(now, Some(member), "boot", format!("store opened at {applied}, {leases} leases"));
     }
 
+    /// A member could not read its store.
+    pub fn unreadable(&mut self, now: Duration, member: MemberId) {
+        self.oracle.unreadable(now, member);
+    }
+
     /// A member's driver takes its place in the log.
     pub fn log_started(&mut self, now: Duration, member: MemberId, applied: LogIndex) {
         self.consensus.start(now, member, applied);

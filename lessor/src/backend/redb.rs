@@ -49,6 +49,8 @@ pub struct RedbBackend {
     path: PathBuf,
     /// What `lessor.meta` holds, so that a commit reads nothing.
     applied: LogIndex,
+    /// What was read to open it, for the first load; a commit makes it old.
+    stored: Option<Stored>,
     /// Set while a commit runs, so that one that fails or panics leaves it set.
     poisoned: bool,
     range_deleter: Option<RangeDeleter>,
@@ -59,7 +61,8 @@ impl RedbBackend {
     ///
     /// An existing file is read as a whole first, and whatever redb would repair is repaired in
     /// memory only; so opening takes time and memory for its size, and a file that is refused stays
-    /// as it was. A file redb stumbles over is refused as well, though with the message of a panic
+    /// as it was. What was read is kept for the first [`load`](Backend::load), which costs nothing
+    /// then. A file redb stumbles over is refused as well, though with the message of a panic
     /// on standard error; with `panic = "abort"` it ends the process.
     ///
     /// A new store is made in `<file>.new` beside it, where what an earlier attempt left is removed,
@@ -87,12 +90,12 @@ impl RedbBackend {
         if !metadata.is_file() {
             return Err(foreign(path, "no regular file"));
         }
-        probe(&file, path)?;
+        let stored = probe(&file, path)?;
         let storage = file_storage(file, path, "open")?;
         let database = Builder::new()
             .create_with_backend(storage)
             .map_err(|error| redb_error(path, "open", error))?;
-        Self::new(database, path.into())
+        Self::new(database, path.into(), Some(stored))
     }
 
     /// Opens the store in storage that the host provides, or creates it if that is empty.
@@ -117,7 +120,7 @@ impl RedbBackend {
         if is_bare(&database).map_err(|error| redb_error(path, "read", error))? {
             initialize(&database).map_err(|error| redb_error(path, "create", error))?;
         }
-        Self::new(database, path.into())
+        Self::new(database, path.into(), None)
     }
 
     /// Has the host delete what it keeps under the items of a revoked lease, in the same transaction.
@@ -147,10 +150,16 @@ impl RedbBackend {
         self.database.clone()
     }
 
-    fn new(database: Database, path: PathBuf) -> Result<Self, BackendError> {
-        let meta = read_meta(&begin_read(&database, &path)?, &path)?;
+    fn new(
+        database: Database,
+        path: PathBuf,
+        stored: Option<Stored>,
+    ) -> Result<Self, BackendError> {
+        let Meta { applied, digest } = read_meta(&begin_read(&database, &path)?, &path)?;
+        // Unless somebody has written to the file since it was read.
+        let stored = stored.filter(|stored| (stored.applied, stored.digest) == (applied, digest));
         let database = Arc::new(database);
-        Ok(Self { database, path, applied: meta.applied, poisoned: false, range_deleter: None })
+        Ok(Self { database, path, applied, stored, poisoned: false, range_deleter: None })
     }
 
     fn check_poisoned(&self, doing: &'static str) -> Result<(), BackendError> {
@@ -200,7 +209,10 @@ impl RedbBackend {
 impl Backend for RedbBackend {
     fn load(&mut self) -> Result<Stored, BackendError> {
         self.check_poisoned("read")?;
-        read(&self.database, &self.path)
+        match self.stored.take() {
+            Some(stored) => Ok(stored),
+            None => read(&self.database, &self.path),
+        }
     }
 
     fn commit(&mut self, transaction: Transaction) -> Result<(), BackendError> {
@@ -210,6 +222,7 @@ impl Backend for RedbBackend {
             return Err(BackendError::OutOfOrder { after, stored });
         }
         let applied = transaction.applied;
+        self.stored = None;
         self.poisoned = true;
         self.write(&transaction)?;
         self.poisoned = false;
@@ -318,7 +331,7 @@ fn create(path: &Path) -> Result<RedbBackend, BackendError> {
             rename_without_overwriting(&new, path)
                 .and_then(|()| sync_folder(parent))
                 .map_err(failed)?;
-            RedbBackend::new(database, path.into())
+            RedbBackend::new(database, path.into(), None)
         });
     if backend.is_err() {
         // The error that is reported matters more than one of tidying up.
@@ -437,7 +450,7 @@ fn write_meta(
 }
 
 /// Reads and validates everything in this file, and writes nothing.
-fn probe(file: &File, path: &Path) -> Result<(), BackendError> {
+fn probe(file: &File, path: &Path) -> Result<Stored, BackendError> {
     let verdict = panic::catch_unwind(AssertUnwindSafe(|| {
         // First every page of every table is verified, so that no damage can show up later. This
         // takes another way through redb than an ordinary opening, which comes next: it meets the
@@ -449,7 +462,7 @@ fn probe(file: &File, path: &Path) -> Result<(), BackendError> {
         read(&open_in_memory(file, path, false)?, path)
     }));
     match verdict {
-        Ok(stored) => stored.map(drop),
+        Ok(stored) => stored,
         Err(panic) => Err(damaged(path, format!("redb cannot read it: {}", text_of(&*panic)))),
     }
 }

@@ -1,5 +1,6 @@
 //! What etcd's own tests of its lessor say (`server/lease/lessor_test.go`, `lease_queue_test.go`),
-//! said of this one, and a test for each flaw of etcd's that is not repeated here.
+//! said of this one, and a test for each flaw of etcd's that is not repeated here. What etcd tests by a restart is in
+//! `redb_backend`, concurrent calls and the shortest ttl in `driver`; docs/SEMANTICS.md says which test is where.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -310,6 +311,23 @@ fn a_batch_is_ordered_by_expiry_and_then_by_id() {
     }
     host.sleep(10);
     assert_eq!(host.expired(), [9, 3, -4, 1, 5]);
+}
+
+/// etcd's `TestLeaseQueue` again: a lease that is there already gets its new place, and keeps one place.
+#[test]
+fn a_renew_moves_a_lease_behind_those_that_are_due_before() {
+    let mut host = Host::primary();
+    for (number, ttl) in [(1, 10), (2, 11), (3, 12), (4, 20)] {
+        host.grant(number, ttl).unwrap();
+    }
+    host.sleep(5);
+    assert_eq!(host.renew(2), Some(Ok(Ttl::from_secs(11))), "now it is due after 16 s");
+    assert_eq!(host.renew(1), Some(Ok(Ttl::from_secs(10))), "and this one after 15 s");
+    host.sleep(9);
+    assert_eq!(host.expired(), [3], "at their first places the others would come with it");
+    host.revoke(3).unwrap();
+    host.sleep(6);
+    assert_eq!(host.expired(), [1, 2, 4]);
 }
 
 /// etcd #9360, bank 47: the bound is of any half second, not of a tick.

@@ -1,5 +1,6 @@
 //! The tests of the crate through its public interface.
 
+mod allocations;
 mod conformance;
 mod crash_driver;
 mod crash_machine;

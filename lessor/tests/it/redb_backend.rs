@@ -9,11 +9,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use lessor::backend::{Backend, BackendError, MemoryBackend, RedbBackend, Stored};
 use lessor::{
-    Change, Config, Digest, Instant, Item, LeaseId, LeaseRecord, Lessor, LogIndex, RangeDelete,
-    Snapshot, Transaction, Ttl, Write,
+    Change, Checkpoint, Command, Config, Digest, Effect, Instant, Item, LeaseId, LeaseRecord,
+    Lessor, LogIndex, RangeDelete, Snapshot, Transaction, Ttl, Write,
 };
 use redb::backends::InMemoryBackend;
 use redb::{Database, ReadableDatabase, StorageBackend, TableDefinition};
@@ -45,6 +46,61 @@ fn what_was_committed_is_there_after_a_drop_and_a_reopen() {
     assert_eq!(backend.load().unwrap(), model.stored());
     backend.commit(model.step([put(2, 7, None)])).unwrap();
     assert_eq!(backend.load().unwrap(), model.stored());
+}
+
+#[test]
+fn leases_and_their_checkpoints_are_there_for_a_lessor_after_a_restart() {
+    let store = Store::new();
+    let mut lessor = Lessor::new(&Config::default());
+    let checkpoint = Checkpoint { id: id(2), remaining: Some(Ttl::from_secs(20)) };
+    for command in [
+        Command::Grant { id: id(1), ttl: Ttl::from_secs(10) },
+        Command::Grant { id: id(2), ttl: Ttl::from_secs(60) },
+        Command::Attach { id: id(2), items: vec!["a".into()] },
+        Command::Checkpoint { checkpoints: vec![checkpoint] },
+    ] {
+        lessor.apply(Instant::ZERO, command).unwrap();
+    }
+    let effects = std::iter::from_fn(|| lessor.poll_effect());
+    let changes = effects.map(|effect| {
+        let Effect::Write(write) = effect else { panic!("{effect:?} is nothing to store") };
+        Change::Write(write)
+    });
+    let changes = changes.collect();
+    let (after, applied, digest) = (LogIndex(0), LogIndex(4), lessor.digest());
+    let transaction = Transaction { after, applied, digest, reset: false, changes };
+    store.open().commit(transaction).unwrap();
+
+    let stored = store.open().load().unwrap();
+    let mut lessor = Lessor::new(&Config::default());
+    lessor.recover(Instant::ZERO, &stored.snapshot).unwrap();
+    lessor.promote(Instant::from_secs(100), Duration::ZERO);
+    assert_eq!((lessor.digest(), stored.applied), (digest, applied));
+    let lease = |number| lessor.lookup(id(number)).unwrap();
+    assert_eq!(
+        lease(1).record,
+        LeaseRecord { id: id(1), ttl: Ttl::from_secs(10), remaining: None }
+    );
+    assert_eq!(lease(1).expiry, Some(Instant::from_secs(110)));
+    assert_eq!(lease(2).record.remaining, checkpoint.remaining);
+    assert_eq!(lease(2).expiry, Some(Instant::from_secs(120)), "not after its whole ttl");
+    assert_eq!(lessor.lease_of(&"a".into()), Some(id(2)));
+}
+
+/// The first load is what was read to open the store, unless there was a commit since.
+#[test]
+fn a_load_behind_a_commit_is_what_it_made() {
+    let store = Store::new();
+    let mut model = Model::default();
+    store.open().commit(model.step([put(1, 10, None)])).unwrap();
+    let mut backend = store.open();
+    backend.commit(model.step([put(2, 20, None)])).unwrap();
+    assert_eq!(backend.load().unwrap(), model.stored());
+    drop(backend);
+    let mut backend = store.open();
+    for _ in 0..2 {
+        assert_eq!(backend.load().unwrap(), model.stored());
+    }
 }
 
 #[test]

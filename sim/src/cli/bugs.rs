@@ -4,9 +4,10 @@
     reason = "programs are built and run, in real time; nothing of it gets into a trace"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fmt::Write as _;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use lessor_sim::bank::{Baseline, Bug, Figures};
 use lessor_sim::fuzz::Tally;
 use lessor_sim::report::Verdict;
 use lessor_sim::scenario::Scenario;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::fuzz;
 use crate::{BAD_INPUT, NOTHING_RAN, complain, print, write_json};
@@ -58,11 +59,19 @@ pub(crate) fn run(args: &BugsArgs) -> u8 {
             return code;
         }
     };
+    // Who measures the bank must know that what it finds are the bugs.
+    if !args.check
+        && (args.names.is_empty() || args.gate || args.bless)
+        && let Err(what) = bank.control(args)
+    {
+        complain(&format!("the workspace as it is, without a bug: {what}"));
+        return REGRESSED;
+    }
     let (mut measured, mut stale) = (BTreeMap::new(), Vec::new());
     for (place, bug) in bank.bugs.iter().enumerate() {
-        let outcome = bank
-            .plant(bug)
-            .and_then(|()| if args.check { Ok(None) } else { bank.measure(bug, args).map(Some) });
+        let outcome = bank.plant(bug).and_then(|()| {
+            if args.check { Ok(None) } else { bank.measure(&bug.name, args).map(Some) }
+        });
         match outcome {
             Ok(None) => {}
             Ok(Some(figures)) => {
@@ -158,8 +167,19 @@ impl Bank {
         bug.has_landed(&self.tree)
     }
 
-    /// Copies what git knows of the workspace, and leaves alone what is the same already, so that little is
-    /// built anew.
+    /// Verifies that a campaign and the tests find nothing where there is no bug.
+    fn control(&self, args: &BugsArgs) -> Result<(), String> {
+        self.copy().map_err(|error| format!("cannot copy the workspace: {error}"))?;
+        let figures = self.measure("control", args)?;
+        if figures.is_found() {
+            return Err(format!("found {}", found_by(&figures).join(", ")));
+        }
+        complain(&format!("control, no bug: {figures}"));
+        Ok(())
+    }
+
+    /// Makes the copy what git knows of the workspace, and leaves alone what is the same already, so that
+    /// little is built anew.
     fn copy(&self) -> std::io::Result<()> {
         let mut list = Command::new("git");
         list.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
@@ -168,38 +188,42 @@ impl Bank {
             return Err(std::io::Error::other("git does not know the workspace"));
         }
         let names = String::from_utf8_lossy(&listed.stdout);
+        let mut known = BTreeSet::new();
         for name in names.split('\0').filter(|name| !name.is_empty()) {
             let (from, to) = (self.root.join(name), self.tree.join(name));
             let Ok(bytes) = std::fs::read(&from) else { continue };
+            known.insert(to.clone());
             if std::fs::read(&to).is_ok_and(|there| there == bytes) {
                 continue;
             }
             std::fs::create_dir_all(to.parent().expect("it is in the copy"))?;
             std::fs::write(&to, bytes)?;
         }
-        Ok(())
+        remove_others(&self.tree, &known)
     }
 
     /// Builds the copy, and lets a campaign, the shrinker and the tests look for the bug.
-    fn measure(&self, bug: &Bug, args: &BugsArgs) -> Result<Figures, String> {
-        let kept = self.folder.join(&bug.name);
+    fn measure(&self, name: &str, args: &BugsArgs) -> Result<Figures, String> {
+        let kept = self.folder.join(name);
         std::fs::create_dir_all(&kept).map_err(|error| format!("{}: {error}", kept.display()))?;
-        let built =
-            self.cargo(&["build", "--release", "--package", "lessor-sim"], LONGEST_BUILD)?;
-        if built != Some(0) {
-            return Err("does not build".to_owned());
+        let log = |name| Log(kept.join(name));
+        let mut build = self.cargo(&["build", "--release", "--package", "lessor-sim"]);
+        // A bug touches a file or two, and little is built anew; the code runs as fast as that of a release.
+        for setting in ["incremental=true", "codegen-units=64", "debug=false", "opt-level=2"] {
+            build.args(["--config", &format!("profile.release.{setting}")]);
         }
+        self.build(build, &log("build.txt"))?;
         let program = self.folder.join("build/release/lessor-sim");
         let (seeds, json) = (args.seeds.to_string(), kept.join("campaign.json"));
         let mut fuzz = Command::new(&program);
         fuzz.args(["fuzz", "--keep-going", "--seeds", &seeds, "--json"]).arg(&json);
-        if self.within(&mut fuzz, LONGEST_CAMPAIGN)?.is_none() {
+        if within(fuzz.current_dir(&self.tree), LONGEST_CAMPAIGN, &log("campaign.txt"))?.is_none() {
             return Err(format!("the campaign did not end within {LONGEST_CAMPAIGN:?}"));
         }
         let tally = std::fs::read(&json).map_err(|error| format!("no campaign: {error}"))?;
         let tally: Tally = serde_json::from_slice(&tally).map_err(|error| error.to_string())?;
         let mut figures = Figures { seeds: tally.seeds.len() as u64, ..Figures::default() };
-        let mut shortest = None;
+        let mut commonest = None;
         for (fingerprint, outcomes) in tally.failures() {
             if Verdict::of_word(&outcomes[0].verdict) == Some(Verdict::Testbed) {
                 return Err(format!(
@@ -209,13 +233,17 @@ impl Bank {
             }
             figures.hits += outcomes.len() as u64;
             figures.by.insert(fingerprint.to_owned(), outcomes.len() as u64);
-            shortest = shortest.max(Some((outcomes.len(), outcomes[0].seed)));
+            commonest = commonest.max(Some((outcomes.len(), outcomes[0].seed)));
         }
-        if let Some((_, seed)) = shortest.filter(|_| !args.shrink.is_zero()) {
+        if let Some((_, seed)) = commonest.filter(|_| !args.shrink.is_zero()) {
             let (file, time) = (kept.join("shrunk.toml"), format!("{}s", args.shrink.as_secs()));
             let mut shrink = Command::new(&program);
             shrink.args(["shrink", &seed.to_string(), "--time", &time, "-o"]).arg(&file);
-            self.within(&mut shrink, args.shrink + LONGEST_REPLAYS)?;
+            within(
+                shrink.current_dir(&self.tree),
+                args.shrink + LONGEST_REPLAYS,
+                &log("shrink.txt"),
+            )?;
             let shrunk = Scenario::load(&file).map_err(|error| error.to_string())?;
             figures.steps = Some((shrunk.steps.len() + shrunk.herds.len()) as u64);
         }
@@ -225,66 +253,52 @@ impl Bank {
         Ok(figures)
     }
 
-    /// How many tests of `lessor` fail, by their kind.
+    /// How many tests of `lessor` fail, by their kind; `hang` is for a binary of them that had to be ended.
     fn test(&self, kept: &Path) -> Result<BTreeMap<String, u64>, String> {
-        let output = kept.join("tests.txt");
-        let file = std::fs::File::create(&output).map_err(|error| error.to_string())?;
-        let mut tests = self.command("cargo");
-        tests.args(["test", "--package", "lessor", "--lib", "--test", "it", "--no-fail-fast"]);
-        // Nobody looks at the cases, and shrinking one may take longer than all tests.
-        tests.env("PROPTEST_MAX_SHRINK_ITERS", "0").stdout(file);
-        let ended = self.within_as_is(&mut tests, LONGEST_TESTS)?;
-        let text = std::fs::read_to_string(&output).map_err(|error| error.to_string())?;
+        let list = Log(kept.join("tests.json"));
+        let options = ["--no-run", "--message-format", "json"];
+        let mut build = self.cargo(&["test", "--package", "lessor", "--lib", "--test", "it"]);
+        build.args(options);
+        self.build(build, &list)?;
         let mut failed = BTreeMap::<String, u64>::new();
-        let names = text.lines().filter_map(|line| {
-            line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED"))
-        });
-        for name in names {
-            *failed.entry(kind_of(name).to_owned()).or_default() += 1;
-        }
-        if ended.is_none() {
-            *failed.entry("hang".to_owned()).or_default() += 1;
-        }
-        if failed.is_empty() && ended != Some(0) {
-            return Err("the tests do not build".to_owned());
+        for program in test_programs(&list.read()?) {
+            let name = program.file_name().unwrap_or_default().to_string_lossy();
+            let log = Log(kept.join(format!("tests-{name}.txt")));
+            let mut tests = Command::new(&program);
+            // Nobody looks at the cases, and shrinking one may take longer than all tests.
+            tests.env("PROPTEST_MAX_SHRINK_ITERS", "0").current_dir(self.tree.join("lessor"));
+            let ended = within(&mut tests, LONGEST_TESTS, &log)?;
+            let text = log.read()?;
+            let names = text.lines().filter_map(|line| {
+                line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED"))
+            });
+            let (mut silent, mut count) = (true, |kind: &str| {
+                *failed.entry(kind.to_owned()).or_default() += 1;
+            });
+            for name in names {
+                silent = false;
+                count(kind_of(name));
+            }
+            match ended {
+                None => count("hang"),
+                Some(code) if code != 0 && silent => count("crash"),
+                Some(_) => {}
+            }
         }
         Ok(failed)
     }
 
-    fn cargo(&self, args: &[&str], limit: Duration) -> Result<Option<i32>, String> {
-        let mut cargo = self.command("cargo");
-        cargo.args(args);
-        // A bug touches a file or two, and little is built anew; the code runs as fast as that of a release.
-        for setting in ["incremental=true", "codegen-units=64", "debug=false", "opt-level=2"] {
-            cargo.args(["--config", &format!("profile.release.{setting}")]);
-        }
-        self.within(&mut cargo, limit)
+    fn cargo(&self, args: &[&str]) -> Command {
+        let mut cargo = Command::new("cargo");
+        cargo.args(args).env("CARGO_TARGET_DIR", self.folder.join("build")).current_dir(&self.tree);
+        cargo
     }
 
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.env("CARGO_TARGET_DIR", self.folder.join("build"));
-        command
-    }
-
-    /// Runs a program in the copy, without what it prints. None if it had to be ended.
-    fn within(&self, command: &mut Command, limit: Duration) -> Result<Option<i32>, String> {
-        self.within_as_is(command.stdout(Stdio::null()), limit)
-    }
-
-    fn within_as_is(&self, command: &mut Command, limit: Duration) -> Result<Option<i32>, String> {
-        let failed = |error: std::io::Error| format!("cannot run a program: {error}");
-        command.current_dir(&self.tree).stdin(Stdio::null()).stderr(Stdio::null());
-        let (start, mut child) = (Instant::now(), command.spawn().map_err(failed)?);
-        loop {
-            if let Some(status) = child.try_wait().map_err(failed)? {
-                return Ok(Some(status.code().unwrap_or(-1)));
-            }
-            if start.elapsed() > limit {
-                child.kill().and_then(|()| child.wait()).map_err(failed)?;
-                return Ok(None);
-            }
-            std::thread::sleep(Duration::from_millis(50));
+    fn build(&self, mut cargo: Command, log: &Log) -> Result<(), String> {
+        match within(&mut cargo, LONGEST_BUILD, log)? {
+            Some(0) => Ok(()),
+            Some(_) => Err(format!("does not build, see {}", log.0.display())),
+            None => Err(format!("is not built within {LONGEST_BUILD:?}")),
         }
     }
 
@@ -298,8 +312,11 @@ impl Bank {
     fn regressions(&self, measured: &BTreeMap<String, Figures>) -> Result<usize, String> {
         let baseline = self.baseline()?;
         let worse = measured.iter().filter_map(|(name, figures)| {
-            let before = baseline.bugs.get(name)?;
-            figures.is_no_worse_than(before).err().map(|what| format!("{name}: {what}"))
+            let worse = match baseline.bugs.get(name) {
+                Some(before) => figures.is_no_worse_than(before),
+                None => Err(format!("{BASELINE} has no figures of it, --bless takes these")),
+            };
+            worse.err().map(|what| format!("{name}: {what}"))
         });
         Ok(worse.inspect(|what| complain(what)).count())
     }
@@ -313,6 +330,58 @@ impl Bank {
         text.push('\n');
         std::fs::write(&path, text).map_err(|error| format!("{BASELINE}: {error}"))
     }
+}
+
+/// What a program prints goes here.
+struct Log(PathBuf);
+
+impl Log {
+    fn read(&self) -> Result<String, String> {
+        let text = std::fs::read(&self.0).map_err(|error| self.failed(&error))?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    fn failed(&self, error: &std::io::Error) -> String {
+        format!("{}: {error}", self.0.display())
+    }
+}
+
+/// Runs a program, and gives its exit code. None if it had to be ended.
+fn within(command: &mut Command, limit: Duration, log: &Log) -> Result<Option<i32>, String> {
+    let failed = |error: std::io::Error| format!("cannot run a program: {error}");
+    let file = File::create(&log.0).map_err(|error| log.failed(&error))?;
+    let errors = file.try_clone().map_err(|error| log.failed(&error))?;
+    command.stdin(Stdio::null()).stdout(file).stderr(errors);
+    let (start, mut child) = (Instant::now(), command.spawn().map_err(failed)?);
+    loop {
+        if let Some(status) = child.try_wait().map_err(failed)? {
+            return Ok(Some(status.code().unwrap_or(-1)));
+        }
+        if start.elapsed() > limit {
+            child.kill().and_then(|()| child.wait()).map_err(failed)?;
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The test binaries, from what cargo says as JSON.
+fn test_programs(said: &str) -> Vec<PathBuf> {
+    let lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter_map(|line| Some(line["executable"].as_str()?.into())).collect()
+}
+
+/// Removes the files below a folder that are not among these.
+fn remove_others(folder: &Path, known: &BTreeSet<PathBuf>) -> std::io::Result<()> {
+    for entry in folder.read_dir()? {
+        let path = entry?.path();
+        if path.is_dir() {
+            remove_others(&path, known)?;
+        } else if !known.contains(&path) {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 /// By its number, or by the begin of its name.
@@ -331,6 +400,15 @@ fn kind_of(test: &str) -> &'static str {
     }
 }
 
+/// Who found a bug how often: the properties of the campaign that did most often, then kinds of tests.
+fn found_by(figures: &Figures) -> Vec<String> {
+    let mut by: Vec<_> = figures.by.iter().collect();
+    by.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let campaign = by.into_iter().take(3);
+    let all = campaign.chain(figures.tests.iter().flatten());
+    all.map(|(who, count)| format!("{who} {count}")).collect()
+}
+
 fn table(bugs: &[Bug], measured: &BTreeMap<String, Figures>) -> String {
     let width = bugs.iter().map(|bug| bug.name.len()).max().unwrap_or_default();
     let mut text = format!(
@@ -338,11 +416,7 @@ fn table(bugs: &[Bug], measured: &BTreeMap<String, Figures>) -> String {
         "bug", "hits", "95 %", "1 in", "steps"
     );
     for (bug, figures) in bugs.iter().filter_map(|bug| Some((bug, measured.get(&bug.name)?))) {
-        let mut by: Vec<_> = figures.by.iter().collect();
-        by.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-        let campaign = by.iter().take(3).map(|(by, count)| format!("{by} {count}"));
-        let tests = figures.tests.iter().flatten().map(|(kind, count)| format!("{kind} {count}"));
-        let found: Vec<_> = campaign.chain(tests).collect();
+        let found = found_by(figures);
         let found = if found.is_empty() { "nobody".to_owned() } else { found.join(", ") };
         let _ = writeln!(text, "{:width$}  {figures}  {found}", bug.name);
     }

@@ -1,20 +1,22 @@
 //! S4, all or nothing: each transaction takes a member's store from what the log says at one place to
 //! what it says at another; S4a: what was durable stays, and nobody is told of a success before it is
 //! durable; S4b: what a member recovers is exactly what the log says at the place where its store stands;
-//! S4d: a store in which bits have flipped is refused, or what it gives is right all the same.
+//! S4d: a store in which bits have flipped is refused, or what it gives is right all the same; and a member
+//! whose store cannot be read does nothing.
 //!
 //! All but S4d need a disk without rot. Broken by etcd #13508 and ZOOKEEPER-4837.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lessor::{LogIndex, MemberId};
 
 use super::{Broken, Event, Invariant, Judgements, Property, Scene};
 
-/// Up to where each member's store has said that it is durable.
+/// Up to where each member's store has said that it is durable, and whose store could not be read.
 #[derive(Debug, Default)]
 pub(super) struct AllOrNothing {
     durable: BTreeMap<MemberId, LogIndex>,
+    unreadable: BTreeSet<MemberId>,
 }
 
 impl Invariant for AllOrNothing {
@@ -24,7 +26,18 @@ impl Invariant for AllOrNothing {
         event: &Event<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
+        if matches!(event, Event::Opened { .. } | Event::Replaced) {
+            self.unreadable.remove(&scene.member);
+        }
         match event {
+            Event::Unreadable => {
+                self.unreadable.insert(scene.member);
+                Ok(())
+            }
+            Event::Stands { .. } if self.unreadable.contains(&scene.member) => {
+                let what = "the store cannot be read, and the member goes on without it".to_owned();
+                Err(Broken::new(Property::S4d, what))
+            }
             Event::Durable { applied } => {
                 self.durable.insert(scene.member, *applied);
                 Ok(())
@@ -85,6 +98,7 @@ impl Invariant for AllOrNothing {
 
 #[cfg(test)]
 mod tests {
+    use lessor::Digest;
     use lessor::backend::Stored;
 
     use super::super::harness::{Broken, History, Judged, lease, transaction};
@@ -124,6 +138,20 @@ mod tests {
         let stored = Stored { applied: LogIndex(2), ..Stored::default() };
         let opened = Event::Opened { stored: &stored, difference: Some(None), harmed: false };
         assert_eq!(history.see(opened).map_err(|b| b.property), Err("S4a"));
+    }
+
+    #[test]
+    fn canary_a_member_that_goes_on_without_its_store_is_found() {
+        let mut history = History::<AllOrNothing>::default();
+        history.holds(Event::Unreadable);
+        let stands = || Event::Stands { applied: LogIndex(0), digest: Digest::default() };
+        assert_eq!(history.see(stands()).map_err(|b| b.property), Err("S4d"));
+        history.holds(Event::Opened {
+            stored: &Stored::default(),
+            difference: Some(None),
+            harmed: false,
+        });
+        history.holds(stands());
     }
 
     #[test]

@@ -68,6 +68,8 @@ pub enum Event<'a> {
         /// Whether bits have flipped on its disk.
         harmed: bool,
     },
+    /// A member's store could not be read.
+    Unreadable,
     /// A member that opens its store has refused it, and bits had flipped on its disk.
     Refused,
     /// A member's machine has got an empty disk.

@@ -1,8 +1,13 @@
 //! S8, structure: after each input a primary has exactly one deadline for each lease that it holds, and
 //! a member that is not primary has none (S6a: nothing of a reign outlives it); an item and its lease
-//! agree about each other.
+//! agree about each other. No proposal has two checkpoints of one lease.
 //!
-//! Needs nothing; judged while a member holds few leases. Broken by etcd #14019, #14078 and #11495.
+//! Needs nothing; judged while a member holds few leases, but for proposals. Broken by etcd #14019, #14078
+//! and #11495; by what etcd's lessor schedules at each promotion, bug 27 of the bank.
+
+use std::collections::BTreeSet;
+
+use lessor::{Command, Entry};
 
 use super::{Broken, Event, Invariant, Judgements, Property, Scene};
 
@@ -17,8 +22,12 @@ impl Invariant for Structure {
         event: &Event<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        let Event::After { deadlines, timer, primary, items, .. } = event else {
-            return Ok(());
+        let (deadlines, timer, primary, items) = match event {
+            Event::Agreed { entry, .. } => return no_two_checkpoints(entry, judged),
+            Event::After { deadlines, timer, primary, items, .. } => {
+                (deadlines, timer, primary, items)
+            }
+            _ => return Ok(()),
         };
         if let Some(id) = scene.state.leases.keys().find(|id| !deadlines.contains_key(id)) {
             return Err(Broken::new(Property::S8, format!("the member does not hold lease {id}")));
@@ -52,14 +61,26 @@ impl Invariant for Structure {
     }
 }
 
+fn no_two_checkpoints(entry: &Entry, judged: &mut Judgements) -> Result<(), Broken> {
+    let command = entry.proposal.as_ref().map(|proposal| &proposal.command);
+    let Some(Command::Checkpoint { checkpoints }) = command else { return Ok(()) };
+    let mut leases = BTreeSet::new();
+    if let Some(twice) = checkpoints.iter().find(|checkpoint| !leases.insert(checkpoint.id)) {
+        let what = format!("a proposal has two checkpoints of lease {}", twice.id);
+        return Err(Broken::new(Property::S8, what));
+    }
+    judged.hold(&[Property::S8])
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use lessor::{Instant, Item, LeaseId};
+    use lessor::{Checkpoint, Instant, Item, LeaseId};
 
-    use super::super::harness::{History, Judged, granted, lease};
+    use super::super::harness::{History, Judged, entry, granted, lease};
     use super::*;
+    use crate::model::Applied;
 
     fn after(
         deadlines: &BTreeMap<LeaseId, Option<Instant>>,
@@ -86,5 +107,17 @@ mod tests {
         assert_eq!(after(&BTreeMap::new(), true, true, &none), Err("S8"));
         let stray = BTreeMap::from([("k".into(), lease(7))]);
         assert_eq!(after(&of(with), true, true, &stray), Err("S8"));
+    }
+
+    #[test]
+    fn canary_two_checkpoints_of_a_lease_in_one_proposal_are_found() {
+        let propose = |ids: &[i64]| {
+            let checkpoints = ids.iter().map(|id| Checkpoint { id: lease(*id), remaining: None });
+            let command = Command::Checkpoint { checkpoints: checkpoints.collect() };
+            let mut history = History::<Structure>::default();
+            history.see(Event::Agreed { entry: &entry(1, command), applied: &Applied::default() })
+        };
+        assert_eq!(propose(&[7, 8]), Ok(Judged::Holds));
+        assert_eq!(propose(&[7, 8, 7]).map_err(|broken| broken.property), Err("S8"));
     }
 }

@@ -1,4 +1,5 @@
-//! Laws of records: what is written down as text is read back as the same, every kind of it.
+//! Laws of records: what is written down as text is read back as the same, every kind of it; and no
+//! text, whatever was changed in it, ends the process.
 
 use lessor::{Command, Effect, Input, MemberInput, Output, Snapshot, Transaction};
 use serde::Serialize;
@@ -30,6 +31,49 @@ fn a_wire_that_loses_a_field_or_a_digit_is_refuted() {
     refuted(CASES, another, |Any(record): &Any<MemberInput>| round_trip(in_doubles, record));
     refuted(CASES, another, |Any(record): &Any<Output>| round_trip(in_doubles, record));
     refuted(CASES, "cannot be read", |Any(record): &Any<Snapshot>| round_trip(cut_off, record));
+}
+
+#[test]
+fn edited_text_is_refused_or_is_a_record_like_any_other() {
+    holds(CASES, |(Any(record), edits): &(Any<Input>, Edits)| edited(read, record, edits));
+    holds(CASES, |(Any(record), edits): &(Any<Command>, Edits)| edited(read, record, edits));
+    holds(CASES, |(Any(record), edits): &(Any<Effect>, Edits)| edited(read, record, edits));
+    holds(CASES, |(Any(record), edits): &(Any<Snapshot>, Edits)| edited(read, record, edits));
+    holds(CASES, |(Any(record), edits): &(Any<MemberInput>, Edits)| edited(read, record, edits));
+    holds(CASES, |(Any(record), edits): &(Any<Output>, Edits)| edited(read, record, edits));
+    holds(CASES, |(Any(record), edits): &(Any<Transaction>, Edits)| edited(read, record, edits));
+}
+
+#[test]
+fn a_reader_that_panics_on_what_it_reads_or_refuses_is_refuted() {
+    refuted(CASES, "not to be read", |(Any(record), edits): &(Any<Input>, Edits)| {
+        edited(|bytes| Ok(read(bytes).expect("not to be read")), record, edits)
+    });
+    refuted(CASES, "it was read", |(Any(record), edits): &(Any<Input>, Edits)| {
+        let read = |bytes: &[u8]| read(bytes).inspect(|_| panic!("it was read"));
+        if edits.is_empty() { Ok(()) } else { edited(read, record, edits) }
+    });
+}
+
+/// Where a byte is put in place of another, and which.
+type Edits = Vec<(usize, u8)>;
+
+fn edited<T>(read: fn(&[u8]) -> serde_json::Result<T>, record: &T, edits: &Edits) -> Outcome
+where
+    T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
+{
+    let mut bytes = serde_json::to_vec(record).map_err(|error| format!("{error}: {record:?}"))?;
+    for (at, byte) in edits {
+        let at = at % bytes.len();
+        // Half of them are what texts of records are made of.
+        let likely = LIKELY[usize::from(*byte) % LIKELY.len()];
+        bytes[at] = if byte % 2 == 0 { likely } else { *byte };
+    }
+    read(&bytes).map_or(Ok(()), |record| round_trip(text, &record))
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
+    serde_json::from_slice(bytes)
 }
 
 fn round_trip<T>(wire: fn(&Value) -> String, record: &T) -> Outcome
@@ -91,3 +135,4 @@ fn on_every_value(value: &mut Value, change: &mut impl FnMut(&mut Value)) {
 }
 
 const CASES: usize = 1_000;
+const LIKELY: &[u8] = b"0123456789-.e{}[]:,\" nulltrue";
