@@ -149,7 +149,7 @@ fn in_no_order(leases: u64) -> Vec<LeaseId> {
     (0..leases).map(|number| id(number * 7_368_787 % leases)).collect()
 }
 
-/// Ids as a member picks them: all over the place.
+/// Ids that differ in any of their bits; none is 0.
 fn id(number: u64) -> LeaseId {
     let id = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 << 63;
     LeaseId::new(id.cast_signed()).expect("its highest bit is set")

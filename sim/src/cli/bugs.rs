@@ -36,6 +36,9 @@ pub(crate) struct BugsArgs {
     /// Runs the campaigns only, and not the tests of lessor
     #[arg(long)]
     no_tests: bool,
+    /// Only prints the table of the baseline, and runs nothing
+    #[arg(long, conflicts_with_all = ["check", "gate", "bless", "no_tests", "json"])]
+    list: bool,
     /// Only verifies that each patch applies, and lands in the function that it names
     #[arg(long, conflicts_with_all = ["gate", "bless", "no_tests"])]
     check: bool,
@@ -59,6 +62,19 @@ pub(crate) fn run(args: &BugsArgs) -> u8 {
             return code;
         }
     };
+    if args.list {
+        return match bank.baseline() {
+            Ok(mut baseline) => {
+                baseline.bugs.retain(|name, _| bank.bugs.iter().any(|bug| bug.name == *name));
+                print(&table(&bank.bugs, &baseline.bugs));
+                0
+            }
+            Err(what) => {
+                complain(&what);
+                BAD_INPUT
+            }
+        };
+    }
     // Who measures the bank must know that what it finds are the bugs.
     if !args.check
         && (args.names.is_empty() || args.gate || args.bless)
@@ -387,7 +403,8 @@ fn remove_others(folder: &Path, known: &BTreeSet<PathBuf>) -> std::io::Result<()
 /// By its number, or by the begin of its name.
 fn is_named(bug: &Bug, name: &str) -> bool {
     let number = bug.name.split('-').next().unwrap_or_default();
-    name == number || (name.len() > number.len() && bug.name.starts_with(name))
+    let is_number = name.parse::<u32>().is_ok_and(|named| number.parse() == Ok(named));
+    is_number || (name.len() > number.len() && bug.name.starts_with(name))
 }
 
 /// The layer that a test of `lessor` belongs to.
@@ -444,6 +461,7 @@ pub(crate) const BUGS_HELP: &str = "\
 Examples:
   cargo sim bugs                                       all bugs: campaigns of 2000 seeds, and the tests
   cargo sim bugs 07 24 --seeds 500                     two of them, by their numbers
+  cargo sim bugs --list                                what is there, and what the baseline says of it
   cargo sim bugs --check                               does each patch apply where it should?
   cargo sim bugs --gate --no-tests                     has a campaign become blind?
 
