@@ -10,7 +10,7 @@ help:
     @just --list --unsorted
 
 # everything that must hold before a commit, except the tests; writes nothing but the target folder
-check: check-fmt check-clippy check-doc check-no-std check-features check-deny check-msrv check-bugs
+check: check-fmt check-locks check-clippy check-doc check-no-std check-features check-deny check-msrv check-bugs
 
 # makes what a machine can make right: formatting, and clippy's own suggestions
 fix:
@@ -83,6 +83,14 @@ check-fmt:
     cargo fmt --all --check
     cargo fmt --manifest-path lessor/fuzz/Cargo.toml --check
     cargo fmt --manifest-path lessor/peers/Cargo.toml --check
+
+# Workspaces of their own, which no other check builds: a new dependency would make their lock files old.
+[private]
+check-locks:
+    for workspace in fuzz peers; do \
+        cargo metadata --quiet --locked --format-version 1 \
+            --manifest-path lessor/$workspace/Cargo.toml >/dev/null; \
+    done
 
 # Warnings are denied by flags of the one command: an exported RUSTFLAGS would replace `--cfg madsim`.
 [private]
