@@ -221,7 +221,10 @@ impl Bank {
     /// Builds the copy, and lets a campaign, the shrinker and the tests look for the bug.
     fn measure(&self, name: &str, args: &BugsArgs) -> Result<Figures, String> {
         let kept = self.folder.join(name);
-        std::fs::create_dir_all(&kept).map_err(|error| format!("{}: {error}", kept.display()))?;
+        // Nothing of an earlier run is to be taken for one of this.
+        let emptied = if kept.exists() { std::fs::remove_dir_all(&kept) } else { Ok(()) };
+        let made = emptied.and_then(|()| std::fs::create_dir_all(&kept));
+        made.map_err(|error| format!("{}: {error}", kept.display()))?;
         let log = |name| Log(kept.join(name));
         let mut build = self.cargo(&["build", "--release", "--package", "lessor-sim"]);
         // A bug touches a file or two, and little is built anew; the code runs as fast as that of a release.
@@ -313,7 +316,7 @@ impl Bank {
     fn build(&self, mut cargo: Command, log: &Log) -> Result<(), String> {
         match within(&mut cargo, LONGEST_BUILD, log)? {
             Some(0) => Ok(()),
-            Some(_) => Err(format!("does not build, see {}", log.0.display())),
+            Some(_) => Err(format!("does not build, see {}", log.errors().display())),
             None => Err(format!("is not built within {LONGEST_BUILD:?}")),
         }
     }
@@ -348,10 +351,15 @@ impl Bank {
     }
 }
 
-/// What a program prints goes here.
+/// The file that what a program prints goes to.
 struct Log(PathBuf);
 
 impl Log {
+    /// Where its standard error goes.
+    fn errors(&self) -> PathBuf {
+        self.0.with_extension("err")
+    }
+
     fn read(&self) -> Result<String, String> {
         let text = std::fs::read(&self.0).map_err(|error| self.failed(&error))?;
         Ok(String::from_utf8_lossy(&text).into_owned())
@@ -365,9 +373,9 @@ impl Log {
 /// Runs a program, and gives its exit code. None if it had to be ended.
 fn within(command: &mut Command, limit: Duration, log: &Log) -> Result<Option<i32>, String> {
     let failed = |error: std::io::Error| format!("cannot run a program: {error}");
-    let file = File::create(&log.0).map_err(|error| log.failed(&error))?;
-    let errors = file.try_clone().map_err(|error| log.failed(&error))?;
-    command.stdin(Stdio::null()).stdout(file).stderr(errors);
+    let output = File::create(&log.0).map_err(|error| log.failed(&error))?;
+    let errors = File::create(log.errors()).map_err(|error| log.failed(&error))?;
+    command.stdin(Stdio::null()).stdout(output).stderr(errors);
     let (start, mut child) = (Instant::now(), command.spawn().map_err(failed)?);
     loop {
         if let Some(status) = child.try_wait().map_err(failed)? {
