@@ -1,0 +1,54 @@
+//! What is said of the bugs of the bank is what was measured.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use lessor_sim::bank::{Baseline, Bug};
+use lessor_sim::invariant::Property;
+
+#[test]
+fn every_bug_was_measured_and_is_found_by_a_property_that_its_head_names() {
+    let (bugs, baseline) = bank();
+    let named: BTreeSet<_> = bugs.iter().map(|bug| &bug.name).collect();
+    let measured: BTreeSet<_> = baseline.bugs.keys().collect();
+    assert_eq!(named, measured, "the bugs, and those of the baseline");
+    for bug in &bugs {
+        let figures = &baseline.bugs[&bug.name];
+        assert_eq!(figures.seeds, 2_000, "{}", bug.name);
+        assert!(figures.is_found(), "{}", bug.name);
+        assert!(figures.tests.is_some(), "the tests were not run against {}", bug.name);
+        let found = figures.properties();
+        let meant = bug.head.breaks.iter().any(|id| found.contains(id.as_str()));
+        assert!(found.is_empty() || meant, "{} is found by {found:?}", bug.name);
+    }
+}
+
+/// docs/TESTING.md lists them, so that nobody takes a property for tried that is not.
+#[test]
+fn the_properties_that_find_no_bug_are_known() {
+    let (_, baseline) = bank();
+    let find: BTreeSet<_> =
+        baseline.bugs.values().flat_map(|figures| figures.properties()).collect();
+    let silent = Property::ALL.iter().map(|property| property.id()).filter(|id| !find.contains(id));
+    let silent: Vec<_> = silent.collect();
+    let text = fs::read_to_string(root().join("docs/TESTING.md")).expect("it is there");
+    let list = format!("These find none first: {}.", silent.join(", "));
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains(&list), "docs/TESTING.md does not say: {list}");
+}
+
+fn bank() -> (Vec<Bug>, Baseline) {
+    let folder = root().join("scenarios/bugs");
+    let files =
+        folder.read_dir().expect("it is there").map(|entry| entry.expect("it is there").path());
+    let patches = files.filter(|path| path.extension().is_some_and(|ending| ending == "patch"));
+    let bugs =
+        patches.map(|path| Bug::load(&path).unwrap_or_else(|what| panic!("{what}"))).collect();
+    let baseline = fs::read(folder.join("baseline.json")).expect("it is there");
+    (bugs, serde_json::from_slice(&baseline).expect("it is a baseline"))
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("in the workspace")
+}
