@@ -1,4 +1,4 @@
-//! What the core allocates: nothing for a lease in any call that goes through all of them.
+//! What the core allocates: nothing in a renew and a demotion, and nothing for a lease in a promotion.
 
 use std::time::Duration;
 

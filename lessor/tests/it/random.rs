@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use lessor::{
     Checkpoint, Command, Config, Effect, Error, Input, Instant, Item, LeaseId, LeaseOrder,
-    LeaseRecord, Lessor, Snapshot, SnapshotError, Ticket, Ttl, Write,
+    LeaseRecord, Lessor, RangeDelete, Snapshot, SnapshotError, Ticket, Ttl, Write,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -250,6 +250,7 @@ enum Planted {
     LateWake,
     LostAnswer,
     SecondAnswer,
+    EarlyAnswer,
     WrongAnswer,
     LostWrite,
     SecondWrite,
@@ -260,6 +261,8 @@ enum Planted {
     ReversedBatch,
     LostRangeDelete,
     LateRangeDelete,
+    EmptyRangeDelete,
+    StrayRangeDelete,
     ReversedRangeDelete,
     LostCheckpoint,
     ShortExtension,
@@ -272,12 +275,13 @@ enum Planted {
 
 impl Planted {
     /// Each with the words of the rule that must find it, without the model unless it is [`THE_MODEL`].
-    const BUGS: [(Self, &str); 23] = [
+    const BUGS: [(Self, &str); 26] = [
         (Self::FastClock, "early at"),
         (Self::SlowClock, "comes one at"),
         (Self::LateWake, "wants to be called"),
-        (Self::LostAnswer, "is answered"),
+        (Self::LostAnswer, "renews wait for ever"),
         (Self::SecondAnswer, "is answered once"),
+        (Self::EarlyAnswer, "cuts the promise"),
         (Self::WrongAnswer, THE_MODEL),
         (Self::LostWrite, "the writes fold to the state"),
         (Self::SecondWrite, "was written already"),
@@ -288,6 +292,8 @@ impl Planted {
         (Self::ReversedBatch, THE_MODEL),
         (Self::LostRangeDelete, "the writes fold to the state"),
         (Self::LateRangeDelete, "items go first"),
+        (Self::EmptyRangeDelete, "there is something to delete"),
+        (Self::StrayRangeDelete, "only a revoke deletes"),
         (Self::ReversedRangeDelete, "in ascending order"),
         (Self::LostCheckpoint, THE_MODEL),
         (Self::ShortExtension, "what is left of lease"),
@@ -305,6 +311,8 @@ const THE_MODEL: &str = "the model says otherwise";
 struct Adapter {
     core: Lessor,
     as_data: bool,
+    /// By the renew that is being made.
+    asked: Option<Ticket>,
     planted: Planted,
 }
 
@@ -322,6 +330,7 @@ impl Adapter {
                 *extend = extend.saturating_sub(Duration::from_millis(1));
             }
             (Planted::LostHold, Input::HoldExpired(hold)) => *hold = false,
+            (Planted::EarlyAnswer, Input::Renew { ticket, .. }) => self.asked = Some(*ticket),
             (_, _) => {}
         }
         if self.as_data {
@@ -371,6 +380,15 @@ impl Adapter {
                 (Planted::SecondAnswer, Effect::Renewed { .. })
                 | (Planted::SecondWrite, Effect::Write(_))
                 | (Planted::SecondBatch, Effect::Expired(_)) => effects.push(effect.clone()),
+                (Planted::EmptyRangeDelete, Effect::Write(Write::DeleteLease(lease)))
+                    if effects.is_empty() =>
+                {
+                    effects.push(Effect::RangeDelete(RangeDelete { lease: *lease, items: vec![] }));
+                }
+                (Planted::StrayRangeDelete, Effect::Write(Write::PutLease(record))) => {
+                    let (lease, items) = (record.id, vec![]);
+                    effects.push(Effect::RangeDelete(RangeDelete { lease, items }));
+                }
                 (Planted::EmptyBatch, Effect::Expired(batch)) => batch.leases.clear(),
                 (Planted::LongBatch, Effect::Expired(batch)) => {
                     batch.leases.extend(batch.leases.clone());
@@ -385,6 +403,11 @@ impl Adapter {
                 (_, _) => {}
             }
             effects.push(effect);
+        }
+        if let (Planted::EarlyAnswer, Some(ticket)) = (self.planted, self.asked.take())
+            && !effects.iter().any(|effect| matches!(effect, Effect::Renewed { .. }))
+        {
+            effects.push(Effect::Renewed { ticket, result: Ok(Ttl::from_secs(1)) });
         }
         let items_go = |effect: &Effect| matches!(effect, Effect::RangeDelete(_));
         if self.planted == Planted::LateRangeDelete && effects.first().is_some_and(items_go) {
@@ -464,7 +487,12 @@ impl Harness {
             ..Config::default()
         };
         Self {
-            adapter: Adapter { core: Lessor::new(&config), as_data: case.as_data, planted },
+            adapter: Adapter {
+                core: Lessor::new(&config),
+                as_data: case.as_data,
+                asked: None,
+                planted,
+            },
             model: Model::new(case.rate, case.retry, case.interval),
             clock: 0,
             leases: BTreeMap::new(),

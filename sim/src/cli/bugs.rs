@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use lessor_sim::bank::{Baseline, Bug, Figures};
-use lessor_sim::fuzz::Tally;
+use lessor_sim::fuzz::{Outcome, Tally};
 use lessor_sim::report::Verdict;
 use lessor_sim::scenario::Scenario;
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ pub(crate) struct BugsArgs {
 
 /// Measures the bugs of the bank, and gives the exit code.
 pub(crate) fn run(args: &BugsArgs) -> u8 {
-    let bank = match Bank::open(&args.names) {
+    let bank = match Bank::open(args) {
         Ok(bank) => bank,
         Err((what, code)) => {
             complain(&what);
@@ -75,6 +75,14 @@ pub(crate) fn run(args: &BugsArgs) -> u8 {
             }
         };
     }
+    let baseline = if args.gate { bank.baseline().map(Some) } else { Ok(None) };
+    let baseline = match baseline {
+        Ok(baseline) => baseline,
+        Err(what) => {
+            complain(&what);
+            return BAD_INPUT;
+        }
+    };
     // Who measures the bank must know that what it finds are the bugs.
     if !args.check
         && (args.names.is_empty() || args.gate || args.bless)
@@ -113,16 +121,12 @@ pub(crate) fn run(args: &BugsArgs) -> u8 {
         print(&format!("{verdict} {} patches apply where they should\n", bank.bugs.len()));
         return if stale { REGRESSED } else { 0 };
     }
-    let missed = measured.values().any(|figures| !figures.is_found());
-    let regressed = if args.gate { bank.regressions(&measured) } else { Ok(0) };
-    let regressed = match regressed {
-        Ok(regressed) => regressed,
-        Err(what) => {
-            complain(&what);
-            return BAD_INPUT;
-        }
+    // What nobody ever found is no news to the gate.
+    let failed = match &baseline {
+        Some(baseline) => regressions(baseline, &measured) > 0,
+        None => measured.values().any(|figures| !figures.is_found()),
     };
-    let code = if stale || missed || regressed > 0 { REGRESSED } else { 0 };
+    let code = if stale || failed { REGRESSED } else { 0 };
     if let Some(target) = &args.json {
         let document = json!({ "schema": 1, "exit_code": code, "bugs": measured });
         if let Err(code) = write_json(target, &document) {
@@ -142,10 +146,13 @@ struct Bank {
     /// Where all that is made is kept.
     folder: PathBuf,
     tree: PathBuf,
+    /// Held, so that nobody else plants a bug there meanwhile.
+    _lock: File,
 }
 
 impl Bank {
-    fn open(names: &[String]) -> Result<Self, (String, u8)> {
+    fn open(args: &BugsArgs) -> Result<Self, (String, u8)> {
+        let names = &args.names;
         let here = std::env::current_dir().unwrap_or_default();
         let root = here.ancestors().find(|folder| folder.join(BUGS).is_dir());
         let root = root.ok_or_else(|| {
@@ -164,8 +171,11 @@ impl Bank {
             return Err((format!("no bug of {BUGS} is named {name}…"), NOTHING_RAN));
         }
         bugs.retain(|bug| names.is_empty() || names.iter().any(|name| is_named(bug, name)));
-        let folder = root.join("target/sim/bugs");
-        Ok(Self { bugs, root: root.into(), tree: folder.join("tree"), folder })
+        // Of its own, so that `just check` does not get into the way of a measurement.
+        let folder = if args.check { "target/sim/bugs-check" } else { "target/sim/bugs" };
+        let folder = root.join(folder);
+        let lock = lock(&folder).map_err(|what| (what, BAD_INPUT))?;
+        Ok(Self { bugs, root: root.into(), tree: folder.join("tree"), folder, _lock: lock })
     }
 
     /// Makes the copy what the workspace is, with this bug in it.
@@ -226,15 +236,21 @@ impl Bank {
         let made = emptied.and_then(|()| std::fs::create_dir_all(&kept));
         made.map_err(|error| format!("{}: {error}", kept.display()))?;
         let log = |name| Log(kept.join(name));
-        let mut build = self.cargo(&["build", "--release", "--package", "lessor-sim"]);
+        let mut build = vec!["build", "--release", "--package", "lessor-sim"];
         // A bug touches a file or two, and little is built anew; the code runs as fast as that of a release.
-        for setting in ["incremental=true", "codegen-units=64", "debug=false", "opt-level=2"] {
-            build.args(["--config", &format!("profile.release.{setting}")]);
+        for setting in [
+            "profile.release.incremental=true",
+            "profile.release.codegen-units=64",
+            "profile.release.debug=false",
+            "profile.release.opt-level=2",
+        ] {
+            build.extend(["--config", setting]);
         }
-        self.build(build, &log("build.txt"))?;
-        let program = self.folder.join("build/release/lessor-sim");
+        let [program] = &self.build(&build, &log("build.json"))?[..] else {
+            return Err("cargo has not built one program".to_owned());
+        };
         let (seeds, json) = (args.seeds.to_string(), kept.join("campaign.json"));
-        let mut fuzz = Command::new(&program);
+        let mut fuzz = Command::new(program);
         fuzz.args(["fuzz", "--keep-going", "--seeds", &seeds, "--json"]).arg(&json);
         if within(fuzz.current_dir(&self.tree), LONGEST_CAMPAIGN, &log("campaign.txt"))?.is_none() {
             return Err(format!("the campaign did not end within {LONGEST_CAMPAIGN:?}"));
@@ -242,13 +258,15 @@ impl Bank {
         let tally = std::fs::read(&json).map_err(|error| format!("no campaign: {error}"))?;
         let tally: Tally = serde_json::from_slice(&tally).map_err(|error| error.to_string())?;
         let mut figures = Figures { seeds: tally.seeds.len() as u64, ..Figures::default() };
+        if figures.seeds != args.seeds {
+            return Err(format!("the campaign ended after {} seeds", figures.seeds));
+        }
         let mut commonest = None;
         for (fingerprint, outcomes) in tally.failures() {
-            if Verdict::of_word(&outcomes[0].verdict) == Some(Verdict::Testbed) {
-                return Err(format!(
-                    "the testbed itself fails: {}",
-                    outcomes[0].findings.join("; ")
-                ));
+            let of_testbed =
+                |one: &&&Outcome| Verdict::of_word(&one.verdict) == Some(Verdict::Testbed);
+            if let Some(outcome) = outcomes.iter().find(of_testbed) {
+                return Err(format!("the testbed itself fails: {}", outcome.findings.join("; ")));
             }
             figures.hits += outcomes.len() as u64;
             figures.by.insert(fingerprint.to_owned(), outcomes.len() as u64);
@@ -256,7 +274,7 @@ impl Bank {
         }
         if let Some((_, seed)) = commonest.filter(|_| !args.shrink.is_zero()) {
             let (file, time) = (kept.join("shrunk.toml"), format!("{}s", args.shrink.as_secs()));
-            let mut shrink = Command::new(&program);
+            let mut shrink = Command::new(program);
             shrink.args(["shrink", &seed.to_string(), "--time", &time, "-o"]).arg(&file);
             within(
                 shrink.current_dir(&self.tree),
@@ -274,13 +292,13 @@ impl Bank {
 
     /// How many tests of `lessor` fail, by their kind; `hang` is for a binary of them that had to be ended.
     fn test(&self, kept: &Path) -> Result<BTreeMap<String, u64>, String> {
-        let list = Log(kept.join("tests.json"));
-        let options = ["--no-run", "--message-format", "json"];
-        let mut build = self.cargo(&["test", "--package", "lessor", "--lib", "--test", "it"]);
-        build.args(options);
-        self.build(build, &list)?;
+        let build = ["test", "--no-run", "--package", "lessor", "--lib", "--test", "it"];
+        let programs = self.build(&build, &Log(kept.join("tests.json")))?;
+        if programs.len() != 2 {
+            return Err(format!("cargo has built {} programs of tests, not 2", programs.len()));
+        }
         let mut failed = BTreeMap::<String, u64>::new();
-        for program in test_programs(&list.read()?) {
+        for program in programs {
             let name = program.file_name().unwrap_or_default().to_string_lossy();
             let log = Log(kept.join(format!("tests-{name}.txt")));
             let mut tests = Command::new(&program);
@@ -307,15 +325,18 @@ impl Bank {
         Ok(failed)
     }
 
-    fn cargo(&self, args: &[&str]) -> Command {
+    /// Runs cargo in the copy, and gives the programs that it has built.
+    fn build(&self, args: &[&str], log: &Log) -> Result<Vec<PathBuf>, String> {
         let mut cargo = Command::new("cargo");
-        cargo.args(args).env("CARGO_TARGET_DIR", self.folder.join("build")).current_dir(&self.tree);
-        cargo
-    }
-
-    fn build(&self, mut cargo: Command, log: &Log) -> Result<(), String> {
+        cargo.args(args).args(["--message-format", "json"]);
+        cargo.env("CARGO_TARGET_DIR", self.folder.join("build")).current_dir(&self.tree);
         match within(&mut cargo, LONGEST_BUILD, log)? {
-            Some(0) => Ok(()),
+            Some(0) => {
+                let said = log.read()?;
+                let lines =
+                    said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+                Ok(lines.filter_map(|line| Some(line["executable"].as_str()?.into())).collect())
+            }
             Some(_) => Err(format!("does not build, see {}", log.errors().display())),
             None => Err(format!("is not built within {LONGEST_BUILD:?}")),
         }
@@ -327,19 +348,6 @@ impl Bank {
         serde_json::from_slice(&text).map_err(|error| format!("{BASELINE}: {error}"))
     }
 
-    /// Says what is worse than in the baseline, and how much that is.
-    fn regressions(&self, measured: &BTreeMap<String, Figures>) -> Result<usize, String> {
-        let baseline = self.baseline()?;
-        let worse = measured.iter().filter_map(|(name, figures)| {
-            let worse = match baseline.bugs.get(name) {
-                Some(before) => figures.is_no_worse_than(before),
-                None => Err(format!("{BASELINE} has no figures of it, --bless takes these")),
-            };
-            worse.err().map(|what| format!("{name}: {what}"))
-        });
-        Ok(worse.inspect(|what| complain(what)).count())
-    }
-
     fn bless(&self, measured: &BTreeMap<String, Figures>) -> Result<(), String> {
         let path = self.root.join(BASELINE);
         let mut baseline = if path.exists() { self.baseline()? } else { Baseline::default() };
@@ -348,6 +356,32 @@ impl Bank {
             serde_json::to_string_pretty(&baseline).map_err(|error| error.to_string())?;
         text.push('\n');
         std::fs::write(&path, text).map_err(|error| format!("{BASELINE}: {error}"))
+    }
+}
+
+/// Says what is worse than in the baseline, and how much that is.
+fn regressions(baseline: &Baseline, measured: &BTreeMap<String, Figures>) -> usize {
+    let worse = measured.iter().filter_map(|(name, figures)| {
+        let worse = match baseline.bugs.get(name) {
+            Some(before) => figures.is_no_worse_than(before),
+            None => Err(format!("{BASELINE} has no figures of it, --bless takes these")),
+        };
+        worse.err().map(|what| format!("{name}: {what}"))
+    });
+    worse.inspect(|what| complain(what)).count()
+}
+
+/// Makes a folder, and keeps others from using it for as long as the file is open.
+fn lock(folder: &Path) -> Result<File, String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    let file = File::create(folder.join("lock")).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(format!("{}: another run plants its bugs there; wait for it", folder.display()))
+        }
+        Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }
 
@@ -382,17 +416,14 @@ fn within(command: &mut Command, limit: Duration, log: &Log) -> Result<Option<i3
             return Ok(Some(status.code().unwrap_or(-1)));
         }
         if start.elapsed() > limit {
+            // First what it has started, which would go on and slow down whoever comes next.
+            let mut children = Command::new("pkill");
+            children.args(["-KILL", "-P", &child.id().to_string()]).status().ok();
             child.kill().and_then(|()| child.wait()).map_err(failed)?;
             return Ok(None);
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-}
-
-/// The test binaries, from what cargo says as JSON.
-fn test_programs(said: &str) -> Vec<PathBuf> {
-    let lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.filter_map(|line| Some(line["executable"].as_str()?.into())).collect()
 }
 
 /// Removes the files below a folder that are not among these.
@@ -440,7 +471,11 @@ fn table(bugs: &[Bug], measured: &BTreeMap<String, Figures>) -> String {
         "{:width$}  {:>9}  {:>13}  {:>6}  {:>5}  found by\n",
         "bug", "hits", "95 %", "1 in", "steps"
     );
-    for (bug, figures) in bugs.iter().filter_map(|bug| Some((bug, measured.get(&bug.name)?))) {
+    for bug in bugs {
+        let Some(figures) = measured.get(&bug.name) else {
+            let _ = writeln!(text, "{:width$}  no figures", bug.name);
+            continue;
+        };
         let found = found_by(figures);
         let found = if found.is_empty() { "nobody".to_owned() } else { found.join(", ") };
         let _ = writeln!(text, "{:width$}  {figures}  {found}", bug.name);
@@ -474,4 +509,5 @@ Examples:
   cargo sim bugs --gate --no-tests                     has a campaign become blind?
 
 What is found is kept in target/sim/bugs, with the shrunk scenario. Exit codes: 0 every bug is found ·
-2 bad input · 4 no such bug · 6 a bug is missed, a patch is stale, or the gate has failed.";
+2 bad input · 4 no such bug · 6 a bug is missed, a patch is stale, something is found where no bug is, or
+the gate has failed.";

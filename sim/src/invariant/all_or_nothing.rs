@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn canary_a_member_that_goes_on_without_its_store_is_found() {
         let mut history = History::<AllOrNothing>::default();
-        history.holds(Event::Unreadable);
+        assert_eq!(history.see(Event::Unreadable), Ok(Judged::NotConcerned));
         let stands = || Event::Stands { applied: LogIndex(0), digest: Digest::default() };
         assert_eq!(history.see(stands()).map_err(|b| b.property), Err("S4d"));
         history.holds(Event::Opened {
@@ -151,7 +151,10 @@ mod tests {
             difference: Some(None),
             harmed: false,
         });
-        history.holds(stands());
+        assert_eq!(history.see(stands()), Ok(Judged::NotConcerned));
+        assert_eq!(history.see(Event::Unreadable), Ok(Judged::NotConcerned));
+        assert_eq!(history.see(Event::Replaced), Ok(Judged::NotConcerned));
+        assert_eq!(history.see(stands()), Ok(Judged::NotConcerned));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! S8, structure: after each input a primary has exactly one deadline for each lease that it holds, and
 //! a member that is not primary has none (S6a: nothing of a reign outlives it); an item and its lease
-//! agree about each other. No proposal has two checkpoints of one lease.
+//! agree about each other. No proposal that is committed has two checkpoints of one lease.
 //!
 //! Needs nothing; judged while a member holds few leases, but for proposals. Broken by etcd #14019, #14078
 //! and #11495; by what etcd's lessor schedules at each promotion, bug 27 of the bank.
@@ -23,7 +23,7 @@ impl Invariant for Structure {
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
         let (deadlines, timer, primary, items) = match event {
-            Event::Agreed { entry, .. } => return no_two_checkpoints(entry, judged),
+            Event::Agreed { entry, .. } => return no_two_checkpoints(entry),
             Event::After { deadlines, timer, primary, items, .. } => {
                 (deadlines, timer, primary, items)
             }
@@ -61,7 +61,7 @@ impl Invariant for Structure {
     }
 }
 
-fn no_two_checkpoints(entry: &Entry, judged: &mut Judgements) -> Result<(), Broken> {
+fn no_two_checkpoints(entry: &Entry) -> Result<(), Broken> {
     let command = entry.proposal.as_ref().map(|proposal| &proposal.command);
     let Some(Command::Checkpoint { checkpoints }) = command else { return Ok(()) };
     let mut leases = BTreeSet::new();
@@ -69,7 +69,8 @@ fn no_two_checkpoints(entry: &Entry, judged: &mut Judgements) -> Result<(), Brok
         let what = format!("a proposal has two checkpoints of lease {}", twice.id);
         return Err(Broken::new(Property::S8, what));
     }
-    judged.hold(&[Property::S8])
+    // Not counted: what is judged of members must not be counted as judged for it.
+    Ok(())
 }
 
 #[cfg(test)]
@@ -117,7 +118,7 @@ mod tests {
             let mut history = History::<Structure>::default();
             history.see(Event::Agreed { entry: &entry(1, command), applied: &Applied::default() })
         };
-        assert_eq!(propose(&[7, 8]), Ok(Judged::Holds));
+        assert_eq!(propose(&[7, 8]), Ok(Judged::NotConcerned));
         assert_eq!(propose(&[7, 8, 7]).map_err(|broken| broken.property), Err("S8"));
     }
 }
