@@ -62,8 +62,7 @@ impl Bug {
             .ok_or("there is no `diff --git` behind the head; make the patch with git diff")?;
         let head: Head =
             toml::from_str(head).map_err(|error| format!("the head is wrong: {error}"))?;
-        let known = |id: &&String| Property::ALL.iter().any(|property| property.id() == *id);
-        if let Some(id) = head.breaks.iter().find(|id| !known(id)) {
+        if let Some(id) = head.breaks.iter().find(|id| Property::of_id(id).is_none()) {
             return Err(format!("the head is wrong: no property is named {id}"));
         }
         let hunks = hunks(diff);
@@ -71,6 +70,22 @@ impl Bug {
             return Err("the patch changes nothing".to_owned());
         }
         Ok(Self { name, head, path: path.to_path_buf(), hunks })
+    }
+
+    /// Reads all bugs of a folder, in the order of their names.
+    ///
+    /// # Errors
+    ///
+    /// Which file is wrong, and what is wrong with it.
+    pub fn load_all(folder: &Path) -> Result<Vec<Self>, String> {
+        let entries =
+            folder.read_dir().map_err(|error| format!("{}: {error}", folder.display()))?;
+        let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|ending| ending == "patch"));
+        paths.sort();
+        let load =
+            |path: &PathBuf| Self::load(path).map_err(|what| format!("{}: {what}", path.display()));
+        paths.iter().map(load).collect()
     }
 
     /// Verifies that the patch, which was applied in `folder`, did what it was meant to.

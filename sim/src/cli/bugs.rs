@@ -5,7 +5,6 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -158,15 +157,7 @@ impl Bank {
         let root = root.ok_or_else(|| {
             (format!("no folder {BUGS} here or above; run this in the workspace"), NOTHING_RAN)
         })?;
-        let entries = root.join(BUGS).read_dir();
-        let entries = entries.map_err(|error| (format!("{BUGS}: {error}"), BAD_INPUT))?;
-        let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-        paths.retain(|path| path.extension() == Some(OsStr::new("patch")));
-        paths.sort();
-        let load = |path: &PathBuf| {
-            Bug::load(path).map_err(|what| (format!("{}: {what}", path.display()), BAD_INPUT))
-        };
-        let mut bugs = paths.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+        let mut bugs = Bug::load_all(&root.join(BUGS)).map_err(|what| (what, BAD_INPUT))?;
         if let Some(name) = names.iter().find(|name| !bugs.iter().any(|bug| is_named(bug, name))) {
             return Err((format!("no bug of {BUGS} is named {name}…"), NOTHING_RAN));
         }

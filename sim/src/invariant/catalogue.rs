@@ -32,6 +32,12 @@ macro_rules! catalogue {
                 }
             }
 
+            /// The one with this id, such as `S1a`.
+            #[must_use]
+            pub fn of_id(id: &str) -> Option<Self> {
+                Self::ALL.into_iter().find(|property| property.id() == id)
+            }
+
             /// What must hold for it to be judged; nothing if that is empty.
             #[must_use]
             pub fn needs(self) -> &'static str {

@@ -359,7 +359,7 @@ impl Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known = Property::ALL.into_iter().find(|known| known.id() == self.property);
+        let known = Property::of_id(self.property);
         let title = known.map_or("", Property::title);
         let (secs, millis) = (self.at_ms / 1_000, self.at_ms % 1_000);
         write!(f, "{} ({title}) at {secs}.{millis:03}", self.property)?;

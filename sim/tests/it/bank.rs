@@ -40,11 +40,7 @@ fn the_properties_that_find_no_bug_are_known() {
 
 fn bank() -> (Vec<Bug>, Baseline) {
     let folder = root().join("scenarios/bugs");
-    let files =
-        folder.read_dir().expect("it is there").map(|entry| entry.expect("it is there").path());
-    let patches = files.filter(|path| path.extension().is_some_and(|ending| ending == "patch"));
-    let bugs =
-        patches.map(|path| Bug::load(&path).unwrap_or_else(|what| panic!("{what}"))).collect();
+    let bugs = Bug::load_all(&folder).unwrap_or_else(|what| panic!("{what}"));
     let baseline = fs::read(folder.join("baseline.json")).expect("it is there");
     (bugs, serde_json::from_slice(&baseline).expect("it is a baseline"))
 }
