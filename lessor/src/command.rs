@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::{Item, LeaseId, Ticket, Ttl};
+use crate::{Instant, Item, LeaseId, Ticket, Ttl};
 
 /// A change that every member applies, in the order of the log.
 ///
@@ -75,6 +75,22 @@ pub enum Input {
     /// [`Lessor::renew`](crate::Lessor::renew)
     Renew {
         /// What the answer will carry.
+        ticket: Ticket,
+        /// The lease.
+        id: LeaseId,
+    },
+    /// [`Lessor::renew_asked`](crate::Lessor::renew_asked)
+    RenewAsked {
+        /// When it came in.
+        asked: Instant,
+        /// What the answer will carry.
+        ticket: Ticket,
+        /// The lease.
+        id: LeaseId,
+    },
+    /// [`Lessor::forget_renew`](crate::Lessor::forget_renew)
+    ForgetRenew {
+        /// Which is not to be answered.
         ticket: Ticket,
         /// The lease.
         id: LeaseId,

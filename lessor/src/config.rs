@@ -37,8 +37,14 @@ pub struct Config {
     ///
     /// Default 7 s (etcd: `ReqTimeout`, 5 s and two election timeouts).
     pub request_timeout: Duration,
-    /// The most requests that a driver works on, and again the most that wait for their turn; the
-    /// next one waits for its place.
+    /// How long leases that have expired stay because an observer takes no batches: then it misses
+    /// them, and its stream says how many. One patience for all observers together.
+    ///
+    /// Default 10 s (etcd: none, it drops at once). Zero makes an observer miss what it has no place
+    /// for; [`Duration::MAX`] lets it hold up revokes for ever.
+    pub observer_patience: Duration,
+    /// The most requests that a driver works on; the next one waits for its place. A renew that waits
+    /// for the revoke of its lease has given its place back.
     ///
     /// Default 4096.
     pub queue: NonZeroU32,
@@ -58,6 +64,7 @@ impl Default for Config {
             checkpoint_interval: Duration::from_secs(300),
             extend: Duration::from_secs(1),
             request_timeout: Duration::from_secs(7),
+            observer_patience: Duration::from_secs(10),
             queue: const { NonZeroU32::new(4_096).unwrap() },
             hash_key: None,
         }

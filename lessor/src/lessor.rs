@@ -54,6 +54,8 @@ pub struct Lessor {
     expired_rate: RateLimit,
     checkpoint_rate: RateLimit,
     digest: Digest,
+    /// The leases that the last command took items from, to give them to another.
+    moved_from: Vec<LeaseId>,
     effects: VecDeque<Effect>,
 }
 
@@ -89,6 +91,7 @@ impl Lessor {
             expired_rate: RateLimit::new((revoke_rate / 2).max(1), window),
             checkpoint_rate: RateLimit::new(CHECKPOINTS_A_HALF_SECOND, HALF_SECOND),
             digest: Digest::default(),
+            moved_from: Vec::new(),
             effects: VecDeque::new(),
         }
     }
@@ -102,6 +105,8 @@ impl Lessor {
         match input {
             Input::Apply(command) => return self.apply(now, command),
             Input::Renew { ticket, id } => self.renew(now, ticket, id),
+            Input::RenewAsked { asked, ticket, id } => self.renew_asked(now, asked, ticket, id),
+            Input::ForgetRenew { ticket, id } => self.forget_renew(now, ticket, id),
             Input::Promote { extend } => self.promote(now, extend),
             Input::Demote => self.demote(now),
             Input::HoldExpired(hold) => self.hold_expired(now, hold),
@@ -120,6 +125,7 @@ impl Lessor {
     /// - [`Error::LeaseNotFound`] for a revoke, an attach or a detach.
     pub fn apply(&mut self, now: Instant, command: Command) -> Result<(), Error> {
         self.set_clock(now);
+        self.moved_from.clear();
         match command {
             Command::Grant { id, ttl } => self.grant(id, ttl),
             Command::Revoke { id } => self.revoke(id),
@@ -140,8 +146,18 @@ impl Lessor {
     ///   the answer must not be cut short by that checkpoint after the next promotion;
     /// - when the member is demoted (with [`Error::NotPrimary`]).
     ///
-    /// Each ticket is answered exactly once. A deadline that is later already stays.
+    /// Each ticket is answered exactly once, or [forgotten](Self::forget_renew). A deadline that is
+    /// later already stays.
     pub fn renew(&mut self, now: Instant, ticket: Ticket, id: LeaseId) {
+        self.set_clock(now);
+        self.renew_asked(now, self.now, ticket, id);
+    }
+
+    /// Extends a lease for a renew that came in at `asked` and could not be worked off before `now`: it
+    /// is in time if the lease had not expired by then. Otherwise as [`renew`](Self::renew).
+    ///
+    /// Meanwhile the host must not have had the lease revoked for having expired.
+    pub fn renew_asked(&mut self, now: Instant, asked: Instant, ticket: Ticket, id: LeaseId) {
         self.set_clock(now);
         if !self.primary {
             return self.answer(ticket, Err(Error::NotPrimary));
@@ -151,20 +167,42 @@ impl Lessor {
         };
         let now = self.now;
         let row = self.table.row_mut(slot);
-        if row.expiry <= now {
-            row.cold_mut().waiting.push(ticket);
+        if row.expiry <= asked.min(now) && !row.is_kept() {
+            let cold = row.cold_mut();
+            cold.waiting.push(ticket);
+            cold.in_time = false;
         } else if row.needs_unset() {
-            row.cold_mut().waiting.push(ticket);
-            if row.cold_mut().waiting.len() == 1 {
-                row.cold_mut().unsets_in_flight += 1;
+            let first = !row.is_kept();
+            let cold = row.cold_mut();
+            cold.waiting.push(ticket);
+            cold.in_time = true;
+            if first {
+                cold.unsets_in_flight += 1;
                 self.effects
                     .push_back(Effect::Checkpoint(alloc::vec![Checkpoint { id, remaining: None }]));
                 self.schedule_checkpoint(slot);
             }
         } else {
             let ttl = row.ttl;
-            row.expiry = row.expiry.max(ttl.after(now));
+            // Those that came too late, and were worked off before this one.
+            let waiting = row.cold_if_any().map(|cold| core::mem::take(&mut cold.waiting));
+            row.tidy();
+            self.extend(slot);
             self.answer(ticket, Ok(ttl));
+            for ticket in waiting.into_iter().flatten() {
+                self.answer(ticket, Ok(ttl));
+            }
+        }
+    }
+
+    /// Gives up a renew that waits, so that its ticket is not answered any more. Harmless if it does not.
+    pub fn forget_renew(&mut self, now: Instant, ticket: Ticket, id: LeaseId) {
+        self.set_clock(now);
+        let Some(slot) = self.table.find(id) else { return };
+        let row = self.table.row_mut(slot);
+        if let Some(cold) = row.cold_if_any() {
+            cold.waiting.retain(|waiting| *waiting != ticket);
+            row.tidy();
         }
     }
 
@@ -182,7 +220,7 @@ impl Lessor {
         let smooth = self.table.len() >= self.revoke_rate;
         let mut dues = Vec::with_capacity(if smooth { self.table.len() } else { 0 });
         for (slot, row) in (0..).zip(self.table.rows_mut()) {
-            if again && row.expiry <= now {
+            if again && row.is_expired(now) {
                 continue;
             }
             let base = now.saturating_add(extend);
@@ -381,6 +419,16 @@ impl Lessor {
         self.digest
     }
 
+    /// Whether a lease has expired and waits for its revoke.
+    pub(crate) fn is_expired(&self, id: LeaseId) -> bool {
+        self.table.find(id).is_some_and(|slot| self.table.row(slot).is_expired(self.now))
+    }
+
+    /// The leases that the last command took items from, to give them to another.
+    pub(crate) fn moved_from(&self) -> &[LeaseId] {
+        &self.moved_from
+    }
+
     /// Verifies every rule that spans two parts of the state, in time linear in its size.
     ///
     /// # Panics
@@ -416,7 +464,7 @@ impl Lessor {
                 assert!(row.expiry == Instant::MAX, "lease {id} has no expiry");
                 assert!(!row.is_waited_for(), "nobody waits for lease {id}");
             }
-            let waits_for = row.expiry <= self.now || row.needs_unset();
+            let waits_for = row.is_expired(self.now) || row.needs_unset();
             assert!(!row.is_waited_for() || waits_for, "renews of lease {id} wait for something");
         }
         assert!(attached == self.holders.len(), "every item is held by a lease");
@@ -481,6 +529,7 @@ impl Lessor {
             }
             if let Some(holder) = holder {
                 self.take_item(holder, &item);
+                self.moved_from.push(holder);
             }
             self.table.row_mut(slot).cold_mut().items.insert(item.clone());
             self.digest.add_item(&item, id);
@@ -543,7 +592,7 @@ impl Lessor {
     fn finish_renews(&mut self, slot: u32) {
         let now = self.now;
         let row = self.table.row_mut(slot);
-        let (ttl, expired) = (row.ttl, row.expiry <= now);
+        let (ttl, expired) = (row.ttl, row.is_expired(now));
         let Some(cold) = row.cold_if_any() else { return };
         cold.unsets_in_flight = cold.unsets_in_flight.saturating_sub(1);
         if cold.checkpoints_in_flight > 0 && cold.stale_unsets > 0 {
@@ -556,9 +605,20 @@ impl Lessor {
             return;
         }
         let waiting = core::mem::take(&mut cold.waiting);
-        row.expiry = row.expiry.max(ttl.after(now));
+        self.extend(slot);
         for ticket in waiting {
             self.answer(ticket, Ok(ttl));
+        }
+    }
+
+    /// Gives a lease its whole ttl from now. Its deadline finds that out by itself when it comes, unless it
+    /// has come already.
+    fn extend(&mut self, slot: u32) {
+        let row = self.table.row_mut(slot);
+        let before = row.expiry;
+        row.expiry = before.max(row.ttl.after(self.now));
+        if before <= self.now {
+            self.arm(slot);
         }
     }
 
@@ -570,7 +630,9 @@ impl Lessor {
         while batch.len() < room {
             let Some(slot) = self.expiries.pop_due(now, &Expiries(&self.table)) else { break };
             let row = self.table.row(slot);
-            batch.push((row.expiry, row.id));
+            if !row.is_kept() {
+                batch.push((row.expiry, row.id));
+            }
             let again = now.saturating_add(self.retry_interval);
             self.expiries.set(slot, again, &Expiries(&self.table));
         }
@@ -592,7 +654,7 @@ impl Lessor {
                 break;
             };
             let row = self.table.row_mut(slot);
-            if row.expiry <= now {
+            if row.is_expired(now) {
                 continue;
             }
             let left = Ttl::from(row.expiry.saturating_since(now));
@@ -623,7 +685,7 @@ impl Lessor {
     /// "unset" that may have been lost, else an interval from now if there is more than that left.
     fn schedule_checkpoint(&mut self, slot: u32) {
         let row = self.table.row(slot);
-        let after = if row.expiry <= self.now {
+        let after = if row.is_expired(self.now) {
             None
         } else if row.is_waited_for() {
             Some(self.retry_interval)

@@ -123,6 +123,7 @@ mod lessor;
 mod limit;
 mod log;
 mod member;
+mod outputs;
 mod spread;
 mod table;
 pub mod testing;

@@ -1,15 +1,16 @@
 //! The replicated host of a lessor, without its I/O: what etcd keeps in its server, and where many of
 //! its lease bugs were born. etcd: `server/etcdserver/{server,v3_server}.go`.
 //!
-//! One queue of outputs keeps the one order that matters: an answer comes behind the commit of
-//! everything that it speaks of.
+//! The one order that matters: an answer leaves after what it speaks of is durable, and waits for
+//! nothing else. So a commit that takes long holds up whom it concerns, and nobody beside.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
 use crate::digest::mix;
+use crate::outputs::Outputs;
 use crate::{
     Change, Command, Config, Effect, Entry, Error, ExpiredBatch, Instant, Item, Lease, LeaseId,
     LeaseOrder, LeaseRecord, Lessor, LogIndex, MemberId, Proposal, Role, SnapshotError, StateAt,
@@ -19,17 +20,20 @@ use crate::{
 /// One member of a group that replicates a lessor through a log.
 ///
 /// A host of a single member uses it with a log that commits and confirms at once. After each call
-/// drain [`poll_output`](Self::poll_output), and obey its order; call
-/// [`handle_timeout`](Self::handle_timeout) when the clock reaches
-/// [`poll_timeout`](Self::poll_timeout).
+/// drain [`poll_output`](Self::poll_output); when a commit is durable call
+/// [`persisted`](Self::persisted), and drain again; call [`handle_timeout`](Self::handle_timeout) when
+/// the clock reaches [`poll_timeout`](Self::poll_timeout).
 #[derive(Debug)]
 pub struct Member {
     lessor: Lessor,
     /// The latest moment that it was told.
     now: Instant,
+    /// The moment of the latest timeout: what was due by then has left.
+    let_go: Instant,
     min_ttl: Ttl,
     extend: Duration,
     request_timeout: Duration,
+    observer_patience: Duration,
     applied: LogIndex,
     leader: Option<MemberId>,
     reign: Option<Reign>,
@@ -39,6 +43,8 @@ pub struct Member {
     sequence: u64,
     /// Proposals of this reign that are not known to be committed, in order.
     pending: VecDeque<Pending>,
+    /// The first moment at which somebody whose change was proposed may have to wait no longer.
+    give_up: Option<Instant>,
     /// What waits for a confirmation of leadership, then for the log to be applied, in order.
     held: VecDeque<Held>,
     /// The number of the latest confirmation asked for, and whether its answer is still to come.
@@ -47,13 +53,15 @@ pub struct Member {
     /// The first question of this reign that has no answer yet: an answer counts for all that was held
     /// when its question was asked, even if another one was asked since.
     unconfirmed: u64,
+    /// Renews that wait inside the lessor.
+    renewing: BTreeMap<Ticket, Renewing>,
+    /// Those of them that wait for an unset, in the order of their deadlines; some are answered.
+    unsetting: VecDeque<(Instant, Ticket)>,
     /// Promotions and demotions that were asked for.
     turns: VecDeque<Turn>,
+    observer_hold: ObserverHold,
     changes: Vec<Change>,
-    outputs: VecDeque<Output>,
-    /// How many outputs were taken, and the number, counted alike, of the latest commit.
-    taken: usize,
-    uncommitted: usize,
+    outputs: Outputs,
     stopped: bool,
 }
 
@@ -230,6 +238,10 @@ pub enum MemberInput {
     },
     /// [`Member::installed`]
     Installed(StateAt),
+    /// [`Member::persisted`]
+    Persisted(LogIndex),
+    /// [`Member::forget`]
+    Forget(Ticket),
     /// [`Member::hold_expired`]
     HoldExpired(bool),
     /// [`Member::handle_timeout`]
@@ -238,7 +250,7 @@ pub enum MemberInput {
     Stop,
 }
 
-/// What the host must do, strictly in this order.
+/// What the host must do, in this order. It may do a commit beside what follows.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
@@ -251,8 +263,12 @@ pub enum Output {
     Campaign,
     /// Tell the log that this member gives up leading.
     Resign,
-    /// Make this durable before anything that follows. If that fails, do nothing more, ever.
+    /// Make this durable, and then call [`Member::persisted`]. No other is handed out until then, and no
+    /// answer that speaks of it. If it fails, do nothing more, ever.
     Commit(Transaction),
+    /// This renew waits for the revoke of its lease, which may take long. It is answered then; until
+    /// then let it take nobody's place.
+    Waits(Ticket),
     /// Answer a request.
     Answer {
         /// Whose.
@@ -280,9 +296,18 @@ struct Pending {
 
 #[derive(Debug)]
 struct Held {
+    asked: Instant,
     deadline: Instant,
     stage: Stage,
     work: Work,
+}
+
+/// A renew that waits inside the lessor.
+#[derive(Debug)]
+struct Renewing {
+    id: LeaseId,
+    /// When it is given up; `None` if it waits for the revoke, which it does for as long as it takes.
+    deadline: Option<Instant>,
 }
 
 /// What a held piece of work waits for.
@@ -296,6 +321,24 @@ enum Stage {
 enum Work {
     Request(Ticket, Request),
     Revoke(ExpiredBatch),
+}
+
+/// Whether expired batches wait for an observer.
+#[derive(Clone, Copy, Debug)]
+enum ObserverHold {
+    None,
+    Until(Instant),
+    /// They did for long enough.
+    Ended,
+}
+
+impl ObserverHold {
+    fn until(self) -> Option<Instant> {
+        match self {
+            Self::Until(until) => Some(until),
+            Self::None | Self::Ended => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -317,24 +360,28 @@ impl Member {
         Ok(Self {
             lessor,
             now: Instant::ZERO,
+            let_go: Instant::ZERO,
             min_ttl: config.min_ttl,
             extend: config.extend,
             request_timeout: config.request_timeout,
+            observer_patience: config.observer_patience,
             applied: stored.applied,
             leader: None,
             reign: None,
             left: None,
             sequence: 0,
             pending: VecDeque::new(),
+            give_up: None,
             held: VecDeque::new(),
             confirmation: 0,
             confirming: false,
             unconfirmed: 0,
+            renewing: BTreeMap::new(),
+            unsetting: VecDeque::new(),
             turns: VecDeque::new(),
+            observer_hold: ObserverHold::None,
             changes: Vec::new(),
-            outputs: VecDeque::new(),
-            taken: 0,
-            uncommitted: 0,
+            outputs: Outputs::new(stored.applied),
             stopped: false,
         })
     }
@@ -353,6 +400,8 @@ impl Member {
                 self.confirmed(now, confirmation, committed);
             }
             MemberInput::Installed(state) => return self.installed(now, &state),
+            MemberInput::Persisted(applied) => self.persisted(now, applied),
+            MemberInput::Forget(ticket) => self.forget(now, ticket),
             MemberInput::HoldExpired(hold) => self.hold_expired(now, hold),
             MemberInput::Timeout => self.handle_timeout(now),
             MemberInput::Stop => self.stop(now),
@@ -363,51 +412,19 @@ impl Member {
     /// Takes a request; its ticket is answered exactly once.
     ///
     /// A change is proposed to the log and answered when it is applied and durable. A renew and a read
-    /// are answered once the log has confirmed that this member still led after they came in, and
-    /// everything committed until then is applied.
+    /// are answered once the log has confirmed that this member still led after they came in,
+    /// everything committed until then is applied, and what the answer speaks of is durable.
+    ///
+    /// A renew that comes before its lease expires is in time, whenever it is worked off. `now` may
+    /// lie before what the member was told meanwhile, if the host was busy; it counts, unless the
+    /// member has had its timeout since. A renew that comes later waits for the revoke. Every other
+    /// request is answered within [`Config::request_timeout`], in the end with
+    /// [`RequestError::Unknown`].
     pub fn request(&mut self, now: Instant, ticket: Ticket, request: Request) {
+        let asked = now.max(self.let_go);
         let now = self.set_clock(now);
-        if self.stopped {
-            return self.answer(ticket, Err(RequestError::Stopped));
-        }
-        if matches!(request, Request::Promote | Request::Demote) {
-            return self.turn(now, ticket, request == Request::Promote);
-        }
-        if !self.is_primary() {
-            return self.answer(ticket, Err(self.not_primary()));
-        }
-        let done = Response::Done;
-        match request {
-            Request::Grant { ttl, .. } if ttl > Ttl::MAX => {
-                self.answer(ticket, Err(Error::TtlTooLarge.into()));
-            }
-            // The id is in use here. Were the grant proposed, a revoke that is on its way for the old
-            // lease could be followed by the grant and then by a second, repeated revoke, which would
-            // end the new lease. So that is a read.
-            Request::Grant { id: Some(id), .. } if self.lessor.lookup(id).is_some() => {
-                self.hold(now, Work::Request(ticket, request));
-            }
-            Request::Grant { id, ttl } => {
-                let id = id.unwrap_or_else(|| self.pick_id());
-                let ttl = ttl.max(self.min_ttl);
-                let granted = Response::Granted { id, ttl };
-                self.propose(now, Command::Grant { id, ttl }, Some((ticket, granted)));
-            }
-            Request::Revoke { id } => {
-                self.propose(now, Command::Revoke { id }, Some((ticket, done)));
-            }
-            Request::Attach { id, items } => {
-                self.propose(now, Command::Attach { id, items }, Some((ticket, done)));
-            }
-            Request::Detach { id, items } => {
-                self.propose(now, Command::Detach { id, items }, Some((ticket, done)));
-            }
-            Request::Renew { .. }
-            | Request::Lookup { .. }
-            | Request::Leases { .. }
-            | Request::LeaseOf { .. } => self.hold(now, Work::Request(ticket, request)),
-            Request::Promote | Request::Demote => unreachable!("taken above"),
-        }
+        let deadline = now.saturating_add(self.request_timeout);
+        self.accept(now, Asked { ticket, asked, deadline }, request);
     }
 
     /// Applies committed entries, in the order of the log. Those at or below
@@ -421,8 +438,7 @@ impl Member {
         if self.stopped {
             return;
         }
-        let after = self.applied;
-        let mut answers = Vec::new();
+        let before = self.applied;
         for entry in entries {
             if entry.index <= self.applied {
                 continue;
@@ -439,19 +455,40 @@ impl Member {
             else {
                 continue;
             };
+            self.outputs.touch(&proposal.command, self.applied);
             let result = self.lessor.apply(now, proposal.command);
-            self.pump(now, &mut answers);
-            self.settle(proposal.term, proposal.sequence, result, &mut answers);
+            self.outputs.touch_all(self.lessor.moved_from(), self.applied);
+            self.pump(now);
+            self.settle(proposal.term, proposal.sequence, result);
         }
-        if self.applied == after {
+        if self.applied == before {
             return;
         }
-        self.commit(after, false);
-        for (ticket, answer) in answers {
-            self.answer(ticket, answer);
-        }
+        self.commit(before, false);
         self.promote_if_ready(now);
         self.work_off(now);
+    }
+
+    /// Notes that everything up to `applied` is durable here: a commit is done, and answers that
+    /// waited for it leave. Harmless if it was noted before.
+    pub fn persisted(&mut self, now: Instant, applied: LogIndex) {
+        self.set_clock(now);
+        self.outputs.persisted(applied);
+    }
+
+    /// Forgets a request: nobody waits for its answer any more, and none comes. What it asked for may
+    /// still be done. Harmless if it was answered.
+    pub fn forget(&mut self, now: Instant, ticket: Ticket) {
+        let now = self.set_clock(now);
+        self.outputs.forget(ticket);
+        self.turns.retain(|turn| turn.ticket != ticket);
+        self.held.retain(|held| !held.is_asked_by(ticket));
+        for pending in &mut self.pending {
+            pending.asked.take_if(|(asked, _)| *asked == ticket);
+        }
+        if let Some(renewing) = self.renewing.remove(&ticket) {
+            self.lessor.forget_renew(now, ticket, renewing.id);
+        }
     }
 
     /// Takes a change of this member's role in the group.
@@ -526,46 +563,66 @@ impl Member {
         }
         self.abdicate(now);
         self.lessor.recover(now, &state.snapshot)?;
-        let after = core::mem::replace(&mut self.applied, state.applied);
+        let before = core::mem::replace(&mut self.applied, state.applied);
+        self.outputs.touch_everything(state.applied);
         let leases = state.snapshot.leases.iter().map(|record| Write::PutLease(*record));
         let items = state.snapshot.items.iter();
         let items = items.map(|(item, holder)| Write::PutItem(item.clone(), *holder));
         self.changes = leases.chain(items).map(Change::Write).collect();
-        self.commit(after, true);
+        self.commit(before, true);
         Ok(())
     }
 
-    /// Says whether expired batches must wait because an observer has no place for one.
+    /// Says whether expired batches must wait because an observer has no place for one. They wait for
+    /// [`Config::observer_patience`] at most; then they come whether there is a place or not, until
+    /// this is called with `false`.
     pub fn hold_expired(&mut self, now: Instant, hold: bool) {
         let now = self.set_clock(now);
-        self.lessor.hold_expired(now, hold);
+        self.observer_hold = match (hold, self.observer_hold) {
+            (false, _) => ObserverHold::None,
+            (true, ObserverHold::None) => {
+                ObserverHold::Until(now.saturating_add(self.observer_patience))
+            }
+            (true, held @ (ObserverHold::Until(_) | ObserverHold::Ended)) => held,
+        };
+        self.lessor.hold_expired(now, self.observer_hold.until().is_some());
     }
 
     /// Does what is due: expired batches, checkpoints, requests that got no answer in time.
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.set_clock(now);
+        self.let_go = now;
+        self.outputs.give_up(now);
         if self.stopped {
             return;
         }
+        if self.observer_hold.until().is_some_and(|until| until <= now) {
+            self.observer_hold = ObserverHold::Ended;
+            self.lessor.hold_expired(now, false);
+        }
         self.lessor.handle_timeout(now);
         self.pump_now(now);
-        while self.pending.front().is_some_and(|pending| pending.deadline <= now) {
-            let asked = self.pending.pop_front().and_then(|pending| pending.asked);
-            if let Some((ticket, _)) = asked {
-                self.answer(ticket, Err(RequestError::Unknown));
+        while let Some(&(deadline, ticket)) = self.unsetting.front()
+            && (deadline <= now || !self.renewing.contains_key(&ticket))
+        {
+            self.unsetting.pop_front();
+            if let Some(renewing) = self.renewing.remove(&ticket) {
+                self.lessor.forget_renew(now, ticket, renewing.id);
+                self.fail(ticket, RequestError::Unknown);
             }
         }
+        self.give_up_proposals(now);
         while self.held.front().is_some_and(|held| held.deadline <= now) {
             // The confirmation that it waited for was lost: the next one asks anew.
             self.confirming = false;
             if let Some(Held { work: Work::Request(ticket, _), .. }) = self.held.pop_front() {
-                self.answer(ticket, Err(RequestError::Unknown));
+                self.fail(ticket, RequestError::Unknown);
             }
         }
         self.confirm_if_held();
         while self.turns.front().is_some_and(|turn| turn.deadline <= now) {
             if let Some(turn) = self.turns.pop_front() {
-                self.answer(turn.ticket, Err(RequestError::Unknown));
+                self.fail(turn.ticket, RequestError::Unknown);
             }
         }
     }
@@ -577,7 +634,7 @@ impl Member {
         if !self.stopped {
             self.abdicate(now);
             for turn in core::mem::take(&mut self.turns) {
-                self.answer(turn.ticket, Err(RequestError::Stopped));
+                self.fail(turn.ticket, RequestError::Stopped);
             }
             self.stopped = true;
         }
@@ -587,20 +644,23 @@ impl Member {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let lessor = self.lessor.poll_timeout();
-        let pending = self.pending.front().map(|pending| pending.deadline);
         let held = self.held.front().map(|held| held.deadline);
         let turn = self.turns.front().map(|turn| turn.deadline);
-        [lessor, pending, held, turn].into_iter().flatten().min().filter(|_| !self.stopped)
+        let unset = self.unsetting.front().map(|(deadline, _)| *deadline);
+        let observer = self.observer_hold.until();
+        let work = [lessor, self.give_up, held, turn, unset, observer].into_iter().flatten();
+        let work = work.filter(|_| !self.stopped);
+        work.chain(self.outputs.poll_timeout()).min().filter(|at| *at < Instant::MAX)
     }
 
-    /// The next thing that the host must do.
+    /// The next thing that the host must do now. An answer that speaks of what is not durable yet is
+    /// held back, and so is a commit while another one is on its way.
     pub fn poll_output(&mut self) -> Option<Output> {
-        let output = self.outputs.pop_front()?;
-        self.taken += 1;
-        Some(output)
+        self.outputs.poll()
     }
 
-    /// What the host still has to do, in order.
+    /// What the host has not been handed yet: what is to be committed first, then the rest in the
+    /// order in which it was decided, also what is held back.
     pub fn outputs(&self) -> impl Iterator<Item = &Output> {
         self.outputs.iter()
     }
@@ -612,6 +672,7 @@ impl Member {
         self.pending.iter().all(|pending| pending.asked.is_none())
             && self.held.iter().all(|held| matches!(held.work, Work::Revoke(_)))
             && self.turns.is_empty()
+            && self.renewing.values().all(|renewing| renewing.deadline.is_none())
     }
 
     /// Whether it was stopped.
@@ -672,82 +733,139 @@ impl Member {
         self.left = Some(reign.term);
         self.lessor.demote(now);
         self.pump_now(now);
+        self.unsetting.clear();
         for pending in core::mem::take(&mut self.pending) {
             if let Some((ticket, _)) = pending.asked {
-                self.answer(ticket, Err(RequestError::Unknown));
+                self.fail(ticket, RequestError::Unknown);
             }
         }
         self.confirming = false;
         self.unconfirmed = self.confirmation + 1;
         for held in core::mem::take(&mut self.held) {
             if let Work::Request(ticket, _) = held.work {
-                self.answer(ticket, Err(self.not_primary()));
+                self.fail(ticket, self.not_primary());
             }
         }
         self.answer_turns(false);
     }
 
-    fn turn(&mut self, now: Instant, ticket: Ticket, promote: bool) {
+    fn accept(&mut self, now: Instant, asker: Asked, request: Request) {
+        let Asked { ticket, asked, deadline } = asker;
+        if self.stopped {
+            return self.fail(ticket, RequestError::Stopped);
+        }
+        if matches!(request, Request::Promote | Request::Demote) {
+            return self.turn(now, asker, request == Request::Promote);
+        }
+        if !self.is_primary() {
+            return self.fail(ticket, self.not_primary());
+        }
+        let done = Response::Done;
+        match request {
+            Request::Grant { ttl, .. } if ttl > Ttl::MAX => {
+                self.fail(ticket, Error::TtlTooLarge.into());
+            }
+            // The id is in use here. Were the grant proposed, a revoke that is on its way for the old
+            // lease could be followed by the grant and then by a second, repeated revoke, which would
+            // end the new lease. So that is a read.
+            Request::Grant { id: Some(id), .. } if self.lessor.lookup(id).is_some() => {
+                self.hold(asked, deadline, Work::Request(ticket, request));
+            }
+            Request::Grant { id, ttl } => {
+                let id = id.unwrap_or_else(|| self.pick_id());
+                let ttl = ttl.max(self.min_ttl);
+                let granted = Response::Granted { id, ttl };
+                self.propose(deadline, Command::Grant { id, ttl }, Some((ticket, granted)));
+            }
+            Request::Revoke { id } => {
+                self.propose(deadline, Command::Revoke { id }, Some((ticket, done)));
+            }
+            Request::Attach { id, items } => {
+                self.propose(deadline, Command::Attach { id, items }, Some((ticket, done)));
+            }
+            Request::Detach { id, items } => {
+                self.propose(deadline, Command::Detach { id, items }, Some((ticket, done)));
+            }
+            Request::Renew { .. }
+            | Request::Lookup { .. }
+            | Request::Leases { .. }
+            | Request::LeaseOf { .. } => self.hold(asked, deadline, Work::Request(ticket, request)),
+            Request::Promote | Request::Demote => unreachable!("taken above"),
+        }
+    }
+
+    fn turn(&mut self, now: Instant, asker: Asked, promote: bool) {
+        let Asked { ticket, deadline, .. } = asker;
         if promote && self.is_primary() {
             self.lessor.promote(now, self.extend);
             self.pump_now(now);
-            return self.answer(ticket, Ok(Response::Done));
+            return self.done(ticket);
         }
         if !promote && self.reign.is_none() {
-            return self.answer(ticket, Ok(Response::Done));
+            return self.done(ticket);
         }
-        let deadline = now.saturating_add(self.request_timeout);
         self.turns.push_back(Turn { deadline, ticket, promote });
-        self.outputs.push_back(if promote { Output::Campaign } else { Output::Resign });
+        self.outputs.push(if promote { Output::Campaign } else { Output::Resign });
     }
 
     fn answer_turns(&mut self, promoted: bool) {
         for turn in core::mem::take(&mut self.turns) {
             if turn.promote == promoted {
-                self.answer(turn.ticket, Ok(Response::Done));
+                self.done(turn.ticket);
             } else {
                 self.turns.push_back(turn);
             }
         }
     }
 
-    fn propose(&mut self, now: Instant, command: Command, asked: Option<(Ticket, Response)>) {
+    fn propose(&mut self, deadline: Instant, command: Command, asked: Option<(Ticket, Response)>) {
         let reign = self.reign.expect("only a primary proposes");
         self.sequence += 1;
         let (term, sequence) = (reign.term, self.sequence);
-        let deadline = now.saturating_add(self.request_timeout);
+        if asked.is_some() {
+            self.give_up = Some(self.give_up.map_or(deadline, |first| first.min(deadline)));
+        }
         self.pending.push_back(Pending { sequence, deadline, asked });
-        self.outputs.push_back(Output::Propose(Proposal { term, sequence, command }));
+        self.outputs.push(Output::Propose(Proposal { term, sequence, command }));
     }
 
     /// Notes that a proposal was applied. Those of the same reign before it that are still pending
     /// were lost, because a log keeps the order of one leader's proposals.
-    fn settle(
-        &mut self,
-        term: Term,
-        sequence: u64,
-        result: Result<(), Error>,
-        answers: &mut Vec<(Ticket, Result<Response, RequestError>)>,
-    ) {
+    fn settle(&mut self, term: Term, sequence: u64, result: Result<(), Error>) {
         if self.term() != Some(term) {
             return;
         }
         while self.pending.front().is_some_and(|pending| pending.sequence <= sequence) {
             let Some(pending) = self.pending.pop_front() else { break };
             let Some((ticket, response)) = pending.asked else { continue };
-            let answer = if pending.sequence < sequence {
-                Err(RequestError::Unknown)
+            if pending.sequence < sequence {
+                self.fail(ticket, RequestError::Unknown);
             } else {
-                result.map(|()| response).map_err(RequestError::Refused)
-            };
-            answers.push((ticket, answer));
+                let answer = result.map(|()| response).map_err(RequestError::Refused);
+                self.outputs.answer(ticket, answer, self.applied, pending.deadline);
+            }
         }
+        self.give_up.take_if(|_| self.pending.is_empty());
     }
 
-    fn hold(&mut self, now: Instant, work: Work) {
+    /// Answers as unknown what was proposed for somebody who must wait no longer.
+    fn give_up_proposals(&mut self, now: Instant) {
+        if self.give_up.is_none_or(|first| first > now) {
+            return;
+        }
+        let late = |pending: &Pending| pending.deadline <= now;
+        let late = self.pending.iter_mut().filter(|pending| late(pending));
+        let late: Vec<Ticket> = late.filter_map(|pending| Some(pending.asked.take()?.0)).collect();
+        for ticket in late {
+            self.fail(ticket, RequestError::Unknown);
+        }
+        let open = self.pending.iter().filter(|pending| pending.asked.is_some());
+        self.give_up = open.map(|pending| pending.deadline).min();
+    }
+
+    fn hold(&mut self, asked: Instant, deadline: Instant, work: Work) {
         let stage = Stage::Confirmation(self.confirmation + 1);
-        let deadline = now.saturating_add(self.request_timeout);
-        self.held.push_back(Held { deadline, stage, work });
+        self.held.push_back(Held { asked, deadline, stage, work });
         self.confirm_if_held();
     }
 
@@ -757,7 +875,7 @@ impl Member {
         if !self.confirming && self.held.back().is_some_and(waits) {
             self.confirming = true;
             self.confirmation += 1;
-            self.outputs.push_back(Output::Confirm(Confirmation(self.confirmation)));
+            self.outputs.push(Output::Confirm(Confirmation(self.confirmation)));
         }
     }
 
@@ -769,12 +887,15 @@ impl Member {
         {
             let Some(held) = self.held.pop_front() else { break };
             match held.work {
-                Work::Request(ticket, request) => self.serve(now, ticket, request),
+                Work::Request(ticket, request) => {
+                    let (asked, deadline) = (held.asked, held.deadline);
+                    self.serve(now, Asked { ticket, asked, deadline }, request);
+                }
                 Work::Revoke(batch) => {
                     for id in batch.leases {
                         // Meanwhile it may be gone, and its id even granted anew.
                         if self.lessor.remaining(now, id) == Some(Duration::ZERO) {
-                            self.propose(now, Command::Revoke { id }, None);
+                            self.propose(Instant::MAX, Command::Revoke { id }, None);
                         }
                     }
                 }
@@ -783,28 +904,48 @@ impl Member {
     }
 
     /// Serves a request whose leadership is confirmed.
-    fn serve(&mut self, now: Instant, ticket: Ticket, request: Request) {
-        let response = match request {
-            Request::Renew { id } => {
-                self.lessor.renew(now, ticket, id);
-                return self.pump_now(now);
+    fn serve(&mut self, now: Instant, asker: Asked, request: Request) {
+        let Asked { ticket, deadline, .. } = asker;
+        let (response, after) = match request {
+            Request::Renew { id } => return self.renew(now, asker, id),
+            Request::Lookup { id } => {
+                (Response::Lookup(self.status(now, id)), self.outputs.touched(id))
             }
-            Request::Lookup { id } => Response::Lookup(self.status(now, id)),
             Request::Leases { order, after, limit } => {
-                Response::Leases(self.lessor.leases(order, after.as_ref(), limit))
+                (Response::Leases(self.lessor.leases(order, after.as_ref(), limit)), self.applied)
             }
-            Request::LeaseOf { item } => Response::LeaseOf(self.lessor.lease_of(&item)),
+            Request::LeaseOf { item } => {
+                let holder = self.lessor.lease_of(&item);
+                let after = holder.map_or(self.outputs.detached(), |id| self.outputs.touched(id));
+                (Response::LeaseOf(holder), after)
+            }
             Request::Grant { id: Some(id), .. } if self.lessor.lookup(id).is_some() => {
-                return self.answer(ticket, Err(Error::LeaseExists.into()));
+                let after = self.outputs.touched(id);
+                let exists = Err(Error::LeaseExists.into());
+                return self.outputs.answer(ticket, exists, after, deadline);
             }
             Request::Grant { .. }
             | Request::Revoke { .. }
             | Request::Attach { .. }
             | Request::Detach { .. }
             | Request::Promote
-            | Request::Demote => return self.request(now, ticket, request),
+            | Request::Demote => return self.accept(now, asker, request),
         };
-        self.answer(ticket, Ok(response));
+        self.outputs.answer(ticket, Ok(response), after, deadline);
+    }
+
+    fn renew(&mut self, now: Instant, asker: Asked, id: LeaseId) {
+        let Asked { ticket, asked, deadline } = asker;
+        self.renewing.insert(ticket, Renewing { id, deadline: Some(deadline) });
+        self.lessor.renew_asked(now, asked, ticket, id);
+        self.pump_now(now);
+        let Some(renewing) = self.renewing.get_mut(&ticket) else { return };
+        if self.lessor.is_expired(id) {
+            renewing.deadline = None;
+            self.outputs.push(Output::Waits(ticket));
+        } else {
+            self.unsetting.push_back((deadline, ticket));
+        }
     }
 
     fn status(&self, now: Instant, id: LeaseId) -> Option<LeaseStatus> {
@@ -816,65 +957,67 @@ impl Member {
 
     /// Hands on the effects of the lessor outside of an apply, where there is nothing to commit.
     fn pump_now(&mut self, now: Instant) {
-        let mut answers = Vec::new();
-        self.pump(now, &mut answers);
+        self.pump(now);
         assert!(self.changes.is_empty(), "only an applied entry changes what is stored");
-        for (ticket, answer) in answers {
-            self.answer(ticket, answer);
-        }
     }
 
-    fn pump(&mut self, now: Instant, answers: &mut Vec<(Ticket, Result<Response, RequestError>)>) {
+    fn pump(&mut self, now: Instant) {
         while let Some(effect) = self.lessor.poll_effect() {
             match effect {
                 Effect::Write(write) => self.changes.push(Change::Write(write)),
                 Effect::RangeDelete(delete) => self.changes.push(Change::RangeDelete(delete)),
-                Effect::Expired(batch) => {
-                    self.outputs.push_back(Output::Expired(batch.clone()));
-                    self.hold(now, Work::Revoke(batch));
-                }
+                Effect::Expired(batch) => self.expired(now, batch),
                 Effect::Checkpoint(checkpoints) => {
-                    self.propose(now, Command::Checkpoint { checkpoints }, None);
+                    self.propose(Instant::MAX, Command::Checkpoint { checkpoints }, None);
                 }
-                Effect::Renewed { ticket, result } => {
-                    let answer = match result {
-                        Ok(ttl) => Ok(Response::Renewed { ttl }),
-                        Err(Error::NotPrimary) => Err(self.not_primary()),
-                        Err(error) => Err(error.into()),
-                    };
-                    answers.push((ticket, answer));
-                }
+                Effect::Renewed { ticket, result } => self.renewed(now, ticket, result),
             }
         }
+    }
+
+    /// Shows and revokes what has expired, but for leases whose renew is being worked on and came in
+    /// time. Should that come to nothing, the lessor has them come again.
+    fn expired(&mut self, now: Instant, mut batch: ExpiredBatch) {
+        let in_time = self.held.iter().filter_map(|held| {
+            let Work::Request(_, Request::Renew { id }) = held.work else { return None };
+            let expiry = self.lessor.lookup(id)?.expiry?;
+            (expiry > held.asked).then_some(id)
+        });
+        let in_time: BTreeSet<LeaseId> = in_time.collect();
+        batch.leases.retain(|id| !in_time.contains(id));
+        if !batch.leases.is_empty() {
+            self.outputs.push(Output::Expired(batch.clone()));
+            self.hold(now, now.saturating_add(self.request_timeout), Work::Revoke(batch));
+        }
+    }
+
+    fn renewed(&mut self, now: Instant, ticket: Ticket, result: Result<Ttl, Error>) {
+        let renewing =
+            self.renewing.remove(&ticket).expect("every renew is noted before it is made");
+        let answer = match result {
+            Ok(ttl) => Ok(Response::Renewed { ttl }),
+            Err(Error::NotPrimary) => return self.fail(ticket, self.not_primary()),
+            Err(error) => Err(error.into()),
+        };
+        let after = self.outputs.touched(renewing.id);
+        let patience = now.saturating_add(self.request_timeout);
+        self.outputs.answer(ticket, answer, after, renewing.deadline.unwrap_or(patience));
     }
 
     /// Asks for a commit of the changes, or adds them to one that the host has not taken yet: what
     /// gathers while a commit is on its way to the disk shares the next one.
     fn commit(&mut self, after: LogIndex, reset: bool) {
-        let (applied, digest) = (self.applied, self.lessor.digest());
         let changes = core::mem::take(&mut self.changes);
-        let waiting = self.uncommitted.checked_sub(self.taken);
-        match waiting.and_then(|place| self.outputs.get_mut(place)) {
-            Some(Output::Commit(transaction)) => {
-                transaction.applied = applied;
-                transaction.digest = digest;
-                if reset {
-                    transaction.reset = true;
-                    transaction.changes = changes;
-                } else {
-                    transaction.changes.extend(changes);
-                }
-            }
-            Some(_) | None => {
-                self.uncommitted = self.taken + self.outputs.len();
-                let transaction = Transaction { after, applied, digest, reset, changes };
-                self.outputs.push_back(Output::Commit(transaction));
-            }
-        }
+        let digest = self.lessor.digest();
+        self.outputs.commit(Transaction { after, applied: self.applied, digest, reset, changes });
     }
 
-    fn answer(&mut self, ticket: Ticket, answer: Result<Response, RequestError>) {
-        self.outputs.push_back(Output::Answer { ticket, answer });
+    fn done(&mut self, ticket: Ticket) {
+        self.outputs.answer_now(ticket, Ok(Response::Done));
+    }
+
+    fn fail(&mut self, ticket: Ticket, error: RequestError) {
+        self.outputs.answer_now(ticket, Err(error));
     }
 
     fn not_primary(&self) -> RequestError {
@@ -894,4 +1037,18 @@ impl Member {
             }
         }
     }
+}
+
+impl Held {
+    fn is_asked_by(&self, ticket: Ticket) -> bool {
+        matches!(self.work, Work::Request(asked, _) if asked == ticket)
+    }
+}
+
+/// Who has asked, when, and until when there must be an answer.
+#[derive(Clone, Copy)]
+struct Asked {
+    ticket: Ticket,
+    asked: Instant,
+    deadline: Instant,
 }

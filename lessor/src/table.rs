@@ -46,8 +46,10 @@ pub(crate) struct Cold {
     /// stays counted, which is safe: it may cost a renew that has to wait one retry.
     pub(crate) unsets_in_flight: u32,
     pub(crate) stale_unsets: u32,
-    /// Renews that wait: for the revoke if the lease has expired, else for the "unset".
+    /// Renews that wait: for the "unset" if they came in time, else for the revoke.
     pub(crate) waiting: Vec<Ticket>,
+    /// Whether they came in time: then the lease does not expire before they are answered.
+    pub(crate) in_time: bool,
     pub(crate) items: BTreeSet<Item>,
 }
 
@@ -175,6 +177,16 @@ impl Row {
 
     pub(crate) fn is_waited_for(&self) -> bool {
         self.cold.as_ref().is_some_and(|cold| !cold.waiting.is_empty())
+    }
+
+    /// Whether a renew that came in time waits for its "unset": it keeps the lease from expiring.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.cold.as_ref().is_some_and(|cold| cold.in_time && !cold.waiting.is_empty())
+    }
+
+    /// Whether it waits for its revoke.
+    pub(crate) fn is_expired(&self, now: Instant) -> bool {
+        self.expiry <= now && !self.is_kept()
     }
 
     pub(crate) fn items(&self) -> impl ExactSizeIterator<Item = &Item> {

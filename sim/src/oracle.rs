@@ -55,18 +55,82 @@ struct Watched {
     store: Store,
     primary: bool,
     asked: BTreeMap<Ticket, (Duration, Instant, Request)>,
-    /// What it had applied when it decided each success that it has not told yet.
+    /// Of each success that it has not told yet, the last place of the log that it speaks of.
     decided: BTreeMap<Ticket, LogIndex>,
+    /// What it has applied and its store has not said to be durable.
+    undurable: Undurable,
+    /// Up to where its store has said that everything is durable.
+    persisted: LogIndex,
     /// The barrier of its latest reign.
     barrier: LogIndex,
     /// In the delivery of entries that it is at: leases whose checkpoint was taken back, and those of
     /// them that were then revoked.
     unset: BTreeSet<LeaseId>,
     renewed_and_gone: BTreeSet<LeaseId>,
-    /// How many outputs were queued and how many were taken.
+    /// How many outputs were queued and how many were taken; commits are not counted.
     queued: usize,
     taken: usize,
-    committing: Option<LogIndex>,
+}
+
+/// Where leases were changed last.
+#[derive(Debug, Default)]
+struct Undurable {
+    leases: BTreeMap<LeaseId, LogIndex>,
+    /// Where any lease lost an item.
+    losses: LogIndex,
+    /// Where a whole state was installed.
+    installed: LogIndex,
+}
+
+impl Undurable {
+    /// Notes whom the next entry changes, in a state that has not applied it.
+    fn note(&mut self, state: &State, entry: &Entry) {
+        let Some(proposal) = &entry.proposal else { return };
+        let mut changed: Vec<LeaseId> = Vec::new();
+        match &proposal.command {
+            Command::Grant { id, .. } => changed.push(*id),
+            Command::Revoke { id } | Command::Detach { id, .. } => {
+                changed.push(*id);
+                self.losses = entry.index;
+            }
+            Command::Attach { id, items } => {
+                changed.push(*id);
+                if state.leases.contains_key(id) {
+                    changed.extend(items.iter().filter_map(|item| state.holders.get(item)));
+                }
+            }
+            Command::Checkpoint { checkpoints } => {
+                changed.extend(checkpoints.iter().map(|checkpoint| checkpoint.id));
+            }
+        }
+        self.leases.extend(changed.into_iter().map(|id| (id, entry.index)));
+    }
+
+    fn persisted(&mut self, applied: LogIndex) {
+        self.leases.retain(|_, at| *at > applied);
+    }
+
+    /// The last place that a success speaks of, of a member that stands at `applied`.
+    fn of(&self, request: &Request, response: &Response, applied: LogIndex) -> LogIndex {
+        let lease = |id: &LeaseId| self.leases.get(id).copied().unwrap_or_default();
+        let last = match (request, response) {
+            (Request::Renew { id } | Request::Lookup { id }, _)
+            | (_, Response::LeaseOf(Some(id))) => lease(id),
+            (_, Response::LeaseOf(None)) => self.losses,
+            // A role is not stored.
+            (Request::Promote | Request::Demote, _) => return LogIndex::default(),
+            (
+                Request::Grant { .. }
+                | Request::Revoke { .. }
+                | Request::Attach { .. }
+                | Request::Detach { .. }
+                | Request::Leases { .. }
+                | Request::LeaseOf { .. },
+                _,
+            ) => applied,
+        };
+        last.max(self.installed)
+    }
 }
 
 impl Oracle {
@@ -130,8 +194,9 @@ impl Oracle {
             Member::new(&self.config, &StateAt { applied, snapshot }).ok()
         });
         let twin = twin.flatten();
-        *watched =
-            Watched { state: state.clone(), durable: state, store, twin, ..Watched::default() };
+        let persisted = stored.applied;
+        let durable = state.clone();
+        *watched = Watched { state, durable, store, twin, persisted, ..Watched::default() };
         self.judge(now, member, clock, &Event::Opened { stored, difference, harmed });
         let (applied, digest) = (stored.applied, stored.digest);
         self.judge(now, member, clock, &Event::Stands { applied, digest });
@@ -216,17 +281,20 @@ impl Oracle {
             }
             MemberInput::Committed(entries) => {
                 for entry in entries {
-                    let state = &mut self.watched(member).state;
-                    if entry.index <= state.applied {
+                    let watched = self.watched(member);
+                    if entry.index <= watched.state.applied {
                         continue;
                     }
-                    let applied = state.apply(entry);
+                    watched.undurable.note(&watched.state, entry);
+                    let applied = watched.state.apply(entry);
                     self.watched(member).note_unset(entry, &applied);
                     self.judge(now, member, clock, &Event::Applied { entry, applied: &applied });
                 }
             }
             MemberInput::Installed(installed) => {
-                let state = &mut self.members.entry(member).or_default().state;
+                let watched = self.members.entry(member).or_default();
+                watched.undurable.installed = installed.applied.max(watched.undurable.installed);
+                let state = &mut watched.state;
                 while state.applied < installed.applied
                     && let Some(entry) = entry_behind(&self.log, state.applied)
                 {
@@ -234,6 +302,12 @@ impl Oracle {
                 }
                 self.judge(now, member, clock, &Event::Installed);
             }
+            MemberInput::Persisted(applied) => {
+                watched.persisted = *applied;
+                watched.undurable.persisted(*applied);
+                self.judge(now, member, clock, &Event::Durable { applied: *applied });
+            }
+            MemberInput::Forget(ticket) => drop(watched.asked.remove(ticket)),
             MemberInput::Role(Role::Follower { .. })
             | MemberInput::Confirmed { .. }
             | MemberInput::HoldExpired(_)
@@ -250,12 +324,13 @@ impl Oracle {
         let watched = self.watched(id);
         let was = std::mem::replace(&mut watched.primary, member.is_primary());
         let seen = watched.queued - watched.taken;
-        watched.queued = watched.taken + member.outputs().count();
+        watched.queued = watched.taken + decided(member).count();
+        let quiet = decided(member).count() == seen;
         if !was && member.is_primary() {
             let barrier = self.watched(id).barrier;
             self.judge(now, id, clock, &Event::Promoted { again: false, barrier });
         }
-        for output in member.outputs().skip(seen) {
+        for output in decided(member).skip(seen) {
             match output {
                 Output::Expired(batch) => {
                     for lease in &batch.leases {
@@ -265,10 +340,12 @@ impl Oracle {
                 }
                 Output::Answer { ticket, answer: Ok(response) } => {
                     let applied = member.applied();
-                    self.watched(id).decided.insert(*ticket, applied);
-                    let asked = self.watched(id).asked.get(ticket).cloned();
+                    let watched = self.watched(id);
+                    let asked = watched.asked.get(ticket).cloned();
                     if let Some((came, asked, request)) = asked {
                         let request = &request;
+                        let speaks_of = watched.undurable.of(request, response, applied);
+                        watched.decided.insert(*ticket, speaks_of);
                         let served = Event::Served { request, asked, came, response };
                         self.judge(now, id, clock, &served);
                     }
@@ -278,6 +355,7 @@ impl Oracle {
                 | Output::Confirm(_)
                 | Output::Campaign
                 | Output::Resign
+                | Output::Waits(_)
                 | Output::Commit(_) => {}
             }
         }
@@ -288,7 +366,7 @@ impl Oracle {
         self.judge(now, id, clock, &Event::Stands { applied, digest });
         if std::mem::take(&mut self.watched(id).timer) {
             let due = member.poll_timeout().is_some_and(|at| at <= clock);
-            let idle = due && member.outputs().next().is_none();
+            let idle = due && quiet;
             self.judge(now, id, clock, &Event::Timer { idle });
         }
         if member.lessor().len() <= SEEN_LEASES || (!was && member.is_primary()) {
@@ -308,10 +386,10 @@ impl Oracle {
         self.judge(now, id, clock, &Event::After { records, deadlines, timer, primary, items });
     }
 
-    /// A member's host is about to do an output; a commit that was on its way has come back.
+    /// A member's host is about to do an output.
     pub fn output(&mut self, now: Duration, member: MemberId, clock: Instant, output: &Output) {
         let watched = self.watched(member);
-        watched.taken += 1;
+        watched.taken += usize::from(!matches!(output, Output::Commit(_)));
         if let Some(twin) = &mut watched.twin {
             let said = twin.poll_output();
             let differs = (said.as_ref() != Some(output))
@@ -319,14 +397,9 @@ impl Oracle {
             watched.twin.take_if(|_| differs.is_some());
             self.judge(now, member, clock, &Event::Twin { differs });
         }
-        let watched = self.watched(member);
-        if let Some(applied) = watched.committing.take() {
-            self.judge(now, member, clock, &Event::Durable { applied });
-        }
         match output {
             Output::Commit(transaction) => {
                 let watched = self.members.entry(member).or_default();
-                watched.committing = Some(transaction.applied);
                 let deletes = watched.store.commit(transaction);
                 let (mut leases, mut items) = named(transaction);
                 let mut revoked: Vec<(LeaseId, Vec<Item>)> = Vec::new();
@@ -355,7 +428,7 @@ impl Oracle {
                     ticket: *ticket,
                     asked: watched.asked.remove(ticket).is_some(),
                     speaks_of: watched.decided.remove(ticket).unwrap_or_default(),
-                    durable: watched.durable.applied,
+                    durable: watched.persisted,
                 };
                 self.judge(now, member, clock, &told);
             }
@@ -363,6 +436,7 @@ impl Oracle {
             | Output::Confirm(_)
             | Output::Campaign
             | Output::Resign
+            | Output::Waits(_)
             | Output::Expired(_) => {}
         }
     }
@@ -525,6 +599,11 @@ impl Watched {
             self.renewed_and_gone.insert(*id);
         }
     }
+}
+
+/// What a member has decided and its host has not taken. A commit goes on growing until it is.
+fn decided(member: &Member) -> impl Iterator<Item = &Output> {
+    member.outputs().filter(|output| !matches!(output, Output::Commit(_)))
 }
 
 fn entry_behind(log: &[Entry], applied: LogIndex) -> Option<&Entry> {

@@ -329,6 +329,7 @@ fn settings(scenario: &Scenario) -> Vec<Scenario> {
     change(&|s| s.config.checkpoint_interval = default.checkpoint_interval);
     change(&|s| s.config.extend = default.extend);
     change(&|s| s.config.request_timeout = default.request_timeout);
+    change(&|s| s.config.observer_patience = default.observer_patience);
     change(&|s| s.store = StoreKind::Redb);
     change(&|s| s.clocks = Clocks::default());
     change(&|s| s.network = Network::default());

@@ -535,6 +535,8 @@ impl World {
             MemberInput::Request { .. }
             | MemberInput::Confirmed { committed: Some(_), .. }
             | MemberInput::Installed(_)
+            | MemberInput::Persisted(_)
+            | MemberInput::Forget(_)
             | MemberInput::HoldExpired(_)
             | MemberInput::Timeout
             | MemberInput::Stop => {
@@ -579,6 +581,7 @@ impl World {
             | Output::Confirm(_)
             | Output::Campaign
             | Output::Resign
+            | Output::Waits(_)
             | Output::Answer { .. } => {
                 self.hide(now, member, format_args!("output {}", inside::output(output)));
             }
@@ -601,7 +604,7 @@ impl World {
             None | Some(Err(_)) if died => Err(RequestError::Unknown),
             None => Err(RequestError::Unknown),
             Some(Err(CallError::Request(error))) => Err(error),
-            Some(Err(CallError::Failed(_))) => Err(RequestError::Unknown),
+            Some(Err(CallError::Failed(_) | CallError::Unattended)) => Err(RequestError::Unknown),
         };
         self.acknowledged += u64::from(answer.is_ok());
         self.coverage.answered(&answer);

@@ -1,28 +1,34 @@
 //! The asking side of a driver: cheap to clone, safe to share, async.
 
+use std::fmt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::Stream;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
-use super::DriverError;
+use super::{DriverError, Runtime};
 use crate::{
-    Error, ExpiredBatch, Item, Lease, LeaseId, LeaseOrder, LeaseStatus, Request, RequestError,
-    Response, Ttl,
+    Error, ExpiredBatch, Instant, Item, Lease, LeaseId, LeaseOrder, LeaseStatus, Request,
+    RequestError, Response, Ticket, Ttl,
 };
 
 /// A handle to a running lease engine.
 ///
 /// Requests wait for their place while [`Config::queue`](crate::Config::queue) of them are in the
-/// engine. A request whose future is dropped may still be done. When the last handle is dropped,
-/// the engine stops as by [`stop`](Self::stop).
+/// engine. A request whose future is dropped may still be done, but holds nothing up any more. When
+/// the last handle is dropped, the engine stops as by [`stop`](Self::stop).
 #[derive(Clone, Debug)]
 pub struct Handle {
-    calls: mpsc::Sender<Call>,
-    stop: Arc<Notify>,
+    calls: mpsc::UnboundedSender<Call>,
+    places: Arc<Semaphore>,
+    /// How many tickets and observers there were.
+    numbers: Arc<AtomicU64>,
+    clock: Clock,
+    stop: Arc<Stop>,
     ended: Ended,
 }
 
@@ -36,6 +42,10 @@ pub enum CallError {
     /// done.
     #[error("the lease engine has failed: {0}")]
     Failed(Arc<DriverError>),
+    /// Nobody renews the lease of a [`KeepAlive`](super::KeepAlive) any more: what did is gone, for
+    /// instance with its runtime.
+    #[error("nobody renews the lease any more: the task that did is gone; keep it alive again")]
+    Unattended,
 }
 
 impl CallError {
@@ -45,7 +55,9 @@ impl CallError {
         match self {
             Self::Request(RequestError::Refused(error)) => Some(*error),
             Self::Request(RequestError::NotPrimary { .. }) => Some(Error::NotPrimary),
-            Self::Request(RequestError::Unknown | RequestError::Stopped) | Self::Failed(_) => None,
+            Self::Request(RequestError::Unknown | RequestError::Stopped)
+            | Self::Failed(_)
+            | Self::Unattended => None,
         }
     }
 }
@@ -53,25 +65,54 @@ impl CallError {
 /// The expired batches of an engine, in order, each before its leases are revoked (etcd:
 /// `ExpiredLeasesC`).
 ///
-/// It shows what the engine revokes by itself. A lease whose revoke was lost comes again. Nothing is
-/// dropped: while 16 batches wait here no further lease is revoked, so take them, or drop this.
+/// It shows what the engine revokes by itself. A lease whose revoke was lost comes again. While 16
+/// batches wait here no further lease is revoked, for up to
+/// [`Config::observer_patience`](crate::Config::observer_patience); what comes after that is missed,
+/// and [`Missed`] says how much it was. So take them, or drop this.
 #[derive(Debug)]
 pub struct Expired {
-    batches: mpsc::Receiver<ExpiredBatch>,
+    batches: mpsc::Receiver<Result<ExpiredBatch, Missed>>,
+    observer: u64,
+    calls: mpsc::WeakUnboundedSender<Call>,
+}
+
+/// What an observer has not seen, because it did not take its batches in time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, thiserror::Error)]
+#[error("{leases} expired leases in {batches} batches were missed; take batches sooner")]
+pub struct Missed {
+    /// How many batches.
+    pub batches: u64,
+    /// How many leases were in them; one that came again counts again.
+    pub leases: u64,
+}
+
+impl Missed {
+    pub(super) fn and(self, batch: &ExpiredBatch) -> Self {
+        Self { batches: self.batches + 1, leases: self.leases + batch.leases.len() as u64 }
+    }
 }
 
 impl Expired {
-    /// The next batch, or `None` when the engine has ended.
-    pub async fn recv(&mut self) -> Option<ExpiredBatch> {
+    /// The next batch, or how much was missed since the last one; `None` when the engine has ended.
+    pub async fn recv(&mut self) -> Option<Result<ExpiredBatch, Missed>> {
         self.batches.recv().await
     }
 }
 
 impl Stream for Expired {
-    type Item = ExpiredBatch;
+    type Item = Result<ExpiredBatch, Missed>;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<ExpiredBatch>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.batches.poll_recv(cx)
+    }
+}
+
+impl Drop for Expired {
+    fn drop(&mut self) {
+        if let Some(calls) = self.calls.upgrade() {
+            // The engine may have ended.
+            let _ = calls.send(Call::Leave { observer: self.observer });
+        }
     }
 }
 
@@ -228,22 +269,35 @@ impl Handle {
     pub async fn expired(&self) -> Result<Expired, CallError> {
         let (sender, batches) = mpsc::channel(EXPIRED_BATCHES);
         let (reply, ready) = oneshot::channel();
-        self.send(Call::Observe { sender, reply }).await?;
+        let observer = self.number();
+        // From here on, so that it also leaves if nobody waits until it is ready.
+        let expired = Expired { batches, observer, calls: self.calls.downgrade() };
+        self.send(Call::Observe { observer, sender, reply })?;
         ready.await.map_err(|_| self.ended.error())?;
-        Ok(Expired { batches })
+        Ok(expired)
     }
 
     /// Stops the engine: requests that were made before are served, renews that wait are answered as
     /// not primary, everything is durable and the store is closed when this returns. Stopping what
     /// has stopped does nothing.
     ///
+    /// It waits for the disk, for as long as that takes. Whoever cannot gives it a time limit, and then
+    /// [aborts](Self::abort).
+    ///
     /// # Errors
     ///
     /// The error with which the engine ended before, if it did.
     pub async fn stop(&self) -> Result<(), Arc<DriverError>> {
-        // Not through the queue, which may be full of renews that wait.
-        self.stop.notify_one();
+        // Not through the queue, in which it would wait for its turn.
+        self.stop.asked.notify_one();
         self.ended.wait().await
+    }
+
+    /// Ends the engine at once, whatever it is at: what was not answered is of unknown fate, and calls
+    /// fail with [`DriverError::Aborted`]. A commit that is on its way is not waited for; it may still
+    /// get to the store, which is locked until then.
+    pub fn abort(&self) {
+        self.stop.aborted.notify_one();
     }
 
     /// Asks for anything that a member can be asked, as data: what the methods above are made of, and
@@ -253,11 +307,39 @@ impl Handle {
     ///
     /// What every call can meet.
     pub async fn request(&self, request: Request) -> Result<Response, CallError> {
+        let place = self.place().await?;
+        let ticket = Ticket(self.number());
         let (reply, answer) = oneshot::channel();
-        self.send(Call::Request { request, reply }).await?;
-        // A driver that was torn down, and so declared no end, may have done it.
-        let unknown = || CallError::Request(RequestError::Unknown);
-        Ok(answer.await.map_err(|_| self.ended.failure().unwrap_or_else(unknown))??)
+        let caller = Caller { reply, place: place.clone() };
+        self.send(Call::Request { asked: self.clock.now(), ticket, request, caller })?;
+        let calls = self.calls.downgrade();
+        let mut patience = Patience { calls, ticket, place, ended: false };
+        let answer = answer.await;
+        patience.ended = true;
+        Ok(answer.map_err(|_| self.ended.torn_down())??)
+    }
+
+    /// Waits for a place in the engine.
+    async fn place(&self) -> Result<Arc<Place>, CallError> {
+        let places = self.places.clone();
+        let permit = tokio::select! {
+            biased;
+            permit = places.acquire() => permit.expect("it is never closed"),
+            () = self.ended.gone.closed() => return Err(self.ended.error()),
+        };
+        permit.forget();
+        Ok(Arc::new(Place { places: self.places.clone(), taken: AtomicBool::new(true) }))
+    }
+
+    /// Returns when the engine has ended, and says how.
+    pub(super) async fn ended(&self) -> CallError {
+        self.ended.gone.closed().await;
+        self.ended.torn_down()
+    }
+
+    /// A number for a ticket or an observer, which no other has.
+    fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     async fn done(&self, request: Request) -> Result<(), CallError> {
@@ -267,20 +349,108 @@ impl Handle {
         Ok(())
     }
 
-    async fn send(&self, call: Call) -> Result<(), CallError> {
-        self.calls.send(call).await.map_err(|_| self.ended.error())
+    fn send(&self, call: Call) -> Result<(), CallError> {
+        self.calls.send(call).map_err(|_| self.ended.error())
     }
 }
 
 /// What a handle sends to its driver.
 #[derive(Debug)]
 pub(super) enum Call {
-    Request { request: Request, reply: Reply },
-    Observe { sender: mpsc::Sender<ExpiredBatch>, reply: oneshot::Sender<()> },
+    Request {
+        /// When it came, on the clock of the engine.
+        asked: Instant,
+        ticket: Ticket,
+        request: Request,
+        caller: Caller,
+    },
+    /// Nobody waits for this answer any more.
+    Forget(Ticket),
+    Observe {
+        observer: u64,
+        sender: mpsc::Sender<Result<ExpiredBatch, Missed>>,
+        reply: oneshot::Sender<()>,
+    },
+    /// This observer is gone.
+    Leave { observer: u64 },
 }
 
-/// The way back of a request.
-pub(super) type Reply = oneshot::Sender<Result<Response, RequestError>>;
+/// Who waits for an answer, and the place that it takes.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) reply: oneshot::Sender<Result<Response, RequestError>>,
+    pub(super) place: Arc<Place>,
+}
+
+/// One of the places in the engine, which is given back once.
+#[derive(Debug)]
+pub(super) struct Place {
+    places: Arc<Semaphore>,
+    taken: AtomicBool,
+}
+
+impl Place {
+    pub(super) fn give_back(&self) {
+        if self.taken.swap(false, Ordering::Relaxed) {
+            self.places.add_permits(1);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+/// Somebody who waits for an answer; gone before it came, it gives back its place and has the request
+/// forgotten.
+struct Patience {
+    calls: mpsc::WeakUnboundedSender<Call>,
+    ticket: Ticket,
+    place: Arc<Place>,
+    ended: bool,
+}
+
+impl Drop for Patience {
+    fn drop(&mut self) {
+        self.place.give_back();
+        if !self.ended
+            && let Some(calls) = self.calls.upgrade()
+        {
+            // The engine may have ended.
+            let _ = calls.send(Call::Forget(self.ticket));
+        }
+    }
+}
+
+/// The clock of an engine, as its handles read it.
+#[derive(Clone)]
+pub(super) struct Clock(Arc<dyn Fn() -> Instant + Send + Sync>);
+
+impl Clock {
+    pub(super) fn of(runtime: &Arc<impl Runtime>) -> Self {
+        let runtime = runtime.clone();
+        Self(Arc::new(move || runtime.now()))
+    }
+
+    fn now(&self) -> Instant {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Clock").field(&self.now()).finish()
+    }
+}
+
+/// The wishes that come beside the calls.
+#[derive(Debug, Default)]
+pub(super) struct Stop {
+    pub(super) asked: Notify,
+    pub(super) aborted: Notify,
+}
 
 /// The end of a driver, as its handles see it.
 #[derive(Clone, Debug)]
@@ -300,18 +470,27 @@ pub(super) struct End {
 impl Ended {
     async fn wait(&self) -> Result<(), Arc<DriverError>> {
         self.gone.closed().await;
-        self.outcome.get().cloned().unwrap_or(Ok(()))
+        self.outcome()
     }
 
-    /// Why a call was not taken.
+    /// How a driver that is gone has ended; one that said nothing was torn down.
+    fn outcome(&self) -> Result<(), Arc<DriverError>> {
+        self.outcome.get().cloned().unwrap_or_else(|| Err(Arc::new(DriverError::Aborted)))
+    }
+
+    /// Why a call was not taken: the driver has ended, or takes no more calls.
     fn error(&self) -> CallError {
-        self.failure().unwrap_or(CallError::Request(RequestError::Stopped))
+        match self.outcome.get() {
+            None if !self.gone.is_closed() => CallError::Request(RequestError::Stopped),
+            Some(_) | None => self.torn_down(),
+        }
     }
 
-    fn failure(&self) -> Option<CallError> {
-        match self.outcome.get() {
-            Some(Err(error)) => Some(CallError::Failed(error.clone())),
-            Some(Ok(())) | None => None,
+    /// Why a call that was taken has no answer.
+    fn torn_down(&self) -> CallError {
+        match self.outcome() {
+            Err(error) => CallError::Failed(error),
+            Ok(()) => CallError::Request(RequestError::Stopped),
         }
     }
 }
@@ -324,13 +503,22 @@ impl End {
 }
 
 /// A handle, and the driver's ends of it: its calls, the wish to stop, and its end.
-pub(super) fn handle(queue: usize) -> (Handle, mpsc::Receiver<Call>, Arc<Notify>, End) {
-    let (sender, calls) = mpsc::channel(queue);
+pub(super) fn handle(
+    queue: usize,
+    clock: Clock,
+) -> (Handle, mpsc::UnboundedReceiver<Call>, Arc<Stop>, End) {
+    let (sender, calls) = mpsc::unbounded_channel();
     let (gone, receiver) = mpsc::channel(1);
     let outcome = Arc::new(OnceLock::new());
-    let ended = Ended { outcome: outcome.clone(), gone };
-    let stop = Arc::new(Notify::new());
-    let handle = Handle { calls: sender, stop: stop.clone(), ended };
+    let stop = Arc::new(Stop::default());
+    let handle = Handle {
+        calls: sender,
+        places: Arc::new(Semaphore::new(queue.min(Semaphore::MAX_PERMITS))),
+        numbers: Arc::default(),
+        clock,
+        stop: stop.clone(),
+        ended: Ended { outcome: outcome.clone(), gone },
+    };
     (handle, calls, stop, End { outcome, _gone: receiver })
 }
 

@@ -1,38 +1,34 @@
-//! Keeps a lease alive for as long as a guard lives.
+//! Keeps a lease alive for as long as a guard lives, on a clock of the lessee's own.
 
+use std::future::Future;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
 
-use super::{CallError, Handle};
-use crate::{LeaseId, RequestError, Ttl};
+use super::{CallError, Handle, Runtime, TokioRuntime};
+use crate::{Instant, LeaseId, RequestError, Ttl};
 
 /// Renews a lease until it is dropped; the lease then lives on for what it has left.
 #[derive(Debug)]
 pub struct KeepAlive {
-    task: JoinHandle<()>,
     loss: oneshot::Receiver<CallError>,
     /// What `loss` gave, which it gives only once.
     lost: Option<CallError>,
 }
 
 impl KeepAlive {
-    /// Returns when the lease can no longer be counted on: it is gone, the engine has ended, or no
-    /// renew has succeeded for a whole ttl. It may be asked again, and says the same.
+    /// Returns when the lease can no longer be counted on. It may be asked again, and says the same.
+    ///
+    /// - At once when the engine has ended ([`CallError::Failed`], [`RequestError::Stopped`]), or when
+    ///   whatever renews the lease is gone, for instance with its runtime ([`CallError::Unattended`]).
+    /// - When a renew says so, if somebody has revoked the lease: within a third of its ttl.
+    /// - A ttl after the last success was asked for, on the clock of the guard, if no renew has
+    ///   succeeded since ([`RequestError::Unknown`], or what the last renew said).
     pub async fn lost(&mut self) -> CallError {
         if self.lost.is_none() {
-            let stopped = CallError::Request(RequestError::Stopped);
-            self.lost = Some((&mut self.loss).await.unwrap_or(stopped));
+            self.lost = Some((&mut self.loss).await.unwrap_or(CallError::Unattended));
         }
         self.lost.clone().expect("it was set above")
-    }
-}
-
-impl Drop for KeepAlive {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
@@ -40,46 +36,93 @@ impl Handle {
     /// Renews a lease now, and from then on each third of its ttl until the guard is dropped. After a
     /// renew that may succeed later it tries again after a tenth of the ttl.
     ///
-    /// Must be called within a tokio runtime.
+    /// Must be called within a tokio runtime, on which it then runs.
     ///
     /// # Errors
     ///
     /// Those of the first [`renew`](Handle::renew).
     pub async fn keep_alive(&self, id: LeaseId) -> Result<KeepAlive, CallError> {
-        let asked = now();
-        let ttl = self.renew(id).await?;
-        let (sender, loss) = oneshot::channel();
-        let handle = self.clone();
-        let task = tokio::spawn(async move {
-            // The receiver is there for as long as this task is not aborted.
-            let _ = sender.send(handle.renew_until_lost(id, asked, ttl).await);
-        });
-        Ok(KeepAlive { task, loss, lost: None })
+        let (guard, renewing) = self.keep_alive_on(TokioRuntime::new(), id).await?;
+        // It ends when the guard is dropped.
+        drop(tokio::spawn(renewing));
+        Ok(guard)
     }
 
-    async fn renew_until_lost(&self, id: LeaseId, mut renewed: Instant, mut ttl: Ttl) -> CallError {
-        let mut pause = ttl.as_duration() / 3;
+    /// As [`keep_alive`](Self::keep_alive), on another runtime: its clock is the one by which the guard
+    /// counts, and the future does the renewing, so it must be run until it ends.
+    ///
+    /// # Errors
+    ///
+    /// Those of the first [`renew`](Handle::renew).
+    pub async fn keep_alive_on<R: Runtime>(
+        &self,
+        runtime: R,
+        id: LeaseId,
+    ) -> Result<(KeepAlive, impl Future<Output = ()> + Send + 'static + use<R>), CallError> {
+        let asked = runtime.now();
+        let ttl = self.renew(id).await?;
+        let (mut guard, loss) = oneshot::channel();
+        let lessee = Lessee { handle: self.clone(), runtime, id };
+        let renewing = async move {
+            let lost = tokio::select! {
+                biased;
+                () = guard.closed() => return,
+                lost = lessee.renew_until_lost(asked, ttl) => lost,
+            };
+            // The guard may have been dropped just now.
+            let _ = guard.send(lost);
+        };
+        Ok((KeepAlive { loss, lost: None }, renewing))
+    }
+}
+
+/// Who renews on behalf of a guard.
+struct Lessee<R> {
+    handle: Handle,
+    runtime: R,
+    id: LeaseId,
+}
+
+impl<R: Runtime> Lessee<R> {
+    async fn renew_until_lost(&self, asked: Instant, ttl: Ttl) -> CallError {
+        let mut end = ttl.after(asked);
+        let mut next = asked.saturating_add(ttl.as_duration() / 3);
         let mut failure = CallError::Request(RequestError::Unknown);
         loop {
-            sleep(pause.max(Duration::from_millis(1)).min(left(renewed, ttl))).await;
-            let asked = now();
+            tokio::select! {
+                biased;
+                error = self.handle.ended() => return error,
+                () = self.sleep_until(next.min(end)) => {}
+            }
+            let asked = self.runtime.now();
             // Whoever is told later than this would count on a lease that may be gone.
-            let patience = left(renewed, ttl);
-            if patience.is_zero() {
+            if asked >= end {
                 return failure;
             }
-            match tokio::time::timeout(patience, self.renew(id)).await {
-                Ok(Ok(again)) => {
-                    (renewed, ttl) = (asked, again);
-                    pause = ttl.as_duration() / 3;
+            let renewed = tokio::select! {
+                biased;
+                renewed = self.handle.renew(self.id) => renewed,
+                () = self.sleep_until(end) => return CallError::Request(RequestError::Unknown),
+            };
+            let pause = match renewed {
+                Ok(ttl) => {
+                    end = ttl.after(asked);
+                    ttl.as_duration() / 3
                 }
-                Ok(Err(error)) if may_succeed_later(&error) => {
+                Err(error) if may_succeed_later(&error) => {
                     failure = error;
-                    pause = ttl.as_duration() / 10;
+                    ttl.as_duration() / 10
                 }
-                Ok(Err(error)) => return error,
-                Err(_) => return CallError::Request(RequestError::Unknown),
-            }
+                Err(error) => return error,
+            };
+            next = asked.saturating_add(pause.max(SHORTEST_PAUSE));
+        }
+    }
+
+    /// A runtime may wake early.
+    async fn sleep_until(&self, deadline: Instant) {
+        while self.runtime.now() < deadline {
+            self.runtime.sleep_until(deadline).await;
         }
     }
 }
@@ -88,12 +131,5 @@ fn may_succeed_later(error: &CallError) -> bool {
     matches!(error, CallError::Request(RequestError::Unknown | RequestError::NotPrimary { .. }))
 }
 
-/// What a lessee can count on after a renew.
-fn left(renewed: Instant, ttl: Ttl) -> Duration {
-    ttl.as_duration().saturating_sub(renewed.elapsed())
-}
-
-#[expect(clippy::disallowed_methods, reason = "a keep-alive lives on the lessee's own clock")]
-fn now() -> Instant {
-    Instant::now()
-}
+/// Between two renews.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);

@@ -7,14 +7,14 @@
 //!   Runtime ──time─────▶ └────────┘ ──answer──▶ Handle
 //! ```
 //!
-//! While a commit is on its way to the disk, everything behind it in the member's queue waits, and
-//! inputs go on being fed: what gathers meanwhile shares the next commit.
+//! While a commit is on its way to the disk, everything else goes on: the member knows which answers
+//! must wait for it, and what gathers meanwhile shares the next commit.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tracing::{debug, error, info};
 
 use crate::backend::{Backend, BackendError, Stored};
@@ -30,8 +30,8 @@ mod log;
 mod open;
 mod runtime;
 
-use self::handle::{Call, End, Reply};
-pub use self::handle::{CallError, Expired, Handle};
+use self::handle::{Call, Caller, Clock, End, Stop};
+pub use self::handle::{CallError, Expired, Handle, Missed};
 pub use self::keep_alive::KeepAlive;
 pub use self::log::{LocalLog, Log, LogEvent};
 #[cfg(feature = "redb")]
@@ -53,24 +53,23 @@ pub use self::runtime::{Runtime, TokioRuntime};
 /// # Ok(()) }
 /// ```
 pub struct Driver<R, B, L> {
-    runtime: R,
+    runtime: Arc<R>,
     /// Away while it commits.
     backend: Option<B>,
     log: L,
     member: Member,
     observer: Option<Box<dyn Observer>>,
-    calls: mpsc::Receiver<Call>,
-    /// The most requests that are unanswered at a time.
-    queue: usize,
-    replies: BTreeMap<Ticket, Reply>,
-    tickets: u64,
+    calls: mpsc::UnboundedReceiver<Call>,
+    callers: BTreeMap<Ticket, Caller>,
     expired: Vec<ExpiredQueue>,
     committing: Option<Committing<B>>,
-    stop: Arc<Notify>,
+    stop: Arc<Stop>,
     /// Somebody has asked to stop: no call comes in any more.
     closing: bool,
     /// All calls were taken.
     stopping: bool,
+    /// It is to end without waiting for anything.
+    aborted: bool,
     end: End,
 }
 
@@ -108,6 +107,11 @@ pub enum DriverError {
     /// The log has no more events.
     #[error("the log has ended; find out why, and open the lease engine again")]
     LogEnded,
+    /// The engine was ended by [`Handle::abort`], or its task is gone: it was aborted, it has panicked,
+    /// or its runtime was shut down. A commit that was on its way may still get to the store, which
+    /// is locked until then.
+    #[error("the lease engine was aborted, or its task is gone; open it again")]
+    Aborted,
 }
 
 impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
@@ -134,8 +138,9 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
         }
         info!(applied = stored.applied.0, leases = member.lessor().len(), "lease engine opened");
         log.start(stored.applied);
-        let queue = config.queue.get() as usize;
-        let (handle, calls, stop, end) = handle::handle(queue);
+        let runtime = Arc::new(runtime);
+        let clock = Clock::of(&runtime);
+        let (handle, calls, stop, end) = handle::handle(config.queue.get() as usize, clock);
         let driver = Self {
             runtime,
             backend: Some(backend),
@@ -143,14 +148,13 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
             member,
             observer: None,
             calls,
-            queue,
-            replies: BTreeMap::new(),
-            tickets: 0,
+            callers: BTreeMap::new(),
             expired: Vec::new(),
             committing: None,
             stop,
             closing: false,
             stopping: false,
+            aborted: false,
             end,
         };
         Ok((handle, driver))
@@ -163,8 +167,8 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
         self
     }
 
-    /// Runs until it is stopped through a handle, until the last handle is gone, or until the backend
-    /// or the log fails.
+    /// Runs until it is stopped or aborted through a handle, until the last handle is gone, or until the
+    /// backend or the log fails.
     ///
     /// # Errors
     ///
@@ -177,6 +181,9 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
             Err(error) => error!(%error, "lease engine failed"),
         }
         self.end.declare(outcome.clone());
+        if self.aborted {
+            return outcome;
+        }
         // Whoever opens the store next must find it closed, even if a commit outlived the log.
         if let Some(committing) = self.committing.take() {
             self.backend = Some(committing.await.0);
@@ -204,10 +211,17 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                     self.committing = None;
                     result?;
                     self.log.applied(applied);
+                    self.input(MemberInput::Persisted(applied))?;
                 }
                 Wake::Log(None) => return Err(DriverError::LogEnded),
                 Wake::Log(Some(event)) => self.input(event.into())?,
-                Wake::Timeout => self.input(MemberInput::Timeout)?,
+                Wake::Timeout => {
+                    // A renew that is here already may have come before its lease was due.
+                    while let Ok(call) = self.calls.try_recv() {
+                        self.take(call)?;
+                    }
+                    self.input(MemberInput::Timeout)?;
+                }
                 Wake::Observers => self.deliver()?,
                 Wake::Calls(calls) => {
                     for call in calls {
@@ -220,15 +234,17 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                     self.closing = true;
                 }
                 Wake::NoMoreCalls => self.stopping = true,
+                Wake::Abort => {
+                    self.aborted = true;
+                    return Err(DriverError::Aborted);
+                }
             }
         }
     }
 
-    /// Does what the member says, until there is nothing more or a commit holds up the rest.
+    /// Does what the member says, until there is nothing more that may be done now.
     fn do_outputs(&mut self) {
-        while self.committing.is_none()
-            && let Some(output) = self.member.poll_output()
-        {
+        while let Some(output) = self.member.poll_output() {
             if let Some(observer) = &mut self.observer {
                 observer.output(self.runtime.now(), &output);
             }
@@ -248,16 +264,22 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                         (backend, applied, result)
                     }));
                 }
+                Output::Waits(ticket) => {
+                    if let Some(caller) = self.callers.get(&ticket) {
+                        caller.place.give_back();
+                    }
+                }
                 Output::Answer { ticket, answer } => {
-                    if let Some(reply) = self.replies.remove(&ticket) {
+                    if let Some(caller) = self.callers.remove(&ticket) {
+                        caller.place.give_back();
                         // Whoever asked may have gone.
-                        let _ = reply.send(answer);
+                        let _ = caller.reply.send(answer);
                     }
                 }
                 Output::Expired(batch) => {
                     debug!(leases = batch.leases.len(), "leases expired");
                     for queue in &mut self.expired {
-                        queue.backlog.push_back(batch.clone());
+                        queue.push(&batch);
                     }
                     self.deliver().expect("holding expired batches cannot fail");
                 }
@@ -280,18 +302,16 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                 None => std::future::pending().await,
             }
         };
-        // The last calls are let in even if renews that wait have taken all the room.
-        let room = if self.closing { usize::MAX } else { self.queue };
-        let room = room.saturating_sub(self.replies.len()).min(CALLS_AT_ONCE);
         let mut calls = Vec::new();
         tokio::select! {
             biased;
+            () = self.stop.aborted.notified() => Wake::Abort,
             (backend, applied, result) = committed => Wake::Committed(backend, applied, result),
             event = self.log.next() => Wake::Log(event),
+            () = self.stop.asked.notified(), if !self.closing => Wake::Stop,
             () = timeout => Wake::Timeout,
             () = room_for_expired(&self.expired) => Wake::Observers,
-            () = self.stop.notified(), if !self.closing => Wake::Stop,
-            count = self.calls.recv_many(&mut calls, room), if room > 0 && !self.stopping => {
+            count = self.calls.recv_many(&mut calls, CALLS_AT_ONCE), if !self.stopping => {
                 if count == 0 { Wake::NoMoreCalls } else { Wake::Calls(calls) }
             }
         }
@@ -299,31 +319,51 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
 
     fn take(&mut self, call: Call) -> Result<(), DriverError> {
         match call {
-            Call::Request { request, reply } => {
-                self.tickets += 1;
-                let ticket = Ticket(self.tickets);
-                self.replies.insert(ticket, reply);
-                self.input(MemberInput::Request { ticket, request })?;
+            Call::Request { asked, ticket, request, caller } => {
+                self.callers.insert(ticket, caller);
+                self.input_at(asked, MemberInput::Request { ticket, request })
             }
-            Call::Observe { sender, reply } => {
-                self.expired.push(ExpiredQueue { sender, backlog: VecDeque::new() });
+            Call::Forget(ticket) => match self.callers.remove(&ticket) {
+                Some(_) => self.input(MemberInput::Forget(ticket)),
+                None => Ok(()),
+            },
+            Call::Observe { observer, sender, reply } => {
+                let backlog = VecDeque::new();
+                self.expired.push(ExpiredQueue { observer, sender, backlog });
                 // Whoever asked may have gone; then the queue is closed and goes too.
                 let _ = reply.send(());
+                Ok(())
+            }
+            Call::Leave { observer } => {
+                let held = self.is_held_by_observers();
+                self.expired.retain(|queue| queue.observer != observer);
+                self.hold_expired(held)
             }
         }
-        Ok(())
     }
 
     /// Hands expired batches to those who watch, and holds further ones while somebody has no room.
     fn deliver(&mut self) -> Result<(), DriverError> {
-        let held = self.expired.iter().any(|queue| !queue.backlog.is_empty());
+        let held = self.is_held_by_observers();
         self.expired.retain_mut(ExpiredQueue::deliver);
-        let hold = self.expired.iter().any(|queue| !queue.backlog.is_empty());
+        self.hold_expired(held)
+    }
+
+    fn is_held_by_observers(&self) -> bool {
+        self.expired.iter().any(|queue| !queue.backlog.is_empty())
+    }
+
+    /// Tells the member whether batches must wait, if they must or did before.
+    fn hold_expired(&mut self, held: bool) -> Result<(), DriverError> {
+        let hold = self.is_held_by_observers();
         if held || hold { self.input(MemberInput::HoldExpired(hold)) } else { Ok(()) }
     }
 
     fn input(&mut self, input: MemberInput) -> Result<(), DriverError> {
-        let now = self.runtime.now();
+        self.input_at(self.runtime.now(), input)
+    }
+
+    fn input_at(&mut self, now: Instant, input: MemberInput) -> Result<(), DriverError> {
         let Some(observer) = &mut self.observer else {
             return Ok(self.member.handle_input(now, input)?);
         };
@@ -343,6 +383,7 @@ enum Wake<B> {
     Stop,
     Calls(Vec<Call>),
     NoMoreCalls,
+    Abort,
 }
 
 /// A commit on its way: the backend comes back with the result.
@@ -351,12 +392,22 @@ type Committing<B> =
 
 /// One who watches expired batches.
 struct ExpiredQueue {
-    sender: mpsc::Sender<ExpiredBatch>,
-    /// What had no room when it came.
-    backlog: VecDeque<ExpiredBatch>,
+    observer: u64,
+    sender: mpsc::Sender<Result<ExpiredBatch, Missed>>,
+    /// What had no room when it came: a batch, and then perhaps what was missed.
+    backlog: VecDeque<Result<ExpiredBatch, Missed>>,
 }
 
 impl ExpiredQueue {
+    /// Takes a batch. One that comes though another waits was held up for long enough, and is missed.
+    fn push(&mut self, batch: &ExpiredBatch) {
+        match self.backlog.back_mut() {
+            None => self.backlog.push_back(Ok(batch.clone())),
+            Some(Ok(_)) => self.backlog.push_back(Err(Missed::default().and(batch))),
+            Some(Err(missed)) => *missed = missed.and(batch),
+        }
+    }
+
     /// Hands over what there is room for; false if nobody watches any more.
     fn deliver(&mut self) -> bool {
         while let Some(batch) = self.backlog.pop_front() {

@@ -199,7 +199,9 @@ struct State {
     inputs: usize,
     fuse: Option<(usize, Wrong)>,
     dead: bool,
+    /// The driver knows that a commit has failed, or never comes to know.
     failed: bool,
+    stuck: bool,
     /// The first rule that was broken.
     wrong: Option<TestCaseError>,
     planted: Planted,
@@ -216,6 +218,7 @@ impl Machine {
             fuse,
             dead: false,
             failed: false,
+            stuck: false,
             wrong: None,
             planted,
         };
@@ -236,6 +239,7 @@ impl Machine {
         state.ledger.judge(&stored, config, crash_planted::Planted::Nothing)?;
         state.ledger.crash(&stored, false);
         (state.fuse, state.dead, state.failed) = (None, false, false);
+        state.stuck = false;
         Ok(Life { commits: state.commits, answers: state.ledger.answers })
     }
 }
@@ -245,6 +249,11 @@ impl State {
         if let Err(error) = outcome {
             self.wrong.get_or_insert(error);
         }
+    }
+
+    fn fail(&mut self) {
+        self.stuck = self.planted == Planted::Stuck;
+        self.failed = !self.stuck;
     }
 
     fn store(&mut self, transaction: Transaction) -> Result<(), BackendError> {
@@ -267,11 +276,11 @@ impl Backend for Machine {
             None => state.store(transaction),
             Some(Wrong::FailsAndIsLost) if state.planted == Planted::LostQuietly => Ok(()),
             Some(Wrong::FailsAndIsLost) => {
-                state.failed = true;
+                state.fail();
                 Err(failure())
             }
             Some(Wrong::FailsAndIsStored) => {
-                state.failed = true;
+                state.fail();
                 let stored = state.store(transaction);
                 if state.planted == Planted::FailsQuietly { stored } else { Err(failure()) }
             }
@@ -355,7 +364,7 @@ impl Runtime for TestRuntime {
             let done = work();
             let (dead, stuck) = {
                 let state = machine.state();
-                (state.dead, state.failed && state.planted == Planted::Stuck)
+                (state.dead, state.stuck)
             };
             if dead {
                 // Nobody learns of it.

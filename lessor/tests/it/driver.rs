@@ -2,6 +2,7 @@
 //!
 //! Nothing here waits on the wall clock: tokio's clock stands still and jumps when all wait for it.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc as blocking};
@@ -9,7 +10,8 @@ use std::time::Duration;
 
 use lessor::backend::{Backend, BackendError, MemoryBackend, Stored};
 use lessor::driver::{
-    CallError, Driver, DriverError, Handle, LocalLog, Log, LogEvent, Observer, TokioRuntime,
+    CallError, Driver, DriverError, Handle, LocalLog, Log, LogEvent, Observer, Runtime,
+    TokioRuntime,
 };
 use lessor::{
     Config, Confirmation, Error, Instant, Item, LeaseId, LeaseOrder, LeaseRecord, LogIndex, Member,
@@ -213,7 +215,7 @@ async fn a_commit_that_fails_fails_everybody_and_acknowledges_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_to_a_driver_that_was_torn_down_is_of_unknown_fate() {
+async fn a_driver_that_was_torn_down_says_so_to_everybody() {
     let mut engine = Engine::held().await;
     let grant = engine.grant(7);
     engine.commit_begun().await;
@@ -221,10 +223,202 @@ async fn a_call_to_a_driver_that_was_torn_down_is_of_unknown_fate() {
     engine.run.abort();
 
     let answer = grant.await.unwrap();
-    assert!(matches!(answer, Err(CallError::Request(RequestError::Unknown))), "{answer:?}");
-    let late = engine.handle.grant(None, SECOND).await;
-    assert!(matches!(late, Err(CallError::Request(RequestError::Stopped))), "{late:?}");
+    assert!(is_aborted(&answer.unwrap_err()));
+    assert!(is_aborted(&engine.handle.grant(None, SECOND).await.unwrap_err()));
+    assert!(is_aborted(&engine.handle.expired().await.unwrap_err()));
+    assert!(matches!(*engine.handle.stop().await.unwrap_err(), DriverError::Aborted));
     engine.let_all_through();
+}
+
+/// It said that it had stopped well, and was called stopped from then on.
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_panics_says_so_to_everybody() {
+    let (config, runtime, taken) = (Config::default(), TokioRuntime::new(), Arc::default());
+    let engine = Engine::with(&config, false, runtime, Panics, taken).await;
+
+    let answer = engine.handle.grant(Some(id(7)), SECOND).await;
+
+    assert!(is_aborted(&answer.unwrap_err()));
+    assert!(matches!(*engine.handle.stop().await.unwrap_err(), DriverError::Aborted));
+    assert!(engine.run.await.unwrap_err().is_panic());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_cannot_wait_for_the_disk_aborts() {
+    let disk = StallingDisk::default();
+    let engine = Engine::on(disk.clone(), &Config::default()).await;
+    disk.stall(3_600 * SECOND);
+    let grant = engine.grant(7);
+    settle().await;
+
+    assert!(timeout(60 * SECOND, engine.handle.stop()).await.is_err(), "it waits for the disk");
+    engine.handle.abort();
+
+    assert!(matches!(*engine.handle.stop().await.unwrap_err(), DriverError::Aborted));
+    assert!(matches!(*engine.run.await.unwrap().unwrap_err(), DriverError::Aborted));
+    let answer = grant.await.unwrap();
+    assert!(matches!(answer, Err(CallError::Request(RequestError::Unknown))), "{answer:?}");
+}
+
+// What waits for the disk
+
+/// A stall of 6 s ended all of 50 sessions with a ttl of 5 s that were renewed each 1.5 s.
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_stalls_ends_no_lease_that_is_renewed_in_time() {
+    let disk = StallingDisk::default();
+    let engine = Engine::on(disk.clone(), &Config::default()).await;
+    for number in 1..=50 {
+        engine.handle.grant(Some(id(number)), 5 * SECOND).await.unwrap();
+    }
+    let sessions = (1..=50).map(|number| {
+        let handle = engine.handle.clone();
+        tokio::spawn(async move {
+            for _ in 0..10 {
+                sleep(1_500 * MILLI).await;
+                assert_eq!(handle.renew(id(number)).await.unwrap(), (5 * SECOND).into());
+            }
+        })
+    });
+    let sessions: Vec<_> = sessions.collect();
+    sleep(SECOND).await;
+    disk.stall(6 * SECOND);
+    let other = engine.grant(500);
+    sleep(6 * SECOND - TICK).await;
+
+    assert!(!other.is_finished(), "the disk stalls");
+    other.await.unwrap().unwrap();
+    for session in sessions {
+        session.await.unwrap();
+    }
+}
+
+/// A renew that waited for its place in the queue of outputs came too late, though it had come in time.
+#[tokio::test(start_paused = true)]
+async fn a_renew_that_came_in_time_succeeds_whenever_it_is_worked_off() {
+    let engine = Engine::open().await;
+    engine.handle.grant(Some(id(7)), 2 * SECOND).await.unwrap();
+    sleep(1_999 * MILLI).await;
+    engine.log.confirm_nothing();
+    let renew = engine.renew(7);
+    sleep(3 * SECOND).await;
+    assert_eq!(engine.stored().leases.len(), 1, "its renew is being worked on");
+
+    engine.log.confirm_again();
+    // Another question is asked when a request has waited for too long, or with the next one.
+    sleep(4 * SECOND).await;
+    let late = engine.renew(7).await.unwrap();
+    let first = renew.await.unwrap();
+
+    assert!(matches!(first, Err(CallError::Request(RequestError::Unknown))), "{first:?}");
+    assert_eq!(late.unwrap_err().refusal(), Some(Error::LeaseNotFound));
+}
+
+/// With a second configured, a grant was answered after the 8 s that its commit took.
+#[tokio::test(start_paused = true)]
+async fn a_request_is_of_unknown_fate_when_its_time_is_up_whatever_the_disk_does() {
+    let config = Config { request_timeout: SECOND, ..Config::default() };
+    let disk = StallingDisk::default();
+    let engine = Engine::on(disk.clone(), &config).await;
+    disk.stall(8 * SECOND);
+    let began = tokio_now();
+    let grant = engine.grant(7);
+    settle().await;
+    let lookup = engine.handle.lookup(id(7)).await;
+
+    for answer in [lookup.map(drop), grant.await.unwrap().map(drop)] {
+        assert!(matches!(answer, Err(CallError::Request(RequestError::Unknown))), "{answer:?}");
+    }
+    assert!(began.elapsed() <= SECOND + TICK);
+    assert_eq!(engine.handle.lookup(id(8)).await.unwrap(), None, "it speaks of no commit");
+    sleep(8 * SECOND).await;
+    assert!(engine.handle.lookup(id(7)).await.unwrap().is_some());
+}
+
+// What waits inside
+
+/// 10,000 late renews let another's grant wait for 14.8 s.
+#[tokio::test(start_paused = true)]
+async fn renews_that_wait_for_their_revoke_hold_no_place() {
+    let config = Config { queue: 1.try_into().unwrap(), ..Config::default() };
+    let disk = StallingDisk::default();
+    let engine = Engine::on(disk.clone(), &config).await;
+    engine.handle.grant(Some(id(7)), 2 * SECOND).await.unwrap();
+    disk.stall(5 * SECOND);
+    sleep(3 * SECOND).await;
+    let late: Vec<_> = (0..100).map(|_| engine.renew(7)).collect();
+
+    let began = tokio_now();
+    assert_eq!(engine.handle.lookup(id(8)).await.unwrap(), None);
+    assert!(began.elapsed() <= TICK);
+
+    for renew in late {
+        assert_eq!(renew.await.unwrap().unwrap_err().refusal(), Some(Error::LeaseNotFound));
+    }
+}
+
+/// With an observer that did not read, 200 such renews let nobody in for as long as it slept.
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_future_is_dropped_frees_what_it_held() {
+    let config = Config { queue: 2.try_into().unwrap(), ..Config::default() };
+    let engine = Engine::start(&config, false).await;
+    engine.handle.grant(Some(id(7)), 60 * SECOND).await.unwrap();
+    engine.log.confirm_nothing();
+    let waiting: Vec<_> = (0..200).map(|_| engine.renew(7)).collect();
+    settle().await;
+
+    for renew in waiting {
+        renew.abort();
+    }
+    engine.log.confirm_again();
+    let began = tokio_now();
+
+    engine.handle.grant(Some(id(8)), 60 * SECOND).await.unwrap();
+    assert!(began.elapsed() <= TICK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_that_takes_nothing_misses_batches_and_is_told_how_much() {
+    let config = Config {
+        revoke_rate: 2.try_into().unwrap(),
+        observer_patience: 5 * SECOND,
+        ..Config::default()
+    };
+    let engine = Engine::start(&config, false).await;
+    let handle = &engine.handle;
+    let mut slow = handle.expired().await.unwrap();
+    for number in 1..=40 {
+        handle.grant(Some(id(number)), 2 * SECOND).await.unwrap();
+    }
+
+    // 16 batches wait in its stream and one before it.
+    sleep(2 * SECOND + 17 * SECOND / 2).await;
+    assert_eq!(handle.leases(LeaseOrder::Id, None, usize::MAX).await.unwrap().len(), 23);
+    sleep(60 * SECOND).await;
+    assert_eq!(handle.leases(LeaseOrder::Id, None, usize::MAX).await.unwrap(), []);
+
+    for number in 1..=17 {
+        assert_eq!(slow.recv().await.unwrap().unwrap().leases, [id(number)]);
+    }
+    let missed = slow.recv().await.unwrap().unwrap_err();
+    assert_eq!((missed.batches, missed.leases), (23, 23));
+    handle.grant(Some(id(50)), 2 * SECOND).await.unwrap();
+    assert_eq!(slow.recv().await.unwrap().unwrap().leases, [id(50)]);
+}
+
+/// 80,000 of them held 120 MiB, and made a renew three times as dear.
+#[test]
+fn an_observer_that_is_gone_leaves_nothing_behind() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let engine = runtime.block_on(Engine::open());
+    let come_and_go = async |observers| {
+        for _ in 0..observers {
+            drop(engine.handle.expired().await.unwrap());
+        }
+        settle().await;
+    };
+    runtime.block_on(come_and_go(100));
+    let left = allocation_counter::measure(|| runtime.block_on(come_and_go(1_000))).bytes_current;
+    assert!(left < 10_000, "1,000 observers that are gone hold {left} bytes");
 }
 
 #[tokio::test(start_paused = true)]
@@ -276,7 +470,7 @@ async fn every_batch_is_shown_before_its_leases_go() {
 
     let mut seen = Vec::new();
     while seen.len() < 4 {
-        seen.extend(expired.recv().await.unwrap().leases);
+        seen.extend(expired.recv().await.unwrap().unwrap().leases);
     }
 
     assert_eq!(seen, [id(2), id(4), id(3), id(1)]);
@@ -287,15 +481,19 @@ async fn every_batch_is_shown_before_its_leases_go() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observer_that_is_slow_loses_nothing_and_holds_up_the_revokes() {
-    let config = Config { revoke_rate: 2.try_into().unwrap(), ..Config::default() };
+async fn an_observer_that_is_slow_loses_nothing_where_patience_has_no_end() {
+    let config = Config {
+        revoke_rate: 2.try_into().unwrap(),
+        observer_patience: Duration::MAX,
+        ..Config::default()
+    };
     let engine = Engine::start(&config, false).await;
     let handle = &engine.handle;
     let (mut slow, mut fast) = (handle.expired().await.unwrap(), handle.expired().await.unwrap());
     let fast = tokio::spawn(async move {
         let mut seen = Vec::new();
         while let Some(batch) = fast.recv().await {
-            seen.extend(batch.leases);
+            seen.extend(batch.unwrap().leases);
         }
         seen
     });
@@ -310,7 +508,7 @@ async fn an_observer_that_is_slow_loses_nothing_and_holds_up_the_revokes() {
 
     let mut seen = Vec::new();
     while seen.len() < 40 {
-        seen.extend(slow.recv().await.unwrap().leases);
+        seen.extend(slow.recv().await.unwrap().unwrap().leases);
     }
 
     let all: Vec<_> = (1..=40).map(id).collect();
@@ -350,7 +548,7 @@ async fn expired_batches_are_a_stream() {
 
     let batch = std::future::poll_fn(|cx| Pin::new(&mut expired).poll_next(cx)).await;
 
-    assert_eq!(batch.unwrap().leases, [id(7)]);
+    assert_eq!(batch.unwrap().unwrap().leases, [id(7)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -366,7 +564,7 @@ async fn renew_of_an_expired_lease_waits_for_its_revoke() {
     let status = engine.handle.lookup(id(7)).await.unwrap().unwrap();
     assert_eq!(status.remaining, Duration::ZERO);
 
-    while !expired.recv().await.unwrap().leases.contains(&id(7)) {}
+    while !expired.recv().await.unwrap().unwrap().leases.contains(&id(7)) {}
 
     assert_eq!(renew.await.unwrap().unwrap_err().refusal(), Some(Error::LeaseNotFound));
 }
@@ -558,7 +756,7 @@ async fn keep_alive_outlives_the_ttl_until_it_is_dropped() {
     drop(keep_alive);
 
     let gone = timeout(6 * SECOND + TICK, expired.recv()).await;
-    assert_eq!(gone.unwrap().unwrap().leases, [id(7)]);
+    assert_eq!(gone.unwrap().unwrap().unwrap().leases, [id(7)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -660,13 +858,30 @@ impl Engine {
     }
 
     async fn start(config: &Config, held: bool) -> Self {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let observer = CountRequests(taken.clone());
+        Self::with(config, held, TokioRuntime::new(), observer, taken).await
+    }
+
+    /// Commits take as long as the test says.
+    async fn on(disk: StallingDisk, config: &Config) -> Self {
+        let taken = Arc::new(AtomicUsize::new(0));
+        Self::with(config, false, disk, CountRequests(taken.clone()), taken).await
+    }
+
+    async fn with(
+        config: &Config,
+        held: bool,
+        runtime: impl Runtime,
+        observer: impl Observer + 'static,
+        taken: Arc<AtomicUsize>,
+    ) -> Self {
         let (gate, backend) = gate(held);
         let log = LogSwitch::default();
-        let taken = Arc::new(AtomicUsize::new(0));
         let (handle, driver) =
-            Driver::open(config, TokioRuntime::new(), backend, TestLog::new(&log)).await.unwrap();
-        let driver = driver.observe(CountRequests(taken.clone()));
-        Self { handle, run: tokio::spawn(driver.run()), gate, log, taken }
+            Driver::open(config, runtime, backend, TestLog::new(&log)).await.unwrap();
+        let run = tokio::spawn(driver.observe(observer).run());
+        Self { handle, run, gate, log, taken }
     }
 
     fn grant(&self, number: i64) -> JoinHandle<Result<(LeaseId, Ttl), CallError>> {
@@ -796,6 +1011,10 @@ impl LogSwitch {
         self.silent.store(true, Ordering::Relaxed);
     }
 
+    fn confirm_again(&self) {
+        self.silent.store(false, Ordering::Relaxed);
+    }
+
     fn end(&self) {
         self.ended.notify_one();
     }
@@ -849,6 +1068,61 @@ impl Log for TestLog {
     }
 }
 
+/// A runtime on which what blocks takes long at times. In between the clock goes on.
+#[derive(Clone)]
+struct StallingDisk {
+    clock: TokioRuntime,
+    stall: Arc<Mutex<Duration>>,
+}
+
+impl StallingDisk {
+    /// The next piece of work takes so long.
+    fn stall(&self, span: Duration) {
+        *self.stall.lock().unwrap() = span;
+    }
+}
+
+impl Default for StallingDisk {
+    fn default() -> Self {
+        Self { clock: TokioRuntime::new(), stall: Arc::default() }
+    }
+}
+
+impl Runtime for StallingDisk {
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> impl Future<Output = ()> + Send {
+        self.clock.sleep_until(deadline)
+    }
+
+    fn run_blocking<T, F>(&self, work: F) -> impl Future<Output = T> + Send + 'static
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let stall = std::mem::take(&mut *self.stall.lock().unwrap());
+        async move {
+            sleep(stall).await;
+            work()
+        }
+    }
+}
+
+/// Panics at the first request.
+struct Panics;
+
+impl Observer for Panics {
+    fn before(&mut self, _: Instant, input: &MemberInput) {
+        assert!(!matches!(input, MemberInput::Request { .. }), "the test says so");
+    }
+
+    fn after(&mut self, _: Instant, _: &Member) {}
+
+    fn output(&mut self, _: Instant, _: &Output) {}
+}
+
 /// Counts the requests that a member is handed.
 struct CountRequests(Arc<AtomicUsize>);
 
@@ -871,6 +1145,10 @@ async fn settle() {
     }
 }
 
+fn is_aborted(error: &CallError) -> bool {
+    matches!(error, CallError::Failed(error) if matches!(**error, DriverError::Aborted))
+}
+
 fn is_backend_failure(error: &CallError) -> bool {
     matches!(error, CallError::Failed(error) if matches!(**error, DriverError::Backend(_)))
 }
@@ -884,6 +1162,7 @@ fn tokio_now() -> tokio::time::Instant {
     tokio::time::Instant::now()
 }
 
+const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 /// What timers of tokio may be late by, and more.
 const TICK: Duration = Duration::from_millis(10);

@@ -111,6 +111,10 @@ pub(crate) enum Pass {
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
     Ask(Request),
+    /// Whoever asked the latest request but so many is gone.
+    Leave {
+        back: u64,
+    },
     Timeout,
     Hold(bool),
     Stop,
@@ -204,7 +208,10 @@ impl Group {
         match &self.did.what {
             What::Nothing => {}
             What::Input(input) => peer.member.input(peer.clock, input),
-            What::Durable => peer.stored = peer.committing.take().expect("one is on its way"),
+            What::Durable => {
+                peer.stored = peer.committing.take().expect("one is on its way");
+                peer.member.input(peer.clock, &MemberInput::Persisted(LogIndex(peer.stored)));
+            }
             What::Restart { kept } => {
                 let committing = peer.committing.take().filter(|_| *kept);
                 peer.stored = committing.unwrap_or(peer.stored);
@@ -224,6 +231,7 @@ impl Group {
                 self.tickets += 1;
                 MemberInput::Request { ticket: Ticket(self.tickets), request: request.clone() }
             }
+            Act::Leave { back } => MemberInput::Forget(Ticket(self.tickets.checked_sub(*back)?)),
             Act::Timeout => MemberInput::Timeout,
             Act::Hold(hold) => MemberInput::HoldExpired(*hold),
             Act::Stop => MemberInput::Stop,
@@ -287,19 +295,24 @@ impl Group {
         }))
     }
 
-    /// The host does what its member says, until a commit holds up the rest.
+    /// The host does what its member says.
     fn host(&mut self, member: usize) {
         let seen = self.leads(member).then_some(self.history.len());
         let peer = &mut self.peers[member];
-        while peer.committing.is_none()
-            && let Some(said) = peer.member.said.pop_front()
-        {
+        while let Some(said) = peer.member.next_output() {
             match &said {
                 Said::Propose(proposal) => peer.road.push(proposal.clone()),
                 Said::Confirm(number) => peer.questions.push(Question { number: *number, seen }),
-                Said::Commit { applied, .. } if peer.quick => peer.stored = *applied,
+                Said::Commit { applied, .. } if peer.quick => {
+                    peer.stored = *applied;
+                    peer.member.input(peer.clock, &MemberInput::Persisted(LogIndex(*applied)));
+                }
                 Said::Commit { applied, .. } => peer.committing = Some(*applied),
-                Said::Campaign | Said::Resign | Said::Answer(..) | Said::Expired(_) => {}
+                Said::Campaign
+                | Said::Resign
+                | Said::Waits(_)
+                | Said::Answer(..)
+                | Said::Expired(_) => {}
             }
             self.did.done.push(said);
         }
@@ -417,6 +430,7 @@ impl Group {
             (1, restart.boxed()),
             (when(behind > 2, 6), install.boxed()),
             (1, any::<bool>().prop_map(Act::Hold).boxed()),
+            (1, (0..8_u64).prop_map(|back| Act::Leave { back }).boxed()),
             (1, Just(Act::Stop).boxed()),
             (when(leads, 1), Just(Act::Doubt).boxed()),
         ];
@@ -431,16 +445,17 @@ pub(crate) fn settings() -> impl Strategy<Value = Settings> {
     let interval = prop_oneof![4 => millis(&[50, 500, 4_000]), 1 => Just(Duration::MAX)];
     let spans =
         (millis(&[1, 300, 3_000]), interval, millis(&[0, 1_000]), millis(&[400, 2_000, 7_000]));
-    (rate, spans, any::<bool>()).prop_map(|(rate, (retry, interval, extend, patience), as_data)| {
-        Settings {
-            rate: rate.try_into().unwrap(),
-            retry,
-            interval,
-            min_ttl: Ttl::from_millis(100),
-            extend,
-            patience,
-            as_data,
-        }
+    let observers = prop_oneof![4 => millis(&[0, 500, 5_000]), 1 => Just(Duration::MAX)];
+    let all = (rate, spans, observers, any::<bool>());
+    all.prop_map(|(rate, (retry, interval, extend, patience), observers, as_data)| Settings {
+        rate: rate.try_into().unwrap(),
+        retry,
+        interval,
+        min_ttl: Ttl::from_millis(100),
+        extend,
+        patience,
+        observers,
+        as_data,
     })
 }
 

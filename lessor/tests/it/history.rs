@@ -76,10 +76,6 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    pub(crate) fn is_of_a_role(&self) -> bool {
-        matches!(self.request, Request::Promote | Request::Demote)
-    }
-
     /// The first place since the request, up to `until`, at which the log makes this answer right.
     /// An answer that says nothing of the log is right before all of it.
     pub(crate) fn reason(&self, answer: &Answer, history: &History, until: u64) -> Option<u64> {

@@ -124,7 +124,9 @@ impl Ledger {
                 let Output::Commit(transaction) = output else {
                     return Err(TestCaseError::fail(format!("a follower says {output:?}")));
                 };
+                let applied = transaction.applied;
                 commit_once(&mut store, transaction)?;
+                member.persisted(Instant::ZERO, applied);
             }
         }
         let caught_up = store.load().expect("it is in memory");

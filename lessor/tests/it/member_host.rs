@@ -1,18 +1,18 @@
 //! The host of a real member in [the machine](super::member_machine), and the rules by which it
 //! judges what its member says. It knows what the log holds, but not what the model says.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use lessor::backend::MemoryBackend;
 use lessor::{
-    Command, Confirmation, LeaseId, LogIndex, MemberInput, Output, Proposal, Request, RequestError,
-    Response, Role, Ticket, Transaction,
+    Command, Confirmation, LeaseId, LogIndex, MemberInput, Output, Proposal, Request, Response,
+    Role, Ticket, Transaction,
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 
 use super::group::Group;
-use super::history::Asked;
+use super::history::{Asked, History};
 use super::member_model::{Answer, Reign};
 use super::member_planted::Adapter;
 use super::model::nanos;
@@ -26,8 +26,6 @@ pub(crate) struct Host {
     pub(crate) committing: Option<Transaction>,
     /// Who waits for an answer, with the latest question when they asked.
     pub(crate) asked: BTreeMap<Ticket, (Asked, u64)>,
-    /// For each output that is not done: where the member stood when it said it.
-    pub(crate) applied: VecDeque<u64>,
     /// The reign that it was told of and not since told to end.
     told: Option<Reign>,
     /// The questions of this reign, with what was committed by then if the answer was yes.
@@ -44,7 +42,6 @@ impl Host {
             stored: stored.0,
             committing: None,
             asked: BTreeMap::new(),
-            applied: VecDeque::new(),
             told: None,
             questions: BTreeMap::new(),
             promises: BTreeMap::new(),
@@ -86,7 +83,11 @@ impl Host {
                     }
                 }
             }
-            MemberInput::Installed(_) | MemberInput::HoldExpired(_) | MemberInput::Timeout => {}
+            MemberInput::Forget(ticket) => drop(self.asked.remove(ticket)),
+            MemberInput::Installed(_)
+            | MemberInput::Persisted(_)
+            | MemberInput::HoldExpired(_)
+            | MemberInput::Timeout => {}
         }
     }
 
@@ -99,7 +100,6 @@ impl Host {
     /// Judges an output before anybody hears it.
     pub(crate) fn judge(&mut self, output: &Output, group: &Group) -> TestCaseResult {
         let LogIndex(applied) = self.adapter.member.applied();
-        self.applied.push_back(applied);
         let reign = self.told.filter(|told| told.barrier <= applied);
         match output {
             Output::Propose(Proposal { term, command, .. }) => {
@@ -116,7 +116,7 @@ impl Host {
             }
             Output::Confirm(Confirmation(number)) => drop(self.questions.insert(*number, None)),
             Output::Answer { ticket, answer } => self.judge_new_answer(*ticket, answer, group)?,
-            Output::Commit(_) | Output::Campaign | Output::Resign => {}
+            Output::Commit(_) | Output::Campaign | Output::Resign | Output::Waits(_) => {}
         }
         Ok(())
     }
@@ -156,19 +156,17 @@ impl Host {
         Ok(())
     }
 
-    /// Each ticket has one answer, and none leaves before what it speaks of is durable.
+    /// Each ticket has one answer, and none leaves before what it speaks of is durable: what is stored
+    /// is reason enough for it.
     pub(crate) fn answer(
         &mut self,
         ticket: Ticket,
         answer: &Answer,
-        applied: u64,
+        history: &History,
     ) -> TestCaseResult {
-        // A role is not stored.
-        let of_a_role = self.asked(ticket)?.0.is_of_a_role();
+        let reason = self.asked(ticket)?.0.reason(answer, history, self.stored);
         self.asked.remove(&ticket);
-        let speaks = !of_a_role && matches!(answer, Ok(_) | Err(RequestError::Refused(_)));
-        let durable = !speaks || applied <= self.stored;
-        prop_assert!(durable, "what {:?} speaks of is durable: {:?}", ticket, answer);
+        prop_assert!(reason.is_some(), "nothing stored has led to {:?} for {:?}", answer, ticket);
         Ok(())
     }
 

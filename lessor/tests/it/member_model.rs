@@ -1,7 +1,7 @@
 //! A member as docs/SEMANTICS.md (§ The host's part) and docs/ARCHITECTURE.md (§ The member) describe
 //! it, around the slow model of the core. It says what a member must say to each input, in order.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ pub(crate) enum Said {
     Campaign,
     Resign,
     Commit { after: u64, applied: u64, reset: bool },
+    Waits(Ticket),
     Answer(Ticket, Answer),
     Expired(Vec<LeaseId>),
 }
@@ -38,6 +39,7 @@ impl From<&Output> for Said {
                 let (after, applied) = (commit.after.0, commit.applied.0);
                 Self::Commit { after, applied, reset: commit.reset }
             }
+            Output::Waits(ticket) => Self::Waits(ticket),
             Output::Answer { ticket, answer } => Self::Answer(ticket, answer),
             Output::Expired(batch) => Self::Expired(batch.leases),
         }
@@ -68,6 +70,7 @@ pub(crate) struct Settings {
     pub(crate) min_ttl: Ttl,
     pub(crate) extend: Duration,
     pub(crate) patience: Duration,
+    pub(crate) observers: Duration,
     /// Whether the members' inputs are made as data.
     pub(crate) as_data: bool,
 }
@@ -81,6 +84,7 @@ impl Settings {
             checkpoint_interval: self.interval,
             extend: self.extend,
             request_timeout: self.patience,
+            observer_patience: self.observers,
             ..Config::default()
         }
     }
@@ -89,13 +93,20 @@ impl Settings {
 #[derive(Clone, Debug)]
 pub(crate) struct MemberModel {
     pub(crate) core: Model,
-    /// The latest moment that it was told: the clock does not go back.
+    /// The latest moment that it was told: the clock does not go back. And the latest timeout.
     now: u64,
+    let_go: u64,
     pub(crate) applied: u64,
     pub(crate) reign: Option<Reign>,
     pub(crate) stopped: bool,
-    /// What the host has not taken yet.
-    pub(crate) said: VecDeque<Said>,
+    /// What the host has not taken yet, in order, and what it is to commit before all else.
+    said: VecDeque<Waiting>,
+    gathered: Option<Said>,
+    /// Where the commit on its way ends, and up to where everything is durable.
+    committing: Option<u64>,
+    durable: u64,
+    /// What changed that is not durable yet.
+    changed: Vec<Changed>,
     settings: Settings,
     leader: Option<MemberId>,
     /// The last term that it led. What it proposed then may come yet, so it leads no term twice.
@@ -108,6 +119,43 @@ pub(crate) struct MemberModel {
     closed: u64,
     asking: bool,
     turns: VecDeque<Turn>,
+    /// Renews inside the core, and when each is given up, if it is not late.
+    renewing: BTreeMap<Ticket, (LeaseId, Option<u64>)>,
+    /// Until when an observer holds batches up, or that it did for long enough.
+    observer: Option<Result<u64, Enough>>,
+}
+
+/// An output, and what must be durable before it leaves. An answer is given up at its deadline.
+#[derive(Clone, Debug)]
+struct Waiting {
+    said: Said,
+    after: u64,
+    deadline: u64,
+}
+
+/// The leases that an entry changed, and whether any lost an item by it.
+#[derive(Clone, Debug)]
+struct Changed {
+    at: u64,
+    leases: Whom,
+    takes_items: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Whom {
+    All,
+    Some(Vec<LeaseId>),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Enough;
+
+/// Who asked, when it came, and when its fate is unknown.
+#[derive(Clone, Copy, Debug)]
+struct Asker {
+    ticket: Ticket,
+    asked: u64,
+    deadline: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -125,6 +173,7 @@ struct Pending {
 
 #[derive(Clone, Debug)]
 struct Held {
+    asked: u64,
     deadline: u64,
     until: Until,
     work: Work,
@@ -156,10 +205,15 @@ impl MemberModel {
         Self {
             core,
             now: 0,
+            let_go: 0,
             applied: stored.applied.0,
             reign: None,
             stopped: false,
             said: VecDeque::new(),
+            gathered: None,
+            committing: None,
+            durable: stored.applied.0,
+            changed: Vec::new(),
             settings: settings.clone(),
             leader: None,
             left: 0,
@@ -170,18 +224,49 @@ impl MemberModel {
             closed: 0,
             asking: false,
             turns: VecDeque::new(),
+            renewing: BTreeMap::new(),
+            observer: None,
         }
     }
 
+    /// All that the host has not taken.
+    pub(crate) fn outputs(&self) -> impl Iterator<Item = Said> {
+        let said = self.said.iter().map(|waiting| waiting.said.clone());
+        self.gathered.clone().into_iter().chain(said)
+    }
+
+    /// What the host does next.
+    pub(crate) fn next_output(&mut self) -> Option<Said> {
+        if self.committing.is_none()
+            && let Some(Said::Commit { applied, .. }) = self.gathered
+        {
+            self.committing = Some(applied);
+            return self.gathered.take();
+        }
+        let ready = self.said.iter().position(|waiting| waiting.after <= self.durable)?;
+        self.said.remove(ready).map(|waiting| waiting.said)
+    }
+
     pub(crate) fn input(&mut self, now: u64, input: &MemberInput) {
+        let asked = now.max(self.let_go);
         self.now = self.now.max(now);
         let now = self.now;
         match input {
-            MemberInput::HoldExpired(hold) => drop(self.core(now, &Input::HoldExpired(*hold))),
+            MemberInput::HoldExpired(hold) => self.hold_expired(now, *hold),
             MemberInput::Request { ticket, .. } if self.stopped => {
                 self.answer(*ticket, Err(RequestError::Stopped));
             }
-            MemberInput::Request { ticket, request } => self.request(now, *ticket, request),
+            MemberInput::Request { ticket, request } => {
+                let asker = Asker { ticket: *ticket, asked, deadline: self.deadline(now) };
+                self.request(now, asker, request);
+            }
+            MemberInput::Persisted(LogIndex(applied)) => {
+                self.committing = self.committing.filter(|place| place > applied);
+                self.durable = self.durable.max(*applied);
+                self.changed.retain(|changed| changed.at > *applied);
+            }
+            MemberInput::Forget(ticket) => self.forget(now, *ticket),
+            MemberInput::Timeout => self.timeout(now),
             _ if self.stopped => {}
             MemberInput::Committed(entries) => self.committed(now, entries),
             MemberInput::Role(role) => self.role(now, *role),
@@ -189,7 +274,6 @@ impl MemberModel {
                 self.confirmed(now, confirmation.0, *committed);
             }
             MemberInput::Installed(state) => self.installed(now, state),
-            MemberInput::Timeout => self.timeout(now),
             MemberInput::Stop => {
                 self.abdicate(now);
                 for turn in std::mem::take(&mut self.turns) {
@@ -210,15 +294,22 @@ impl MemberModel {
         self.turns.is_empty()
             && !self.held.iter().any(serves)
             && !self.pending.iter().any(|pending| pending.asked.is_some())
+            && !self.renewing.values().any(|(_, deadline)| deadline.is_some())
     }
 
     /// The first moment at which a timeout does something.
     pub(crate) fn next(&self) -> Option<u64> {
-        let pending = self.pending.front().map(|pending| pending.deadline);
-        let held = self.held.front().map(|held| held.deadline);
-        let turn = self.turns.front().map(|turn| turn.deadline);
-        let next = [self.core.next(), pending, held, turn].into_iter().flatten().min();
-        next.filter(|_| !self.stopped)
+        let pending = self.pending.iter().filter(|pending| pending.asked.is_some());
+        let pending = pending.map(|pending| pending.deadline);
+        let held = self.held.iter().map(|held| held.deadline);
+        let turn = self.turns.iter().map(|turn| turn.deadline);
+        let renewing = self.renewing.values().filter_map(|(_, deadline)| *deadline);
+        let observer = self.observer.and_then(Result::ok);
+        let work = pending.chain(held).chain(turn).chain(renewing);
+        let work = work.chain(self.core.next()).chain(observer).filter(|_| !self.stopped);
+        let answers = self.said.iter().filter(|waiting| waiting.after > self.durable);
+        let next = work.chain(answers.map(|waiting| waiting.deadline)).min();
+        next.filter(|at| *at < u64::MAX)
     }
 
     /// All leases in an order, as the primary knows them.
@@ -242,10 +333,34 @@ impl MemberModel {
         items.map(|(item, _)| item.clone()).collect()
     }
 
-    fn request(&mut self, now: u64, ticket: Ticket, request: &Request) {
+    /// They wait for an observer's patience, and then come whether it takes them or not.
+    fn hold_expired(&mut self, now: u64, hold: bool) {
+        let until = now.saturating_add(nanos(self.settings.observers));
+        self.observer = hold.then(|| self.observer.unwrap_or(Ok(until)));
+        let held = self.observer.is_some_and(|observer| observer.is_ok());
+        self.core(now, &Input::HoldExpired(held)).expect("no command");
+    }
+
+    fn forget(&mut self, now: u64, ticket: Ticket) {
+        self.said.retain(|waiting| match waiting.said {
+            Said::Answer(of, _) | Said::Waits(of) => of != ticket,
+            _ => true,
+        });
+        self.turns.retain(|turn| turn.ticket != ticket);
+        self.held.retain(|held| !matches!(held.work, Work::Serve(of, _) if of == ticket));
+        for pending in &mut self.pending {
+            pending.asked.take_if(|(of, _)| *of == ticket);
+        }
+        if let Some((id, _)) = self.renewing.remove(&ticket) {
+            self.core(now, &Input::ForgetRenew { ticket, id }).expect("no command");
+        }
+    }
+
+    fn request(&mut self, now: u64, asker: Asker, request: &Request) {
+        let ticket = asker.ticket;
         match request {
             Request::Promote | Request::Demote => {
-                return self.turn(now, ticket, *request == Request::Promote);
+                return self.turn(now, asker, *request == Request::Promote);
             }
             _ if !self.is_primary() => return self.answer(ticket, Err(self.not_primary())),
             Request::Grant { ttl, .. } if *ttl > Ttl::MAX => {
@@ -263,10 +378,10 @@ impl MemberModel {
             | Request::Attach { .. }
             | Request::Detach { .. } => {
                 let (command, response) = self.command(request);
-                return self.propose(now, command, Some((ticket, response)));
+                return self.propose(asker.deadline, command, Some((ticket, response)));
             }
         }
-        self.hold(now, Work::Serve(ticket, request.clone()));
+        self.hold(asker.asked, asker.deadline, Work::Serve(ticket, request.clone()));
     }
 
     /// What a change proposes, and what is answered if it succeeds. D1: a short ttl is raised here.
@@ -289,20 +404,21 @@ impl MemberModel {
         }
     }
 
-    fn turn(&mut self, now: u64, ticket: Ticket, promote: bool) {
+    fn turn(&mut self, now: u64, asker: Asker, promote: bool) {
+        let Asker { ticket, deadline, .. } = asker;
         if promote && self.is_primary() {
-            drop(self.core(now, &Input::Promote { extend: self.settings.extend }));
+            self.core(now, &Input::Promote { extend: self.settings.extend }).expect("no command");
             self.answer(ticket, Ok(Response::Done));
         } else if !promote && self.reign.is_none() {
             self.answer(ticket, Ok(Response::Done));
         } else {
-            self.turns.push_back(Turn { deadline: self.deadline(now), ticket, promote });
-            self.said.push_back(if promote { Said::Campaign } else { Said::Resign });
+            self.turns.push_back(Turn { deadline, ticket, promote });
+            self.say(if promote { Said::Campaign } else { Said::Resign });
         }
     }
 
     fn committed(&mut self, now: u64, entries: &[Entry]) {
-        let (before, mut answers) = (self.applied, Vec::new());
+        let before = self.applied;
         for entry in entries.iter().filter(|entry| entry.index.0 > before) {
             assert_eq!(entry.index.0, self.applied + 1, "the log has no gap");
             self.applied = entry.index.0;
@@ -310,21 +426,23 @@ impl MemberModel {
             if proposal.term != entry.term {
                 continue;
             }
-            let (result, renewed) = self.core(now, &Input::Apply(proposal.command.clone()));
-            answers.extend(renewed);
+            self.note_change(&proposal.command);
+            let result = self.core(now, &Input::Apply(proposal.command.clone()));
             if self.reign.is_some_and(|reign| reign.term == proposal.term.0) {
                 let decided = |pending: &Pending| pending.sequence <= proposal.sequence;
                 while let Some(pending) = self.pending.pop_front_if(|pending| decided(pending)) {
                     let Some((ticket, response)) = pending.asked else { continue };
-                    let lost = pending.sequence < proposal.sequence;
-                    let answer = result.map(|()| response).map_err(RequestError::Refused);
-                    answers.push((ticket, if lost { Err(RequestError::Unknown) } else { answer }));
+                    if pending.sequence < proposal.sequence {
+                        self.answer(ticket, Err(RequestError::Unknown));
+                    } else {
+                        let answer = result.map(|()| response).map_err(RequestError::Refused);
+                        self.answer_after(self.applied, pending.deadline, ticket, answer);
+                    }
                 }
             }
         }
         if self.applied > before {
             self.commit(before, false);
-            self.answer_all(answers);
             self.promote_if_ready(now);
             self.work_off(now);
         }
@@ -369,16 +487,45 @@ impl MemberModel {
             self.abdicate(now);
             self.core.restore(now, &state.snapshot);
             let before = std::mem::replace(&mut self.applied, state.applied.0);
+            let at = self.applied;
+            self.changed.push(Changed { at, leases: Whom::All, takes_items: true });
             self.commit(before, true);
         }
     }
 
     fn timeout(&mut self, now: u64) {
-        let (_, answers) = self.core(now, &Input::Timeout);
-        self.answer_all(answers);
-        // Patience ends in the order in which it began.
-        while let Some(pending) = self.pending.pop_front_if(|pending| pending.deadline <= now) {
-            if let Some((ticket, _)) = pending.asked {
+        self.let_go = now;
+        for waiting in &mut self.said {
+            if waiting.after > self.durable
+                && waiting.deadline <= now
+                && let Said::Answer(_, answer) = &mut waiting.said
+            {
+                *answer = Err(RequestError::Unknown);
+                waiting.after = 0;
+            }
+        }
+        if self.stopped {
+            return;
+        }
+        if let Some(Ok(until)) = self.observer
+            && until <= now
+        {
+            self.observer = Some(Err(Enough));
+            self.core(now, &Input::HoldExpired(false)).expect("no command");
+        }
+        self.core(now, &Input::Timeout).expect("no command");
+        let unset =
+            self.renewing.iter().filter(|(_, (_, deadline))| deadline.is_some_and(|at| at <= now));
+        let unset: Vec<Ticket> = unset.map(|(ticket, _)| *ticket).collect();
+        for ticket in unset {
+            self.forget(now, ticket);
+            self.answer(ticket, Err(RequestError::Unknown));
+        }
+        for place in 0..self.pending.len() {
+            let pending = &mut self.pending[place];
+            if pending.deadline <= now
+                && let Some((ticket, _)) = pending.asked.take()
+            {
                 self.answer(ticket, Err(RequestError::Unknown));
             }
         }
@@ -398,16 +545,15 @@ impl MemberModel {
     fn promote_if_ready(&mut self, now: u64) {
         let ready = self.reign.is_some_and(|reign| reign.barrier <= self.applied);
         if ready && !self.is_primary() {
-            drop(self.core(now, &Input::Promote { extend: self.settings.extend }));
+            self.core(now, &Input::Promote { extend: self.settings.extend }).expect("no command");
             self.end_turns(true);
         }
     }
 
     fn abdicate(&mut self, now: u64) {
         let Some(reign) = self.reign else { return };
-        let (_, answers) = self.core(now, &Input::Demote);
         (self.reign, self.left) = (None, reign.term);
-        self.answer_all(answers);
+        self.core(now, &Input::Demote).expect("no command");
         for pending in std::mem::take(&mut self.pending) {
             if let Some((ticket, _)) = pending.asked {
                 self.answer(ticket, Err(RequestError::Unknown));
@@ -438,12 +584,15 @@ impl MemberModel {
         let ready = |held: &mut Held| matches!(held.until, Until::Applied(at) if at <= applied);
         while let Some(held) = self.held.pop_front_if(ready) {
             match held.work {
-                Work::Serve(ticket, request) => self.serve(now, ticket, &request),
+                Work::Serve(ticket, request) => {
+                    let asker = Asker { ticket, asked: held.asked, deadline: held.deadline };
+                    self.serve(now, asker, &request);
+                }
                 Work::Revoke(leases) => {
                     for id in leases {
                         let expiry = self.core.leases.get(&id).map(|row| row.expiry);
                         if self.is_primary() && expiry.is_some_and(|at| at <= self.time(now)) {
-                            self.propose(now, Command::Revoke { id }, None);
+                            self.propose(u64::MAX, Command::Revoke { id }, None);
                         }
                     }
                 }
@@ -451,12 +600,10 @@ impl MemberModel {
         }
     }
 
-    fn serve(&mut self, now: u64, ticket: Ticket, request: &Request) {
+    fn serve(&mut self, now: u64, asker: Asker, request: &Request) {
+        let Asker { ticket, deadline, .. } = asker;
         let response = match request {
-            Request::Renew { id } => {
-                let (_, answers) = self.core(now, &Input::Renew { ticket, id: *id });
-                return self.answer_all(answers);
-            }
+            Request::Renew { id } => return self.renew(now, asker, *id),
             Request::Lookup { id } => Response::Lookup(self.lease(*id).map(|lease| {
                 let left = self.core.leases[id].expiry.saturating_sub(self.time(now));
                 let (record, remaining) = (lease.record, Duration::from_nanos(left));
@@ -474,51 +621,119 @@ impl MemberModel {
             }
             Request::LeaseOf { item } => Response::LeaseOf(self.core.items.get(item).copied()),
             Request::Grant { id: Some(id), .. } if self.core.leases.contains_key(id) => {
-                return self.answer(ticket, Err(Error::LeaseExists.into()));
+                let exists = Err(Error::LeaseExists.into());
+                return self.answer_after(self.change_of(*id), deadline, ticket, exists);
             }
             // It has gone meanwhile.
-            Request::Grant { .. } => return self.request(now, ticket, request),
+            Request::Grant { .. } => return self.request(now, asker, request),
             Request::Revoke { .. }
             | Request::Attach { .. }
             | Request::Detach { .. }
             | Request::Promote
             | Request::Demote => unreachable!("it is not held"),
         };
-        self.answer(ticket, Ok(response));
+        // What it speaks of must be durable.
+        let after = match (request, &response) {
+            (Request::Lookup { id }, _) | (_, Response::LeaseOf(Some(id))) => self.change_of(*id),
+            (_, Response::LeaseOf(None)) => {
+                let takes = self.changed.iter().filter(|changed| changed.takes_items);
+                takes.map(|changed| changed.at).max().unwrap_or(0)
+            }
+            (_, _) => self.applied,
+        };
+        self.answer_after(after, deadline, ticket, Ok(response));
     }
 
-    /// Calls the core, and says what it asks for. What it answers is the caller's to say.
-    fn core(&mut self, now: u64, input: &Input) -> (Result<(), Error>, Vec<(Ticket, Answer)>) {
-        let expected = self.core.input(now, input);
+    fn renew(&mut self, now: u64, asker: Asker, id: LeaseId) {
+        let Asker { ticket, asked, deadline } = asker;
+        self.renewing.insert(ticket, (id, Some(deadline)));
+        let asked = Instant::from_nanos(asked);
+        self.core(now, &Input::RenewAsked { asked, ticket, id }).expect("no command");
+        let lasts = self.core.lasts(id);
+        if let Some((_, deadline)) = self.renewing.get_mut(&ticket)
+            && !lasts
+        {
+            *deadline = None;
+            self.say(Said::Waits(ticket));
+        }
+    }
+
+    /// The latest change of a lease that is not durable yet.
+    fn change_of(&self, id: LeaseId) -> u64 {
+        let of_it = self.changed.iter().filter(|changed| match &changed.leases {
+            Whom::All => true,
+            Whom::Some(leases) => leases.contains(&id),
+        });
+        of_it.map(|changed| changed.at).max().unwrap_or(0)
+    }
+
+    /// Notes whom the entry at `applied` is about to change.
+    fn note_change(&mut self, command: &Command) {
+        let (mut leases, takes_items) = match command {
+            Command::Grant { id, .. } => (vec![*id], false),
+            Command::Revoke { id } | Command::Detach { id, .. } => (vec![*id], true),
+            Command::Attach { id, .. } => (vec![*id], false),
+            Command::Checkpoint { checkpoints } => {
+                (checkpoints.iter().map(|checkpoint| checkpoint.id).collect(), false)
+            }
+        };
+        if let Command::Attach { id, items } = command
+            && self.core.leases.contains_key(id)
+        {
+            leases.extend(items.iter().filter_map(|item| self.core.items.get(item)));
+        }
+        let leases = Whom::Some(leases);
+        self.changed.push(Changed { at: self.applied, leases, takes_items });
+    }
+
+    /// Calls the core, and says what it asks for and answers.
+    fn core(&mut self, now: u64, input: &Input) -> Result<(), Error> {
+        let mut expected = self.core.input(now, input);
+        // A renew that came in time and is in the works keeps its lease.
+        for held in &self.held {
+            if let Work::Serve(_, Request::Renew { id }) = &held.work
+                && self.core.leases.get(id).is_some_and(|row| row.expiry > held.asked)
+            {
+                expected.expired.retain(|expired| expired != id);
+            }
+        }
         if !expected.expired.is_empty() {
-            self.said.push_back(Said::Expired(expected.expired.clone()));
-            self.hold(now, Work::Revoke(expected.expired));
+            self.say(Said::Expired(expected.expired.clone()));
+            self.hold(now, self.deadline(now), Work::Revoke(expected.expired));
         }
         if !expected.proposals.is_empty() {
             let proposals = expected.proposals.into_iter();
             let checkpoints = proposals.map(|(id, remaining)| Checkpoint { id, remaining });
-            self.propose(now, Command::Checkpoint { checkpoints: checkpoints.collect() }, None);
+            let checkpoints = checkpoints.collect();
+            self.propose(u64::MAX, Command::Checkpoint { checkpoints }, None);
         }
-        let answer = |result: Result<Ttl, Error>| match result {
-            Ok(ttl) => Ok(Response::Renewed { ttl }),
-            Err(Error::NotPrimary) => Err(self.not_primary()),
-            Err(error) => Err(error.into()),
-        };
-        let answers = expected.answers.into_iter();
-        (expected.result, answers.map(|(ticket, result)| (ticket, answer(result))).collect())
+        for (ticket, result) in expected.answers {
+            let (id, deadline) = self.renewing.remove(&ticket).expect("it was made here");
+            let answer = match result {
+                Ok(ttl) => Ok(Response::Renewed { ttl }),
+                Err(Error::NotPrimary) => {
+                    self.answer(ticket, Err(self.not_primary()));
+                    continue;
+                }
+                Err(error) => Err(error.into()),
+            };
+            let deadline = deadline.unwrap_or(self.deadline(now));
+            self.answer_after(self.change_of(id), deadline, ticket, answer);
+        }
+        expected.result
     }
 
-    fn propose(&mut self, now: u64, command: Command, asked: Option<(Ticket, Response)>) {
+    fn propose(&mut self, deadline: u64, command: Command, asked: Option<(Ticket, Response)>) {
         let term = Term(self.reign.expect("only a leader proposes").term);
         self.proposed += 1;
-        let (deadline, sequence) = (self.deadline(now), self.proposed);
+        let sequence = self.proposed;
         self.pending.push_back(Pending { deadline, sequence, asked });
-        self.said.push_back(Said::Propose(Proposal { term, sequence, command }));
+        self.say(Said::Propose(Proposal { term, sequence, command }));
     }
 
-    fn hold(&mut self, now: u64, work: Work) {
+    fn hold(&mut self, asked: u64, deadline: u64, work: Work) {
         let until = Until::Confirmed(self.question + 1);
-        self.held.push_back(Held { deadline: self.deadline(now), until, work });
+        self.held.push_back(Held { asked, deadline, until, work });
         self.ask_if_held();
     }
 
@@ -528,30 +743,31 @@ impl MemberModel {
         if !self.asking && self.held.iter().any(waits) {
             self.asking = true;
             self.question += 1;
-            self.said.push_back(Said::Confirm(self.question));
+            self.say(Said::Confirm(self.question));
         }
     }
 
     /// What gathers before the host takes a commit is part of it.
     fn commit(&mut self, before: u64, whole: bool) {
-        for said in &mut self.said {
-            if let Said::Commit { applied, reset, .. } = said {
-                *applied = self.applied;
-                *reset |= whole;
-                return;
-            }
+        if let Some(Said::Commit { applied, reset, .. }) = &mut self.gathered {
+            *applied = self.applied;
+            *reset |= whole;
+            return;
         }
-        self.said.push_back(Said::Commit { after: before, applied: self.applied, reset: whole });
+        let (after, applied) = (before, self.applied);
+        self.gathered = Some(Said::Commit { after, applied, reset: whole });
     }
 
-    fn answer_all(&mut self, answers: Vec<(Ticket, Answer)>) {
-        for (ticket, answer) in answers {
-            self.answer(ticket, answer);
-        }
+    fn say(&mut self, said: Said) {
+        self.said.push_back(Waiting { said, after: 0, deadline: u64::MAX });
     }
 
     fn answer(&mut self, ticket: Ticket, answer: Answer) {
-        self.said.push_back(Said::Answer(ticket, answer));
+        self.say(Said::Answer(ticket, answer));
+    }
+
+    fn answer_after(&mut self, after: u64, deadline: u64, ticket: Ticket, answer: Answer) {
+        self.said.push_back(Waiting { said: Said::Answer(ticket, answer), after, deadline });
     }
 
     fn not_primary(&self) -> RequestError {

@@ -46,7 +46,7 @@ pub(crate) enum Planted {
 
 impl Planted {
     pub(crate) const BUGS: [(Self, &str); 26] = [
-        (Self::AnswerBeforeCommit, "speaks of is durable"),
+        (Self::AnswerBeforeCommit, "nothing stored has led to"),
         (Self::SecondAnswer, "is answered once"),
         (Self::LostAnswer, "it owes an answer"),
         (Self::LostWrite, "the store holds what the log says"),
@@ -63,7 +63,7 @@ impl Planted {
         (Self::UnknownIsDone, "no reason in the log: Ok"),
         (Self::UnknownIsRefused, "no reason in the log: Err"),
         (Self::PickedAgain, "was picked before"),
-        (Self::WrongAnswer, "what the model says"),
+        (Self::WrongAnswer, "nothing stored has led to"),
         (Self::LostProposal, "what the model says"),
         (Self::FastClock, "what the model says"),
         (Self::SlowClock, "what the model says"),
@@ -181,6 +181,8 @@ impl Adapter {
             MemberInput::Installed(state) => {
                 self.member.installed(now, &state).expect("what is installed is consistent");
             }
+            MemberInput::Persisted(applied) => self.member.persisted(now, applied),
+            MemberInput::Forget(ticket) => self.member.forget(now, ticket),
             MemberInput::HoldExpired(hold) => self.member.hold_expired(now, hold),
             MemberInput::Timeout => self.member.handle_timeout(now),
             MemberInput::Stop => self.member.stop(now),
@@ -214,6 +216,9 @@ impl Adapter {
                 transaction.digest = Digest::default();
             }
             (Planted::KeptByInstall, Output::Commit(transaction)) => transaction.reset = false,
+            (Planted::AnswerBeforeCommit, Output::Commit(transaction)) => {
+                self.member.persisted(Instant::ZERO, transaction.applied);
+            }
             (_, _) => {}
         }
         Some(vec![output])
@@ -240,12 +245,6 @@ impl Adapter {
             (_, answer) => answer,
         };
         Output::Answer { ticket, answer }
-    }
-
-    /// Whether what the member says next overtakes the commit before it.
-    pub(crate) fn overtakes(&self) -> bool {
-        let next = self.member.outputs().next();
-        self.planted == Planted::AnswerBeforeCommit && matches!(next, Some(Output::Answer { .. }))
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<u64> {

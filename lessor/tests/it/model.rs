@@ -37,6 +37,8 @@ pub(crate) struct Row {
     /// What this primary proposed for it and was not applied yet, in order.
     road: Vec<Proposed>,
     waiting: Vec<Ticket>,
+    /// Whether those who wait came in time, and so wait for an unset.
+    in_time: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,7 +89,15 @@ impl Model {
         let mut expected = Expected::nothing();
         match input {
             Input::Apply(command) => expected.result = self.apply(command, &mut expected),
-            Input::Renew { ticket, id } => self.renew(*ticket, *id, &mut expected),
+            Input::Renew { ticket, id } => self.renew(self.now, *ticket, *id, &mut expected),
+            Input::RenewAsked { asked, ticket, id } => {
+                self.renew(asked.as_nanos().min(self.now), *ticket, *id, &mut expected);
+            }
+            Input::ForgetRenew { ticket, id } => {
+                if let Some(row) = self.leases.get_mut(id) {
+                    row.waiting.retain(|waiting| waiting != ticket);
+                }
+            }
             Input::Promote { extend } => self.promote(nanos(*extend)),
             Input::Demote => self.demote(&mut expected),
             Input::HoldExpired(hold) => self.held = *hold,
@@ -134,6 +144,11 @@ impl Model {
         Ok(())
     }
 
+    /// Whether a lease is there and has not expired.
+    pub(crate) fn lasts(&self, id: LeaseId) -> bool {
+        self.leases.get(&id).is_some_and(|row| row.lasts(self.now))
+    }
+
     fn checkpoint(&mut self, checkpoint: Checkpoint, expected: &mut Expected) {
         let Some(row) = self.leases.get_mut(&checkpoint.id) else { return };
         row.remaining = checkpoint.remaining.map(|left| left.as_millis().min(row.ttl));
@@ -157,7 +172,8 @@ impl Model {
         } else {
             row.road.retain(|proposed| *proposed == Proposed::Unset);
             row.road.extend(behind);
-            if row.expiry > self.now && !row.waiting.is_empty() {
+            if row.lasts(self.now) && !row.waiting.is_empty() {
+                row.again = None;
                 row.expiry = row.expiry.max(self.now.saturating_add(row.ttl * MILLI));
                 for ticket in row.waiting.drain(..) {
                     expected.answers.insert(ticket, Ok(Ttl::from_millis(row.ttl)));
@@ -167,7 +183,9 @@ impl Model {
         self.schedule(checkpoint.id);
     }
 
-    fn renew(&mut self, ticket: Ticket, id: LeaseId, expected: &mut Expected) {
+    /// A renew that came when the lease had not expired is in time, and the lease lasts until it is
+    /// answered.
+    fn renew(&mut self, asked: u64, ticket: Ticket, id: LeaseId, expected: &mut Expected) {
         if !self.primary {
             expected.answers.insert(ticket, Err(Error::NotPrimary));
             return;
@@ -177,18 +195,28 @@ impl Model {
             return;
         };
         let may_be_in_the_log = row.remaining.is_some() || row.road.contains(&Proposed::Left);
-        if row.expiry <= self.now {
+        if row.expiry <= asked && !row.is_kept() {
             row.waiting.push(ticket);
+            row.in_time = false;
         } else if may_be_in_the_log {
+            let first = !row.is_kept();
             row.waiting.push(ticket);
-            if row.waiting.len() == 1 {
+            row.in_time = true;
+            if first {
                 row.road.push(Proposed::Unset);
                 expected.proposals.push((id, None));
                 self.schedule(id);
             }
         } else {
+            let was_due = row.expiry <= self.now;
+            row.again = None;
             row.expiry = row.expiry.max(self.now.saturating_add(row.ttl * MILLI));
-            expected.answers.insert(ticket, Ok(Ttl::from_millis(row.ttl)));
+            for ticket in row.waiting.drain(..).chain([ticket]) {
+                expected.answers.insert(ticket, Ok(Ttl::from_millis(row.ttl)));
+            }
+            if was_due {
+                self.schedule(id);
+            }
         }
     }
 
@@ -201,7 +229,7 @@ impl Model {
             if !again {
                 row.expiry = due;
                 row.again = None;
-            } else if row.expiry > self.now {
+            } else if row.lasts(self.now) {
                 row.expiry = row.expiry.max(due);
             } else {
                 continue;
@@ -252,13 +280,18 @@ impl Model {
             let mut due: Vec<_> = self.leases.iter().map(|(id, row)| (row.fires(), *id)).collect();
             due.retain(|(fires, _)| *fires <= now);
             due.sort_unstable();
-            due.truncate(self.room(now));
+            let room = self.room(now);
             let mut batch = Vec::new();
             for (_, id) in due {
+                if batch.len() == room {
+                    break;
+                }
                 let row = self.leases.get_mut(&id).unwrap();
                 row.again = Some(now.saturating_add(self.retry));
-                batch.push((row.expiry, id));
-                self.left.push(now);
+                if !row.is_kept() {
+                    batch.push((row.expiry, id));
+                    self.left.push(now);
+                }
             }
             batch.sort_unstable();
             expected.expired = batch.into_iter().map(|(_, id)| id).collect();
@@ -303,7 +336,7 @@ impl Model {
         } else {
             (left > self.interval).then_some(self.interval)
         };
-        let lasts = self.primary && row.expiry > self.now;
+        let lasts = self.primary && row.lasts(self.now);
         row.checkpoint = after.filter(|_| lasts).map(|after| self.now.saturating_add(after));
     }
 
@@ -356,7 +389,16 @@ impl Row {
             checkpoint: None,
             road: Vec::new(),
             waiting: Vec::new(),
+            in_time: false,
         }
+    }
+
+    fn is_kept(&self) -> bool {
+        self.in_time && !self.waiting.is_empty()
+    }
+
+    fn lasts(&self, now: u64) -> bool {
+        self.expiry > now || self.is_kept()
     }
 
     pub(crate) fn record(&self, id: LeaseId) -> LeaseRecord {
@@ -371,7 +413,7 @@ impl Row {
     /// What a scheduled checkpoint has to say at a moment.
     fn proposal(&self, at: u64) -> Option<Option<Ttl>> {
         let left = self.expiry.saturating_sub(at).div_ceil(MILLI);
-        if left == 0 {
+        if !self.lasts(at) {
             None
         } else if !self.waiting.is_empty() {
             Some(None)

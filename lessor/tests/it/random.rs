@@ -3,7 +3,7 @@
 //! The same harness is run with bugs planted between it and the core, and must find each of them.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -127,6 +127,10 @@ enum Act {
     /// Revokes what came in the oldest batch.
     RevokeExpired,
     Renew(LeaseId),
+    /// A renew that came so long ago, and was not worked off until now.
+    RenewAsked(LeaseId, Duration),
+    /// Gives up the latest renew but so many.
+    ForgetRenew(usize),
     Promote(Duration),
     Demote,
     Hold(bool),
@@ -187,6 +191,9 @@ fn act() -> impl Strategy<Value = Act> {
         3 => Just(Act::Lose),
         5 => Just(Act::RevokeExpired),
         20 => id().prop_map(Act::Renew),
+        6 => (id(), 0_u64..2_000)
+            .prop_map(|(id, millis)| Act::RenewAsked(id, Duration::from_millis(millis))),
+        2 => (0_usize..4).prop_map(Act::ForgetRenew),
         4 => extend().prop_map(Act::Promote),
         1 => Just(Act::Demote),
         2 => any::<bool>().prop_map(Act::Hold),
@@ -330,7 +337,10 @@ impl Adapter {
                 *extend = extend.saturating_sub(Duration::from_millis(1));
             }
             (Planted::LostHold, Input::HoldExpired(hold)) => *hold = false,
-            (Planted::EarlyAnswer, Input::Renew { ticket, .. }) => self.asked = Some(*ticket),
+            (
+                Planted::EarlyAnswer,
+                Input::Renew { ticket, .. } | Input::RenewAsked { ticket, .. },
+            ) => self.asked = Some(*ticket),
             (_, _) => {}
         }
         if self.as_data {
@@ -339,6 +349,8 @@ impl Adapter {
         match input {
             Input::Apply(command) => return self.core.apply(at, command),
             Input::Renew { ticket, id } => self.core.renew(at, ticket, id),
+            Input::RenewAsked { asked, ticket, id } => self.core.renew_asked(at, asked, ticket, id),
+            Input::ForgetRenew { ticket, id } => self.core.forget_renew(at, ticket, id),
             Input::Promote { extend } => self.core.promote(at, extend),
             Input::Demote => self.core.demote(at),
             Input::HoldExpired(hold) => self.core.hold_expired(at, hold),
@@ -430,6 +442,7 @@ struct Seen {
     granted_renews: u32,
     /// Answered by a later call than they were made by.
     late_renews: u32,
+    forgotten: u32,
     refused_renews: u32,
     range_deletes: u32,
     smoothed: u32,
@@ -448,6 +461,7 @@ impl Seen {
         self.again += other.again;
         self.granted_renews += other.granted_renews;
         self.late_renews += other.late_renews;
+        self.forgotten += other.forgotten;
         self.refused_renews += other.refused_renews;
         self.range_deletes += other.range_deletes;
         self.smoothed += other.smoothed;
@@ -469,6 +483,8 @@ struct Harness {
     expired: VecDeque<Vec<LeaseId>>,
     tickets: BTreeMap<Ticket, LeaseId>,
     answers: BTreeMap<Ticket, Result<Ttl, Error>>,
+    /// Renews that nobody waits for any more.
+    forgotten: BTreeSet<Ticket>,
     /// Whether a checkpoint came in this reign that this primary had not proposed.
     noisy: bool,
     /// Whether what is answered and emitted is compared with the model.
@@ -501,6 +517,7 @@ impl Harness {
             expired: VecDeque::new(),
             tickets: BTreeMap::new(),
             answers: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
             noisy: false,
             left: Vec::new(),
             asks_the_model: true,
@@ -555,6 +572,21 @@ impl Harness {
                 let ticket = Ticket(self.tickets.len() as u64);
                 self.tickets.insert(ticket, *id);
                 self.call(&Input::Renew { ticket, id: *id })
+            }
+            Act::RenewAsked(id, ago) => {
+                let ticket = Ticket(self.tickets.len() as u64);
+                self.tickets.insert(ticket, *id);
+                let asked = Instant::from_nanos(self.clock.saturating_sub(nanos(*ago)));
+                self.call(&Input::RenewAsked { asked, ticket, id: *id })
+            }
+            Act::ForgetRenew(back) => {
+                let waits = |ticket: &&Ticket| !self.answers.contains_key(ticket);
+                let open = self.tickets.keys().rev().filter(waits);
+                let Some(ticket) = open.copied().nth(*back) else { return Ok(()) };
+                let id = self.tickets[&ticket];
+                self.forgotten.insert(ticket);
+                self.seen.forgotten += 1;
+                self.call(&Input::ForgetRenew { ticket, id })
             }
             Act::Promote(extend) => {
                 if !self.model.primary {
@@ -617,6 +649,8 @@ impl Harness {
             Input::Apply(Command::Revoke { id }) => Some(*id),
             Input::Apply(_)
             | Input::Renew { .. }
+            | Input::RenewAsked { .. }
+            | Input::ForgetRenew { .. }
             | Input::Promote { .. }
             | Input::Demote
             | Input::HoldExpired(_)
@@ -715,7 +749,9 @@ impl Harness {
             prop_assert_eq!(&found, expected, "{} of {:?} at {}", THE_MODEL, input, now);
         }
         for (ticket, result) in &found.answers {
-            let own = matches!(input, Input::Renew { ticket: own, .. } if own == ticket);
+            let own = matches!(input,
+                Input::Renew { ticket: own, .. } | Input::RenewAsked { ticket: own, .. }
+                    if own == ticket);
             self.seen.granted_renews += u32::from(result.is_ok() && own);
             self.seen.late_renews += u32::from(result.is_ok() && !own);
             self.seen.refused_renews += u32::from(result.is_err());
@@ -795,7 +831,7 @@ impl Harness {
     fn finish(&mut self) -> TestCaseResult {
         self.call(&Input::HoldExpired(false))?;
         let mut rounds = 0;
-        while self.model.primary && self.answers.len() < self.tickets.len() {
+        while self.model.primary && self.answers.len() + self.forgotten.len() < self.tickets.len() {
             if self.model.now > u64::MAX / 2 {
                 // Time may end before they do.
                 self.call(&Input::Demote)?;
@@ -815,7 +851,11 @@ impl Harness {
                 self.revoke_expired()?;
             }
         }
-        prop_assert!(self.answers.keys().eq(self.tickets.keys()), "every renew is answered");
+        let mut answered: BTreeSet<Ticket> = self.answers.keys().copied().collect();
+        for ticket in &self.forgotten {
+            prop_assert!(answered.insert(*ticket), "{ticket:?} was forgotten, and is answered");
+        }
+        prop_assert!(answered.iter().eq(self.tickets.keys()), "every renew is answered");
         let (limit, window) = (self.model.limit(), self.model.window());
         for (first, at) in self.left.iter().enumerate() {
             let together = self.left[first..].iter().take_while(|left| *left - at < window).count();

@@ -59,6 +59,7 @@ pub(super) struct Config {
     pub(super) checkpoint_interval: Option<Span>,
     pub(super) extend: Option<Span>,
     pub(super) request_timeout: Option<Span>,
+    pub(super) observer_patience: Option<Span>,
     pub(super) queue: Option<NonZeroU32>,
 }
 

@@ -244,6 +244,10 @@ impl Draw for Input {
         one_of!(g,
             10: Self::Apply(_) => Self::Apply(any(g)),
             4: Self::Renew { .. } => Self::Renew { ticket: any(g), id: any(g) },
+            1: Self::RenewAsked { .. } => {
+                Self::RenewAsked { asked: any(g), ticket: any(g), id: any(g) }
+            },
+            1: Self::ForgetRenew { .. } => Self::ForgetRenew { ticket: any(g), id: any(g) },
             2: Self::Promote { .. } => {
                 let (short, extend) = (Duration::from_millis(below(g, 2_000)), any(g));
                 Self::Promote { extend: pick(g, &[short, short, short, extend]) }

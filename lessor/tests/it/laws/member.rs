@@ -75,6 +75,10 @@ enum Step {
     /// It sleeps until the member wants to be called.
     Sleep,
     Stop,
+    /// The commit on its way is durable.
+    Persist,
+    /// Whoever asked so many calls ago is gone.
+    Leave(u64),
 }
 
 impl Draw for Step {
@@ -93,6 +97,8 @@ impl Draw for Step {
             10: Self::Ahead(_) => Self::Ahead(Duration::from_millis(below(g, 1_000))),
             30: Self::Sleep => Self::Sleep,
             1: Self::Stop => Self::Stop,
+            30: Self::Persist => Self::Persist,
+            2: Self::Leave(_) => Self::Leave(below(g, 6)),
         )
     }
 }
@@ -106,6 +112,7 @@ struct Host {
     end: LogIndex,
     proposed: VecDeque<Proposal>,
     asked: Confirmation,
+    committing: Option<LogIndex>,
     record: Record,
 }
 
@@ -118,6 +125,7 @@ fn live(steps: &[Step]) -> Record {
         end: LogIndex(0),
         proposed: VecDeque::new(),
         asked: Confirmation(0),
+        committing: None,
         record: Vec::new(),
     };
     host.step(&Step::Lead);
@@ -169,6 +177,11 @@ impl Host {
                 self.call(MemberInput::Timeout);
             }
             Step::Stop => self.call(MemberInput::Stop),
+            Step::Persist => self.persist(),
+            Step::Leave(back) => {
+                let ticket = Ticket((self.record.len() as u64).saturating_sub(*back));
+                self.call(MemberInput::Forget(ticket));
+            }
         }
     }
 
@@ -189,12 +202,19 @@ impl Host {
             match output {
                 Output::Propose(proposal) => self.proposed.push_back(proposal),
                 Output::Confirm(confirmation) => self.asked = confirmation,
+                Output::Commit(transaction) => self.committing = Some(transaction.applied),
                 Output::Campaign
                 | Output::Resign
-                | Output::Commit(_)
+                | Output::Waits(_)
                 | Output::Answer { .. }
                 | Output::Expired(_) => {}
             }
+        }
+    }
+
+    fn persist(&mut self) {
+        if let Some(applied) = self.committing.take() {
+            self.call(MemberInput::Persisted(applied));
         }
     }
 
@@ -241,6 +261,8 @@ fn by_methods(record: &Record) -> Vec<Seen> {
                 member.confirmed(now, confirmation, committed);
             }
             MemberInput::Installed(state) => return member.installed(now, &state),
+            MemberInput::Persisted(applied) => member.persisted(now, applied),
+            MemberInput::Forget(ticket) => member.forget(now, ticket),
             MemberInput::HoldExpired(hold) => member.hold_expired(now, hold),
             MemberInput::Timeout => member.handle_timeout(now),
             MemberInput::Stop => member.stop(now),

@@ -227,6 +227,8 @@ fn by_methods(record: &Record) -> Vec<Seen> {
         match input {
             Input::Apply(command) => return lessor.apply(now, command),
             Input::Renew { ticket, id } => lessor.renew(now, ticket, id),
+            Input::RenewAsked { asked, ticket, id } => lessor.renew_asked(now, asked, ticket, id),
+            Input::ForgetRenew { ticket, id } => lessor.forget_renew(now, ticket, id),
             Input::Promote { extend } => lessor.promote(now, extend),
             Input::Demote => lessor.demote(now),
             Input::HoldExpired(hold) => lessor.hold_expired(now, hold),

@@ -81,9 +81,11 @@ impl Life {
     }
 
     fn commit_as(&mut self, stored: fn(Transaction) -> Transaction) {
-        for output in std::iter::from_fn(|| self.member.poll_output()) {
+        while let Some(output) = self.member.poll_output() {
             if let Output::Commit(transaction) = output {
+                let applied = transaction.applied;
                 self.store.commit(stored(transaction)).expect("it follows the one before");
+                self.member.persisted(Instant::ZERO, applied);
             }
         }
     }
@@ -120,6 +122,7 @@ pub(super) fn transactions(log: &[Entry]) -> Vec<Transaction> {
     for entries in numbered(log).chunks(2) {
         member.committed(Instant::ZERO, entries.to_vec());
         outputs.extend(std::iter::from_fn(|| member.poll_output()));
+        member.persisted(Instant::ZERO, member.applied());
     }
     let commit = |output| if let Output::Commit(commit) = output { Some(commit) } else { None };
     outputs.into_iter().filter_map(commit).collect()

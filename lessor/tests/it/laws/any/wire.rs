@@ -117,6 +117,8 @@ impl Draw for MemberInput {
             2: Self::Request { .. } => Self::Request { ticket: any(g), request: any(g) },
             2: Self::Committed(_) => Self::Committed(few(g)),
             1: Self::Role(_) => Self::Role(any(g)),
+            1: Self::Persisted(_) => Self::Persisted(any(g)),
+            1: Self::Forget(_) => Self::Forget(any(g)),
             1: Self::Confirmed { .. } => {
                 Self::Confirmed { confirmation: any(g), committed: any(g) }
             },
@@ -133,6 +135,7 @@ impl Draw for Output {
         one_of!(g,
             1: Self::Propose(_) => Self::Propose(any(g)),
             1: Self::Confirm(_) => Self::Confirm(any(g)),
+            1: Self::Waits(_) => Self::Waits(any(g)),
             1: Self::Campaign => Self::Campaign,
             1: Self::Resign => Self::Resign,
             1: Self::Commit(_) => Self::Commit(any(g)),
