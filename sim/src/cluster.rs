@@ -16,7 +16,7 @@ use lessor::{
 use madsim::net::Endpoint;
 use madsim::runtime::NodeHandle;
 use madsim::time::TimeHandle;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::consensus::Envelope;
 use crate::journal::JournalBackend;
@@ -132,6 +132,8 @@ struct Cluster {
     events: BTreeMap<MemberId, mpsc::UnboundedSender<LogEvent>>,
     /// Where each running member takes requests; filled when it has opened.
     handles: Arc<Mutex<BTreeMap<MemberId, Handle>>>,
+    /// What gives up each call that is on its way, when it is dropped.
+    calls: Arc<Mutex<BTreeMap<u64, oneshot::Sender<()>>>>,
     /// Where each running member hears the others.
     sockets: Arc<Mutex<BTreeMap<MemberId, Arc<Endpoint>>>>,
     /// And on which port: each process has one of its own, so that it does not hear what was meant
@@ -147,6 +149,7 @@ impl Cluster {
             nodes,
             events,
             handles: Arc::default(),
+            calls: Arc::default(),
             sockets: Arc::default(),
             ports: BTreeMap::new(),
         }
@@ -204,14 +207,24 @@ impl Cluster {
             Action::Call { call, member, request } => {
                 let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
                 let handle = handles.get(&member).cloned();
-                let shared = self.shared.clone();
+                let (shared, calls) = (self.shared.clone(), self.calls.clone());
+                let (waiting, given_up) = oneshot::channel::<()>();
+                self.calls.lock().unwrap_or_else(PoisonError::into_inner).insert(call, waiting);
                 madsim::task::spawn(async move {
                     let answer = match handle {
-                        Some(handle) => Some(handle.request(request).await),
+                        Some(handle) => tokio::select! {
+                            biased;
+                            answer = handle.request(request) => Some(answer),
+                            _ = given_up => return,
+                        },
                         None => None,
                     };
+                    calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&call);
                     shared.tell(|world, now| world.answered(now, call, answer));
                 });
+            }
+            Action::GiveUp(call) => {
+                self.calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&call);
             }
             Action::Stop(member) => {
                 let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);

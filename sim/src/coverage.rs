@@ -87,6 +87,8 @@ marks! {
     ExtremeId "extreme-id" "a lease had the first or the last id that there is"
     AnsweredUnknown "answered-unknown" "nobody could say what became of a request"
     AskedElsewhere "asked-elsewhere" "a lessee asked somebody who is not primary"
+    GaveUp "gave-up" "a lessee waited for an answer no longer"
+    ServedElsewhere "served-elsewhere" "a lessee that asked in vain was served by another member"
     ThousandLeases "thousand-leases" "a member held a thousand leases"
     CoreEnding "core-ending" "only a majority healed"
 }

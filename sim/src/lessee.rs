@@ -16,9 +16,20 @@ pub struct Lessee {
     items: Vec<Item>,
     renew_every: Option<Duration>,
     until: Option<Duration>,
+    patience: Duration,
     wants: Want,
-    /// Who gave it its last answer as a primary: it goes on asking that one.
-    primary: Option<MemberId>,
+    whom: Whom,
+}
+
+/// Whom a lessee asks next: at first it knows who leads, then it goes by what it is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Whom {
+    /// Whoever leads.
+    Leader,
+    /// This member: it answered as a primary, or another one named it as its leader.
+    Member(MemberId),
+    /// Whoever follows this member and can be reached: it was asked in vain.
+    After(MemberId),
 }
 
 /// What a lessee does next.
@@ -53,8 +64,9 @@ impl Lessee {
                 items: items.collect(),
                 renew_every: herd.renew_every,
                 until: herd.until,
+                patience: herd.patience(),
                 wants: Want::Grant,
-                primary: None,
+                whom: Whom::Leader,
             };
             (at, lessee)
         })
@@ -75,10 +87,22 @@ impl Lessee {
         }
     }
 
-    /// Whom it asks, if it does not have to look for whoever leads.
+    /// Whom it asks.
     #[must_use]
-    pub fn primary(&self) -> Option<MemberId> {
-        self.primary
+    pub fn whom(&self) -> Whom {
+        self.whom
+    }
+
+    /// How long it waits for an answer.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// No answer has come from this member for so long that it asks another one, at once: it has waited.
+    pub fn gave_up(&mut self, now: Duration, asked: MemberId) -> Next {
+        self.whom = Whom::After(asked);
+        Next { label: "gave up", at: Some(now) }
     }
 
     /// Takes a member's answer to what it asked at `sent`; `None` if there was nobody to ask.
@@ -88,8 +112,8 @@ impl Lessee {
         sent: Duration,
         answer: Option<(MemberId, &Result<Response, RequestError>)>,
     ) -> Next {
-        let again = Some(now + PATIENCE);
-        self.primary = answer.filter(|(_, answer)| answer.is_ok()).map(|(member, _)| member);
+        let again = Some(now + PAUSE);
+        self.whom = answer.map_or(Whom::Leader, |(asked, answer)| Whom::told(asked, answer));
         let (label, at) = match (self.wants, answer.map(|(_, answer)| answer)) {
             (Want::Grant, Some(Ok(_) | Err(RequestError::Refused(Error::LeaseExists)))) => {
                 if self.items.is_empty() {
@@ -119,5 +143,84 @@ impl Lessee {
     }
 }
 
-/// How long a lessee waits before it asks again.
-const PATIENCE: Duration = Duration::from_millis(500);
+impl Whom {
+    /// Whom to ask after this answer.
+    #[must_use]
+    pub fn told(asked: MemberId, answer: &Result<Response, RequestError>) -> Self {
+        match answer {
+            Ok(_) | Err(RequestError::Refused(_)) => Self::Member(asked),
+            Err(RequestError::NotPrimary { leader: Some(leader) }) if *leader != asked => {
+                Self::Member(*leader)
+            }
+            Err(
+                RequestError::NotPrimary { .. } | RequestError::Unknown | RequestError::Stopped,
+            ) => Self::After(asked),
+        }
+    }
+}
+
+/// How long a lessee waits after an answer that is none, before it asks again.
+pub const PAUSE: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: MemberId = MemberId(1);
+    const B: MemberId = MemberId(2);
+
+    fn lessee() -> Lessee {
+        let herd = Herd {
+            name: "node".to_owned(),
+            leases: 1,
+            first_lease: LeaseId::new(7).expect("it is not 0"),
+            ttl: Ttl::from_secs(12),
+            start: Duration::ZERO,
+            over: Duration::ZERO,
+            renew_every: Some(Duration::from_secs(4)),
+            until: None,
+            items: 0,
+            patience: None,
+        };
+        Lessee::herd(&herd).next().expect("it has one").1
+    }
+
+    #[test]
+    fn a_lessee_stays_with_whoever_served_it_and_leaves_whoever_did_not() {
+        let mut lessee = lessee();
+        assert_eq!(lessee.whom(), Whom::Leader);
+        let now = Duration::from_secs(1);
+        let id = LeaseId::new(7).expect("it is not 0");
+        let granted = Ok(Response::Granted { id, ttl: Ttl::from_secs(12) });
+        let next = lessee.answered(now, now, Some((A, &granted)));
+        assert_eq!((lessee.whom(), next.at), (Whom::Member(A), Some(now + 4 * now)));
+        let next = lessee.gave_up(now, A);
+        assert_eq!((lessee.whom(), next.at), (Whom::After(A), Some(now)));
+        let elsewhere = Err(RequestError::NotPrimary { leader: Some(A) });
+        lessee.answered(now, now, Some((B, &elsewhere)));
+        assert_eq!(lessee.whom(), Whom::Member(A));
+        // One who names itself is of no use.
+        lessee.answered(now, now, Some((A, &elsewhere)));
+        assert_eq!(lessee.whom(), Whom::After(A));
+    }
+
+    #[test]
+    fn patience_is_a_third_of_the_ttl_within_bounds() {
+        let mut herd = Herd {
+            name: String::new(),
+            leases: 1,
+            first_lease: LeaseId::new(1).expect("it is not 0"),
+            ttl: Ttl::from_secs(12),
+            start: Duration::ZERO,
+            over: Duration::ZERO,
+            renew_every: None,
+            until: None,
+            items: 0,
+            patience: None,
+        };
+        for (ttl, patience) in [(1, 1), (12, 4), (60, 5)] {
+            herd.ttl = Ttl::from_secs(ttl);
+            assert_eq!(herd.patience(), Duration::from_secs(patience), "{ttl}");
+        }
+    }
+}

@@ -151,6 +151,9 @@ pub enum Action {
         lessee: Option<String>,
         /// The answer that it must get.
         answer: Option<AnswerKind>,
+        /// After how long without an answer it gives up and asks another member, until one answers;
+        /// by default it asks one member, and waits for ever.
+        patience: Option<Duration>,
     },
     /// The world changes.
     Fault(Fault),
@@ -364,6 +367,9 @@ pub struct Herd {
     pub until: Option<Duration>,
     /// How many items each attaches.
     pub items: u32,
+    /// After how long without an answer one gives up and asks another member; by default
+    /// [`Herd::patience`].
+    pub patience: Option<Duration>,
 }
 
 /// Something that must be seen. Equality does not look at the line.
@@ -498,6 +504,14 @@ impl Herd {
     pub fn last_lease(&self) -> LeaseId {
         let id = self.first_lease.get() + i64::from(self.leases) - 1;
         LeaseId::new(id).expect("a herd's ids were checked")
+    }
+
+    /// How long each waits for an answer: by default a third of its ttl, so that two other members can be
+    /// asked before the lease ends, but 1 s at least, which the log may take, and at most 5 s.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        let third = self.ttl.as_duration() / 3;
+        self.patience.unwrap_or(third.clamp(Duration::from_secs(1), Duration::from_secs(5)))
     }
 }
 

@@ -83,6 +83,7 @@ pub fn generate(seed: u64) -> Scenario {
         succession::take_turns(&mut turns, &mut scenario);
     }
     scenario.steps.sort_by_key(|step| step.at);
+    lessees::patience(&mut stream("patience"), &mut scenario);
     scenario
 }
 

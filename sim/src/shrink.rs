@@ -171,6 +171,7 @@ fn herds(scenario: &Scenario) -> Vec<Scenario> {
         change(&|herd| herd.over = Duration::ZERO);
         change(&|herd| herd.renew_every = None);
         change(&|herd| herd.until = None);
+        change(&|herd| herd.patience = None);
     }
     simpler
 }
@@ -217,14 +218,24 @@ fn weaker(scenario: &Scenario) -> Vec<Scenario> {
 fn weaker_than(action: &Action) -> Vec<Action> {
     let fault = |fault| vec![Action::Fault(fault)];
     match action {
-        Action::Ask { request, member, lessee, answer } => {
+        Action::Ask { request, member, lessee, answer, patience } => {
             let ask = |request: Request, member| Action::Ask {
                 request,
                 member,
                 lessee: None,
                 answer: *answer,
+                patience: *patience,
             };
             let mut weaker = Vec::new();
+            if patience.is_some() {
+                weaker.push(Action::Ask {
+                    request: request.clone(),
+                    member: *member,
+                    lessee: lessee.clone(),
+                    answer: *answer,
+                    patience: None,
+                });
+            }
             if member.is_some() && !matches!(request, Request::Promote | Request::Demote) {
                 weaker.push(ask(request.clone(), None));
             }

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use lessor::backend::Stored;
-use lessor::driver::{CallError, LogEvent};
+use lessor::driver::LogEvent;
 use lessor::{
     Config, Confirmation, Entry, Instant, LeaseId, LogIndex, Member, MemberId, MemberInput, Output,
-    Proposal, Request, RequestError, Response, Role,
+    Proposal, Request, Role,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -22,7 +22,7 @@ use crate::disk::{FaultyDisk, Fuse, FuseAt, Met, Unsynced};
 use crate::fault::Lasting;
 use crate::inside;
 use crate::invariant::Violation;
-use crate::lessee::Lessee;
+use crate::lessee::{Lessee, Whom};
 use crate::oracle::Oracle;
 use crate::report::{Injected, Panic, Report};
 use crate::scenario::{
@@ -31,6 +31,7 @@ use crate::scenario::{
 use crate::trace::Trace;
 use crate::words;
 
+mod calls;
 mod ending;
 mod expect;
 mod fault;
@@ -54,6 +55,8 @@ pub struct World {
     calls: BTreeMap<u64, Pending>,
     /// The answer of each step that asks.
     answers: BTreeMap<usize, AnswerKind>,
+    /// Whom each step with patience asks next.
+    errands: BTreeMap<usize, Whom>,
     actions: VecDeque<Action>,
     random: ChaCha8Rng,
     elections: ChaCha8Rng,
@@ -98,6 +101,8 @@ pub enum Action {
     Deliver(MemberId, LogEvent),
     /// Carry this over the network.
     Send(Envelope),
+    /// Wait no more for the answer to the call of this number.
+    GiveUp(u64),
     /// Ask a member, and tell the answer under this number.
     Call {
         /// The number.
@@ -115,6 +120,10 @@ enum Due {
     Step(usize),
     Expect(usize),
     Lessee(usize),
+    /// The request of a step goes to another member.
+    Again(usize),
+    /// Somebody has waited long enough for an answer.
+    GiveUp(u64),
     Resume(MemberId, u64),
     /// A fault that lasts is over.
     Over(usize),
@@ -163,6 +172,8 @@ struct Pending {
     member: MemberId,
     process: u64,
     sent: Duration,
+    /// Where on the agenda it is given up, if it ever is.
+    given_up: Option<(Duration, u64)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -194,6 +205,7 @@ impl World {
                 .collect(),
             calls: BTreeMap::new(),
             answers: BTreeMap::new(),
+            errands: BTreeMap::new(),
             actions: VecDeque::new(),
             random: stream(scenario.seed, DISKS),
             elections: stream(scenario.seed, ELECTIONS),
@@ -255,6 +267,8 @@ impl World {
                 Due::Step(place) => self.step(now, place),
                 Due::Expect(place) => self.expect(now, place),
                 Due::Lessee(place) => self.act(now, place),
+                Due::Again(place) => self.ask_again(now, place),
+                Due::GiveUp(call) => self.give_up(now, call),
                 Due::Resume(member, process) => self.resume(now, member, process),
                 Due::Over(place) => self.over(now, place),
                 Due::Send(number) => self.send_late(number),
@@ -588,52 +602,6 @@ impl World {
         }
     }
 
-    /// A call was answered, or nobody was there to answer it.
-    pub fn answered(
-        &mut self,
-        now: Duration,
-        call: u64,
-        answer: Option<Result<Response, CallError>>,
-    ) {
-        let Some(pending) = self.calls.remove(&call) else { return };
-        let machine = &self.machines[&pending.member];
-        let died = !machine.up || machine.process != pending.process;
-        let answer = match answer {
-            Some(Ok(response)) => Ok(response),
-            // A process that ends tells nobody what became of a request.
-            None | Some(Err(_)) if died => Err(RequestError::Unknown),
-            None => Err(RequestError::Unknown),
-            Some(Err(CallError::Request(error))) => Err(error),
-            Some(Err(CallError::Failed(_) | CallError::Unattended)) => Err(RequestError::Unknown),
-        };
-        self.acknowledged += u64::from(answer.is_ok());
-        self.coverage.answered(&answer);
-        self.oracle.answered(now, pending.sent, &pending.request, &answer);
-        match pending.asker {
-            Asker::Step(place) => {
-                let asked = words::request(&pending.request);
-                let words = format!("{asked}: {}", words::answer(&answer));
-                self.say_of_step(now, place, words);
-                self.answers.insert(place, AnswerKind::of(&answer));
-            }
-            Asker::Expect(place) => self.judge_remaining(now, place, &answer),
-            Asker::Lessee(place) => {
-                let next = self.lessees[place].answered(
-                    now,
-                    pending.sent,
-                    Some((pending.member, &answer)),
-                );
-                let asked = words::request(&pending.request);
-                let words = format_args!("{asked} {}", inside::answer(&answer));
-                self.gather(now, None, "lessees", words, next.label);
-                if let Some(at) = next.at {
-                    self.plan(at, Due::Lessee(place));
-                }
-            }
-        }
-        self.settle(now);
-    }
-
     /// The run has ended in a panic.
     pub fn panicked(&mut self, panic: Panic) {
         if !panic.is_of_testbed() {
@@ -667,16 +635,19 @@ impl World {
         self.broken.iter().chain(self.oracle.violations())
     }
 
-    fn plan(&mut self, at: Duration, due: Due) {
+    /// Plans something, and says where on the agenda.
+    fn plan(&mut self, at: Duration, due: Due) -> (Duration, u64) {
         self.planned += 1;
-        self.agenda.insert((at, self.planned), due);
+        let place = (at, self.planned);
+        self.agenda.insert(place, due);
+        place
     }
 
     fn step(&mut self, now: Duration, place: usize) {
         match self.scenario.steps[place].action.clone() {
-            scenario::Action::Ask { request, member, .. } => {
+            scenario::Action::Ask { request, .. } => {
                 self.say_of_step(now, place, words::request(&request).to_string());
-                self.ask(now, Asker::Step(place), member, request);
+                self.ask_of_step(now, place);
             }
             scenario::Action::Fault(fault) => {
                 self.stable_since = now;
@@ -684,30 +655,6 @@ impl World {
             }
         }
         self.settle(now);
-    }
-
-    /// Sends a request to a member, by default to whoever leads.
-    fn ask(&mut self, now: Duration, asker: Asker, to: Option<MemberId>, request: Request) {
-        self.oracle.asked(now, &request);
-        self.coverage.asked(&request);
-        let member = to.or(self.consensus.leader());
-        self.planned += 1;
-        let call = self.planned;
-        let asked = member.unwrap_or(MemberId(1));
-        let process = self.machines[&asked].process;
-        let pending =
-            Pending { asker, request: request.clone(), member: asked, process, sent: now };
-        self.calls.insert(call, pending);
-        match member {
-            Some(member) if self.machines[&member].up => {
-                self.actions.push_back(Action::Call { call, member, request });
-            }
-            Some(_) => self.answered(now, call, None),
-            None => {
-                let error = CallError::Request(RequestError::NotPrimary { leader: None });
-                self.answered(now, call, Some(Err(error)));
-            }
-        }
     }
 
     fn boot(&mut self, now: Duration, member: MemberId) {
@@ -731,21 +678,6 @@ impl World {
         self.consensus.crash(now, member);
         if self.quiet {
             self.plan(now + REVIVAL, Due::Revive(member));
-        }
-    }
-
-    fn act(&mut self, now: Duration, place: usize) {
-        let Some(request) = self.lessees[place].ask(now) else { return };
-        let primary = self.lessees[place].primary().or(self.consensus.leader());
-        let leader = primary.filter(|leader| self.machines[leader].up);
-        if leader.is_some() {
-            return self.ask(now, Asker::Lessee(place), leader, request);
-        }
-        let next = self.lessees[place].answered(now, now, None);
-        let words = format_args!("{}", words::request(&request));
-        self.gather(now, None, "lessees", words, next.label);
-        if let Some(at) = next.at {
-            self.plan(at, Due::Lessee(place));
         }
     }
 

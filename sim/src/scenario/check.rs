@@ -187,42 +187,90 @@ impl Checker {
                 Some(_) => positive("ttl", &grant.ttl)?.into(),
             };
             let request = Request::Grant { id, ttl };
-            actions.push(self.ask(request, grant.member, grant.lessee, grant.answer)?);
+            actions.push(self.ask(
+                request,
+                grant.member,
+                grant.lessee,
+                grant.answer,
+                grant.patience,
+            )?);
         }
         if let Some(asked) = step.revoke {
             let request = Request::Revoke { id: lease(&asked.lease)? };
-            actions.push(self.ask(request, asked.member, asked.lessee, asked.answer)?);
+            actions.push(self.ask(
+                request,
+                asked.member,
+                asked.lessee,
+                asked.answer,
+                asked.patience,
+            )?);
         }
         if let Some(asked) = step.renew {
             let request = Request::Renew { id: lease(&asked.lease)? };
-            actions.push(self.ask(request, asked.member, asked.lessee, asked.answer)?);
+            actions.push(self.ask(
+                request,
+                asked.member,
+                asked.lessee,
+                asked.answer,
+                asked.patience,
+            )?);
         }
         if let Some(asked) = step.lookup {
             let request = Request::Lookup { id: lease(&asked.lease)? };
-            actions.push(self.ask(request, asked.member, asked.lessee, asked.answer)?);
+            actions.push(self.ask(
+                request,
+                asked.member,
+                asked.lessee,
+                asked.answer,
+                asked.patience,
+            )?);
         }
         if let Some(asked) = step.attach {
             let request = Request::Attach { id: lease(&asked.lease)?, items: items(&asked.items) };
-            actions.push(self.ask(request, asked.member, asked.lessee, asked.answer)?);
+            actions.push(self.ask(
+                request,
+                asked.member,
+                asked.lessee,
+                asked.answer,
+                asked.patience,
+            )?);
         }
         if let Some(asked) = step.detach {
             let request = Request::Detach { id: lease(&asked.lease)?, items: items(&asked.items) };
-            actions.push(self.ask(request, asked.member, asked.lessee, asked.answer)?);
+            actions.push(self.ask(
+                request,
+                asked.member,
+                asked.lessee,
+                asked.answer,
+                asked.patience,
+            )?);
         }
         if let Some(asked) = step.leases {
             let limit = asked.limit as usize;
             let request = Request::Leases { order: asked.order, after: None, limit };
-            actions.push(self.ask(request, asked.member, asked.lessee, asked.answer)?);
+            actions.push(self.ask(
+                request,
+                asked.member,
+                asked.lessee,
+                asked.answer,
+                asked.patience,
+            )?);
         }
         if let Some(asked) = step.lease_of {
             let request = Request::LeaseOf { item: asked.item.as_str().into() };
-            actions.push(self.ask(request, asked.member, asked.lessee, asked.answer)?);
+            actions.push(self.ask(
+                request,
+                asked.member,
+                asked.lessee,
+                asked.answer,
+                asked.patience,
+            )?);
         }
         if let Some(asked) = step.promote {
-            actions.push(self.ask(Request::Promote, asked.member, None, asked.answer)?);
+            actions.push(self.ask(Request::Promote, asked.member, None, asked.answer, None)?);
         }
         if let Some(asked) = step.demote {
-            actions.push(self.ask(Request::Demote, asked.member, None, asked.answer)?);
+            actions.push(self.ask(Request::Demote, asked.member, None, asked.answer, None)?);
         }
         let of_member = [
             (step.elect, Fault::Elect as fn(MemberId) -> Fault),
@@ -288,9 +336,11 @@ impl Checker {
         member: Option<Spanned<i64>>,
         lessee: Option<String>,
         answer: Option<AnswerKind>,
+        patience: Option<Spanned<Span>>,
     ) -> Result<Action, Mistake> {
         let member = member.map(|member| self.member(&member)).transpose()?;
-        Ok(Action::Ask { request, member, lessee, answer })
+        let patience = patience.map(|span| positive("patience", &span)).transpose()?;
+        Ok(Action::Ask { request, member, lessee, answer, patience })
     }
 
     fn crash(&self, crash: &file::Crash) -> Result<Crash, Mistake> {
@@ -510,6 +560,7 @@ impl Checker {
                 .transpose()?,
             until: herd.until.map(|until| self.moment("until", &until)).transpose()?,
             items: herd.items.unwrap_or(1),
+            patience: herd.patience.map(|span| positive("patience", &span)).transpose()?,
         })
     }
 

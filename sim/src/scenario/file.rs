@@ -152,6 +152,7 @@ pub(super) struct Grant {
     pub(super) member: Option<Spanned<i64>>,
     pub(super) lessee: Option<String>,
     pub(super) answer: Option<super::AnswerKind>,
+    pub(super) patience: Option<Spanned<Span>>,
 }
 
 #[derive(Deserialize)]
@@ -161,6 +162,7 @@ pub(super) struct OfLease {
     pub(super) member: Option<Spanned<i64>>,
     pub(super) lessee: Option<String>,
     pub(super) answer: Option<super::AnswerKind>,
+    pub(super) patience: Option<Spanned<Span>>,
 }
 
 #[derive(Deserialize)]
@@ -171,6 +173,7 @@ pub(super) struct OfItems {
     pub(super) member: Option<Spanned<i64>>,
     pub(super) lessee: Option<String>,
     pub(super) answer: Option<super::AnswerKind>,
+    pub(super) patience: Option<Spanned<Span>>,
 }
 
 #[derive(Deserialize)]
@@ -182,6 +185,7 @@ pub(super) struct Leases {
     pub(super) member: Option<Spanned<i64>>,
     pub(super) lessee: Option<String>,
     pub(super) answer: Option<super::AnswerKind>,
+    pub(super) patience: Option<Spanned<Span>>,
 }
 
 #[derive(Deserialize)]
@@ -191,6 +195,7 @@ pub(super) struct LeaseOf {
     pub(super) member: Option<Spanned<i64>>,
     pub(super) lessee: Option<String>,
     pub(super) answer: Option<super::AnswerKind>,
+    pub(super) patience: Option<Spanned<Span>>,
 }
 
 #[derive(Deserialize)]
@@ -375,6 +380,7 @@ pub(super) struct Herd {
     pub(super) renew_every: Option<Spanned<Span>>,
     pub(super) until: Option<Spanned<Span>>,
     pub(super) items: Option<u32>,
+    pub(super) patience: Option<Spanned<Span>>,
 }
 
 /// Everything that can be expected: of a moment, or of a stretch of time.

@@ -46,7 +46,7 @@ fn a_scenario_is_what_its_file_says() {
     let id = LeaseId::new(7).expect("it is not 0");
     let request = Request::Grant { id: Some(id), ttl: Ttl::from_secs(10) };
     let (lessee, answer) = (Some("a".to_owned()), Some(AnswerKind::Ok));
-    let grant = Action::Ask { request, member: None, lessee, answer };
+    let grant = Action::Ask { request, member: None, lessee, answer, patience: None };
     let when = CrashWhen::DuringCommit { disk_operation: 1 };
     let crash = Fault::Crash(Crash { member: MemberId(2), when, unsynced: Unsynced::Tear });
     assert_eq!(
@@ -140,7 +140,7 @@ fn what_is_not_of_the_format_is_met_with_what_is() {
     let cases = [
         (
             of_step("grant = { lease = 7, ttll = \"10s\" }"),
-            "x.toml:6: unknown field `ttll` in grant; allowed: lease, ttl, member, lessee, answer",
+            "x.toml:6: unknown field `ttll` in grant; allowed: lease, ttl, member, lessee, answer, patience",
         ),
         (
             of_step("explode = { member = 1 }"),
@@ -428,7 +428,7 @@ fn everything() -> String {
         [ending]\nat = \"5h\"\ncore = [1, 2, 5]\n\
         [[herd]]\nname = \"plain\"\nleases = 1\nfirst_lease = -5\nttl = \"9s\"\nstart = \"0s\"\n\
         [[herd]]\nname = \"a \\\"b\\\"\"\nleases = 9\nfirst_lease = 10\nttl = \"9s\"\nstart = \"1s\"\n\
-        over = \"1h\"\nrenew_every = \"3s\"\nuntil = \"1d\"\nitems = 0\n"
+        over = \"1h\"\nrenew_every = \"3s\"\nuntil = \"1d\"\nitems = 0\npatience = \"2s\"\n"
         .to_owned();
     for (place, action) in ACTIONS.iter().enumerate() {
         text += &format!("[[step]]\nat = \"{place}s\"\n{action}\n");
@@ -439,11 +439,12 @@ fn everything() -> String {
     text
 }
 
-const ACTIONS: [&str; 55] = [
+const ACTIONS: &[&str] = &[
     "grant = { lease = 7, ttl = \"10s\" }",
     "grant = { lease = -7, ttl = \"200000d\", member = 2, lessee = \"a 'b'\", answer = \"too-large\" }",
     "revoke = { lease = 7, answer = \"not-found\" }",
     "renew = { lease = 7, answer = \"not-primary\" }",
+    "renew = { lease = 7, patience = \"1500ms\" }",
     "attach = { lease = 7, items = [\"a\", \"b\\n\\\"c\\\"\"], answer = \"unknown\" }",
     "detach = { lease = 7, items = [], answer = \"none\" }",
     "lookup = { lease = 7, lessee = \"b\", answer = \"exists\" }",

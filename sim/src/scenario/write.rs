@@ -115,11 +115,13 @@ fn log(log: Delays, upkeep: Upkeep) -> Fields {
 
 fn step(step: &Step) -> Fields {
     let (name, fields) = match &step.action {
-        Action::Ask { request, member, lessee, answer } => {
+        Action::Ask { request, member, lessee, answer, patience } => {
             let (name, fields) = self::request(request);
             let lessee = lessee.as_deref().map(quoted);
             let answer = answer.map(AnswerKind::word).map(quoted);
-            (name, fields.maybe("member", *member).maybe("lessee", lessee).maybe("answer", answer))
+            let patience = patience.map(self::span);
+            let fields = fields.maybe("member", *member).maybe("lessee", lessee);
+            (name, fields.maybe("answer", answer).maybe("patience", patience))
         }
         Action::Fault(fault) => self::fault(fault),
     };
@@ -241,6 +243,7 @@ fn herd(herd: &Herd) -> Fields {
         .maybe("renew_every", herd.renew_every.map(self::span))
         .maybe("until", herd.until.map(self::span))
         .field_unless("items", herd.items, &1)
+        .maybe("patience", herd.patience.map(self::span))
 }
 
 fn expectation(expectation: &Expectation) -> Fields {

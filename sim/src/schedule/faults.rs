@@ -230,6 +230,7 @@ pub(super) fn elections(draw: &mut Draw, place: &Place, by_itself: bool, steps: 
                     member: Some(member),
                     lessee: None,
                     answer: None,
+                    patience: None,
                 },
                 _ => Action::Fault(Fault::Elect(member)),
             };
@@ -242,7 +243,7 @@ pub(super) fn elections(draw: &mut Draw, place: &Place, by_itself: bool, steps: 
 pub(super) fn promotions(draw: &mut Draw, place: &Place, steps: &mut Vec<Step>) {
     for _ in 0..60 {
         let (request, at) = (Request::Promote, draw.moment(place.until));
-        let ask = Action::Ask { request, member: None, lessee: None, answer: None };
+        let ask = Action::Ask { request, member: None, lessee: None, answer: None, patience: None };
         steps.push(step(at, ask));
     }
 }

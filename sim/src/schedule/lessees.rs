@@ -6,7 +6,7 @@ use lessor::{Item, LeaseId, LeaseOrder, Request, Ttl};
 
 use super::draw::Draw;
 use super::step;
-use crate::scenario::{Action, Herd, Step};
+use crate::scenario::{Action, Herd, Scenario, Step};
 
 /// What lessees ask, one by one: few leases and few items, so that they meet.
 pub(super) fn one_by_one(draw: &mut Draw, members: u8, until: Duration) -> Vec<Step> {
@@ -48,6 +48,7 @@ pub(super) fn one_by_one(draw: &mut Draw, members: u8, until: Duration) -> Vec<S
                     member,
                     lessee: lessee(draw),
                     answer: None,
+                    patience: None,
                 };
                 steps.push(step(end, ask));
             }
@@ -60,6 +61,7 @@ pub(super) fn one_by_one(draw: &mut Draw, members: u8, until: Duration) -> Vec<S
                 member,
                 lessee: lessee(draw),
                 answer: None,
+                patience: None,
             };
             steps.push(step(at + Duration::from_millis(time * 3), ask));
         }
@@ -71,6 +73,28 @@ fn items(draw: &mut Draw) -> Vec<Item> {
     let count = 1 + draw.below(3);
     let items = (0..count).map(|_| draw.pick(&["a", "b", "c", "d"]).into());
     std::collections::BTreeSet::<Item>::from_iter(items).into_iter().collect()
+}
+
+/// Some lessees give up what takes them too long, each herd and each of those that come one by one.
+pub(super) fn patience(draw: &mut Draw, scenario: &mut Scenario) {
+    for herd in &mut scenario.herds {
+        // Shorter than a round trip of the log, or for ever.
+        let own = [
+            (6, None),
+            (1, Some(Duration::from_millis(100))),
+            (2, Some(draw.span_ms(200, 8_000))),
+            (1, Some(Duration::from_secs(3_600))),
+        ];
+        herd.patience = draw.weighted(&own);
+    }
+    let share = draw.weighted(&[(5, 0_u32), (3, 30), (2, 100)]);
+    for step in &mut scenario.steps {
+        let Action::Ask { request, patience, .. } = &mut step.action else { continue };
+        let of_handle = matches!(request, Request::Promote | Request::Demote);
+        if !of_handle && draw.chance(share) {
+            *patience = Some(draw.span_ms(100, 8_000));
+        }
+    }
 }
 
 /// When all is well again, lessees are served as ever.
@@ -85,8 +109,8 @@ pub(super) fn probes(draw: &mut Draw, from: Duration, rest: Duration) -> Vec<Ste
         (6_000, Request::Lookup { id }),
     ];
     let ask = |(millis, request)| {
-        let (lessee, member, answer) = (Some("probe".to_owned()), None, None);
-        let ask = Action::Ask { request, member, lessee, answer };
+        let lessee = Some("probe".to_owned());
+        let ask = Action::Ask { request, member: None, lessee, answer: None, patience: None };
         step(at + Duration::from_millis(millis), ask)
     };
     asks.into_iter().map(ask).collect()
@@ -123,6 +147,7 @@ pub(super) fn herds(draw: &mut Draw, until: Duration) -> Vec<Herd> {
             renew_every: renews.then(|| ttl.as_duration() * share / 100),
             until: draw.chance(60).then(|| (start + over + draw.span(1, 60)).min(until)),
             items: draw.below(3),
+            patience: None,
         });
     }
     herds

@@ -28,7 +28,7 @@ pub(super) fn take_turns(draw: &mut Draw, scenario: &mut Scenario) {
     // every half a second.
     let steps: &mut Vec<Step> = &mut scenario.steps;
     let request = Request::Grant { id: Some(lease(7)), ttl: Ttl::from_secs(40) };
-    let grant = Action::Ask { request, member: None, lessee: None, answer: None };
+    let grant = Action::Ask { request, member: None, lessee: None, answer: None, patience: None };
     steps.push(step(Duration::from_millis(500), grant));
     scenario.herds = vec![Herd {
         name: "herd".to_owned(),
@@ -40,6 +40,7 @@ pub(super) fn take_turns(draw: &mut Draw, scenario: &mut Scenario) {
         renew_every: None,
         until: None,
         items: 0,
+        patience: None,
     }];
     let (mut at, mut leader) = (Duration::from_secs(6), MemberId(1));
     while at < UNREST {
