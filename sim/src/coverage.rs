@@ -89,6 +89,8 @@ marks! {
     AskedElsewhere "asked-elsewhere" "a lessee asked somebody who is not primary"
     GaveUp "gave-up" "a lessee waited for an answer no longer"
     ServedElsewhere "served-elsewhere" "a lessee that asked in vain was served by another member"
+    Stalled "stalled" "a commit of a primary took 5 s or longer"
+    Crowded "crowded" "a member had as many requests as its queue has places"
     ThousandLeases "thousand-leases" "a member held a thousand leases"
     CoreEnding "core-ending" "only a majority healed"
 }

@@ -510,6 +510,12 @@ impl Oracle {
         self.members.get(&member).map(|watched| &watched.state)
     }
 
+    /// How many requests a member has that it has not answered.
+    #[must_use]
+    pub fn unanswered(&self, member: MemberId) -> usize {
+        self.members.get(&member).map_or(0, |watched| watched.asked.len())
+    }
+
     /// What the log has committed.
     #[must_use]
     pub fn agreed_state(&self) -> &State {

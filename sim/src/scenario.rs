@@ -47,6 +47,8 @@ pub struct Scenario {
     pub log: Delays,
     /// How the log keeps itself going.
     pub upkeep: Upkeep,
+    /// How fast the disks are.
+    pub disks: Disks,
     /// How messages travel.
     pub network: Network,
     /// How far the clocks may be off.
@@ -80,6 +82,13 @@ pub struct Upkeep {
     pub election_timeout: Option<Duration>,
     /// After how many entries a member compacts its log; by default never.
     pub compact_every: Option<u64>,
+}
+
+/// The disks of all members.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Disks {
+    /// How long each commit takes, and whatever else is asked of a disk; 1 ms by default.
+    pub latency: Duration,
 }
 
 /// How messages travel, between members as well as between them and lessees.
@@ -569,6 +578,12 @@ impl Fault {
             Self::Heal(member) => member.iter_mut().collect(),
             Self::Noise { .. } | Self::Depose => Vec::new(),
         }
+    }
+}
+
+impl Default for Disks {
+    fn default() -> Self {
+        Self { latency: Duration::from_millis(1) }
     }
 }
 

@@ -13,7 +13,7 @@ use self::draw::Draw;
 use self::faults::{Kind, Place};
 use crate::consensus::Delays;
 use crate::scenario::{
-    Action, Clocks, Ending, MemberClock, Network, Scenario, Step, StoreKind, Upkeep,
+    Action, Clocks, Disks, Ending, MemberClock, Network, Scenario, Step, StoreKind, Upkeep,
 };
 
 mod draw;
@@ -42,9 +42,10 @@ pub fn generate(seed: u64) -> Scenario {
         members,
         duration: unrest + rest,
         store: stream("store").weighted(&[(80, StoreKind::Journal), (20, StoreKind::Redb)]),
-        config: config(&mut stream("config")),
+        config: Config { queue: queue(&mut stream("queue")), ..config(&mut stream("config")) },
         log: delays(&mut stream("log")),
         upkeep,
+        disks: disks(&mut stream("disks")),
         network: network(&mut stream("network")),
         clocks: clocks(&mut stream("clocks"), members),
         ending: Some(ending),
@@ -119,6 +120,18 @@ fn network(draw: &mut Draw) -> Network {
         loss_ppm,
         duplicate_ppm,
     }
+}
+
+/// From that of memory to that of a disk that turns.
+fn disks(draw: &mut Draw) -> Disks {
+    Disks { latency: Duration::from_millis(draw.pick(&[0, 1, 1, 1, 5, 20, 50])) }
+}
+
+/// How many requests are in a member at a time: as many as there are, or so few that each is felt.
+fn queue(draw: &mut Draw) -> NonZeroU32 {
+    let few = 1 + draw.below(16);
+    let queue = draw.weighted(&[(6, Config::default().queue.get()), (1, 1), (1, 2), (2, few)]);
+    NonZeroU32::new(queue).expect("it is not 0")
 }
 
 /// Every clock at a rate of its own, within what a lessee allows for.

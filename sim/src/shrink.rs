@@ -19,7 +19,8 @@ use crate::consensus::Delays;
 use crate::disk::Unsynced;
 use crate::fuzz::fingerprint;
 use crate::scenario::{
-    Action, Clocks, CrashWhen, DELAYS, Ending, Fault, Herd, Network, Scenario, StoreKind, Upkeep,
+    Action, Clocks, CrashWhen, DELAYS, Disks, Ending, Fault, Herd, Network, Scenario, StoreKind,
+    Upkeep,
 };
 
 /// How long to try, and on how many cores.
@@ -341,8 +342,10 @@ fn settings(scenario: &Scenario) -> Vec<Scenario> {
     change(&|s| s.config.extend = default.extend);
     change(&|s| s.config.request_timeout = default.request_timeout);
     change(&|s| s.config.observer_patience = default.observer_patience);
+    change(&|s| s.config.queue = default.queue);
     change(&|s| s.store = StoreKind::Redb);
     change(&|s| s.clocks = Clocks::default());
+    change(&|s| s.disks = Disks::default());
     change(&|s| s.network = Network::default());
     change(&|s| s.network.loss_ppm = 0);
     change(&|s| s.network.duplicate_ppm = 0);

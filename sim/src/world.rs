@@ -330,12 +330,14 @@ impl World {
     /// How long a member's disk takes for what it is asked.
     pub fn disk_latency(&mut self, member: MemberId) -> Duration {
         let slower = self.lasting.slower_disk(member);
+        let stalled = slower >= STALL && self.oracle.is_primary(member);
+        self.coverage.mark_if(stalled, Mark::Stalled);
         if !slower.is_zero() {
             self.meets(
                 |fault| matches!(fault, Fault::SlowDisk { member: of, .. } if *of == member),
             );
         }
-        DISK_LATENCY + slower
+        self.scenario.disks.latency + slower
     }
 
     // What the members' processes tell.
@@ -527,6 +529,9 @@ impl World {
         let primary = self.oracle.is_primary(member);
         self.coverage.before(now, member, primary, self.oracle.applied(member), input);
         self.oracle.before(now, member, clock, input);
+        let places = usize::try_from(self.config.queue.get()).unwrap_or(usize::MAX);
+        let crowded = self.oracle.unanswered(member) >= places;
+        self.coverage.mark_if(crowded, Mark::Crowded);
         match input {
             MemberInput::Committed(entries) => {
                 for entry in entries {
@@ -755,7 +760,7 @@ const ELECTIONS: u64 = 3;
 const NETWORK: u64 = 4;
 /// In one seed of so many each member has a twin, and in another its store is handed all things twice.
 const TWINS: u64 = 4;
-/// How long a disk takes, whatever it is asked.
-const DISK_LATENCY: Duration = Duration::from_millis(1);
+/// A commit that takes so long is one in which leases can end.
+const STALL: Duration = Duration::from_secs(5);
 /// After this time a member of the core that ended is started again.
 const REVIVAL: Duration = Duration::from_millis(500);

@@ -11,7 +11,7 @@ use super::error::sentence;
 use super::file::{self, File};
 use super::span::Span;
 use super::{
-    Action, AnswerKind, Clocks, Crash, CrashWhen, Ending, Expect, Fault, Herd, MemberClock,
+    Action, AnswerKind, Clocks, Crash, CrashWhen, Disks, Ending, Expect, Fault, Herd, MemberClock,
     Network, SCHEMA, Scenario, ScenarioError, Step, Upkeep,
 };
 use crate::consensus::{Delays, Loss};
@@ -44,6 +44,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Scenario, ScenarioError> 
         config: config(&file.config),
         log: delays(&file.log),
         upkeep: checker.upkeep(&file.log).map_err(mistake)?,
+        disks: disks(&file.disk),
         network: network(&file.network).map_err(mistake)?,
         clocks: checker.clocks(&file.clocks, &file.clock).map_err(mistake)?,
         ending: file.ending.map(|ending| checker.ending(&ending)).transpose().map_err(mistake)?,
@@ -110,6 +111,10 @@ fn delays(file: &file::Log) -> Delays {
         apply: or(file.apply_delay, DELAYS.apply),
         confirm: or(file.confirm_delay, DELAYS.confirm),
     }
+}
+
+fn disks(file: &file::Disk) -> Disks {
+    Disks { latency: file.latency.map_or(Disks::default().latency, |span| span.0) }
 }
 
 fn network(file: &file::Network) -> Result<Network, Mistake> {

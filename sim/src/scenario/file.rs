@@ -32,6 +32,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) log: Log,
     #[serde(default)]
+    pub(super) disk: Disk,
+    #[serde(default)]
     pub(super) network: Network,
     #[serde(default)]
     pub(super) clocks: Clocks,
@@ -71,6 +73,12 @@ pub(super) struct Log {
     pub(super) confirm_delay: Option<Span>,
     pub(super) election_timeout: Option<Spanned<Span>>,
     pub(super) compact_every: Option<NonZeroU32>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Disk {
+    pub(super) latency: Option<Span>,
 }
 
 #[derive(Default, Deserialize)]

@@ -193,7 +193,7 @@ fn what_is_not_of_the_format_is_met_with_what_is() {
         ),
         (
             error("colour = 1"),
-            "x.toml:4: unknown field `colour`; allowed: schema, seed, members, duration, store, config, log, network, clocks, clock, ending, step, herd, expect",
+            "x.toml:4: unknown field `colour`; allowed: schema, seed, members, duration, store, config, log, disk, network, clocks, clock, ending, step, herd, expect",
         ),
         (error("members = 3"), "x.toml:4: this key or table is there twice; keep one of them"),
         (
@@ -422,6 +422,7 @@ fn everything() -> String {
         checkpoint_interval = \"10m\"\nextend = \"1.5s\"\nrequest_timeout = \"2h\"\nobserver_patience = \"30s\"\nqueue = 1\n\
         [log]\ncommit_delay = \"20ms\"\napply_delay = \"0s\"\nconfirm_delay = \"3s\"\n\
         election_timeout = \"3s\"\ncompact_every = 20\n\
+        [disk]\nlatency = \"7ms\"\n\
         [network]\nlatency = \"1ms\"\njitter = \"2ms\"\nloss_ppm = 3\nduplicate_ppm = 4\n\
         [clocks]\nbound_ppm = 5\nlessees_ppm = -5\n\
         [[clock]]\nmember = 2\n[[clock]]\nmember = 1\noffset = \"9d\"\ndrift_ppm = 5\n\

@@ -8,8 +8,8 @@ use lessor::{Config, Item, LeaseId, LeaseOrder, MemberId, Request};
 use super::check::{DELAYS, default_offset};
 use super::span::{Signed, Span};
 use super::{
-    Action, AnswerKind, AtMoment, Clocks, Crash, CrashWhen, Ending, Expectation, Fault, Herd,
-    MemberClock, Network, SCHEMA, Scenario, Step, StoreKind, Upkeep,
+    Action, AnswerKind, AtMoment, Clocks, Crash, CrashWhen, Disks, Ending, Expectation, Fault,
+    Herd, MemberClock, Network, SCHEMA, Scenario, Step, StoreKind, Upkeep,
 };
 use crate::consensus::{Delays, Loss};
 use crate::disk::Unsynced;
@@ -32,6 +32,7 @@ pub(super) fn to_toml(scenario: &Scenario) -> String {
     let tables = [
         ("[config]", config(&scenario.config)),
         ("[log]", log(scenario.log, scenario.upkeep)),
+        ("[disk]", disks(scenario.disks)),
         ("[network]", network(scenario.network)),
         ("[clocks]", clocks(&scenario.clocks)),
     ];
@@ -74,6 +75,10 @@ fn config(config: &Config) -> Fields {
         .span_unless("request_timeout", config.request_timeout, default.request_timeout)
         .span_unless("observer_patience", config.observer_patience, default.observer_patience)
         .field_unless("queue", config.queue, &default.queue)
+}
+
+fn disks(disks: Disks) -> Fields {
+    Fields::default().span_unless("latency", disks.latency, Disks::default().latency)
 }
 
 fn network(network: Network) -> Fields {

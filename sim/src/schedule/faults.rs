@@ -140,7 +140,7 @@ impl Kind {
                 Fault::Lose { member, loss: draw.pick(&losses), count: 1 + draw.below(6) }
             }
             Self::Repeat => Fault::Repeat { member, count: 1 + draw.below(8) },
-            Self::SlowDisk => Fault::SlowDisk { member, by: draw.span_ms(5, 3_000), span },
+            Self::SlowDisk => slow_disk(draw, member, at, lasts, place.until),
             Self::FullDisk => {
                 then(Fault::Restart(member));
                 Fault::FullDisk { member, span }
@@ -205,6 +205,23 @@ fn crash(draw: &mut Draw, member: MemberId, operations: u32) -> Crash {
         _ => CrashWhen::DuringCommit { disk_operation: 1 + u64::from(draw.below(operations)) },
     };
     Crash { member, when, unsynced: draw.pick(&UNSYNCED) }
+}
+
+/// A disk that is slow for a while, or one that stalls: what begins in a short time takes longer than most
+/// ttls, but is over when the faults are.
+fn slow_disk(
+    draw: &mut Draw,
+    member: MemberId,
+    at: Duration,
+    lasts: Duration,
+    until: Duration,
+) -> Fault {
+    let stall = draw.span(6, 15);
+    let short = draw.span_ms(50, 2_000);
+    if draw.chance(40) && at + short + stall < until {
+        return Fault::SlowDisk { member, by: stall, span: Some(short) };
+    }
+    Fault::SlowDisk { member, by: draw.span_ms(5, 3_000), span: Some(lasts) }
 }
 
 /// Somebody else leads now and then; and if nobody is elected by itself, somebody soon after

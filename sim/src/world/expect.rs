@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lessor::{LeaseId, MemberId, Request, RequestError, Response};
 
-use super::{Asker, DISK_LATENCY, World};
+use super::{Asker, World};
 use crate::invariant::End;
 use crate::scenario::{self, AnswerKind, AtMoment, Expectation};
 use crate::words;
@@ -99,6 +99,7 @@ impl World {
             core.filter(|member| self.hears(leader, *member)).collect()
         });
         let log = self.scenario.log;
+        let change = log.commit + log.apply + log.confirm + self.scenario.disks.latency;
         let end = End {
             owed: self.is_owed(),
             unsettled: self.unsettled(now),
@@ -108,7 +109,7 @@ impl World {
             clock: leader.map_or(lessor::Instant::ZERO, |leader| self.clock(leader).read(now)),
             losses: self.losses,
             unanswered: Vec::new(),
-            latency: 4 * (log.commit + log.apply + log.confirm + DISK_LATENCY) + self.round_trips(),
+            latency: 4 * change + self.round_trips(),
         };
         self.oracle.finish(now, end);
         for (place, step) in self.scenario.steps.iter().enumerate() {
