@@ -275,6 +275,8 @@ impl Oracle {
             MemberInput::Request { ticket, request } => {
                 watched.asked.insert(*ticket, (now, clock, request.clone()));
                 let barrier = watched.barrier;
+                self.judge(now, member, clock, &Event::Came { ticket: *ticket, request });
+                let watched = self.watched(member);
                 if *request == Request::Promote && watched.primary {
                     self.judge(now, member, clock, &Event::Promoted { again: true, barrier });
                 }
@@ -338,7 +340,8 @@ impl Oracle {
                     }
                     self.judge(now, id, clock, &Event::Expired { batch });
                 }
-                Output::Answer { ticket, answer: Ok(response) } => {
+                Output::Answer { ticket, answer: answer @ Ok(response) } => {
+                    self.judge(now, id, clock, &Event::Decided { ticket: *ticket, answer });
                     let applied = member.applied();
                     let watched = self.watched(id);
                     let asked = watched.asked.get(ticket).cloned();
@@ -350,8 +353,10 @@ impl Oracle {
                         self.judge(now, id, clock, &served);
                     }
                 }
-                Output::Answer { answer: Err(_), .. }
-                | Output::Propose(_)
+                Output::Answer { ticket, answer: answer @ Err(_) } => {
+                    self.judge(now, id, clock, &Event::Decided { ticket: *ticket, answer });
+                }
+                Output::Propose(_)
                 | Output::Confirm(_)
                 | Output::Campaign
                 | Output::Resign
@@ -444,6 +449,11 @@ impl Oracle {
     /// A lessee asks for something.
     pub fn asked(&mut self, now: Duration, request: &Request) {
         self.judge(now, NOBODY, Instant::ZERO, &Event::Asked { request });
+    }
+
+    /// A lessee waits no longer for a member's answer: what becomes of its request it does not know.
+    pub fn gave_up(&mut self, now: Duration, member: MemberId, clock: Instant, request: &Request) {
+        self.judge(now, member, clock, &Event::GaveUp { request });
     }
 
     /// A lessee has an answer to what it sent at `sent`.

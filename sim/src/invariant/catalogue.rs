@@ -63,6 +63,7 @@ catalogue! {
     S1a "smoothing only delays" "" "bank 16"
     S1b "no deadline goes down" "" "CockroachDB #121480, #123442; bank 43"
     S1c "no checkpoint outlives a renew" "clocks within their bound" "#14078, #14087; bank 31, 32, 46"
+    S1d "no renew in time is overtaken" "" "a disk that stalls"
     S2 "a promise is kept" "clocks within their bound" "#2660, #7029, #12528, #15247"
     S2a "granted is what was asked" "" "bank 41"
     S3 "deleted only for cause" "" "#6102, #8185; bank 22, 23"

@@ -30,8 +30,10 @@ mod confirmed;
 mod converged;
 mod deadlines;
 mod due_first;
+mod earliest;
 mod fenced;
 mod host;
+mod in_time;
 mod linearizable;
 mod log_only;
 mod never_early;
@@ -131,6 +133,26 @@ pub enum Event<'a> {
     Expired {
         /// The leases.
         batch: &'a ExpiredBatch,
+    },
+    /// A request has come in to a member.
+    Came {
+        /// What the answer will carry.
+        ticket: Ticket,
+        /// The request.
+        request: &'a Request,
+    },
+    /// A member has decided how to answer a request, and tells it when all that the answer speaks of is
+    /// durable.
+    Decided {
+        /// Which.
+        ticket: Ticket,
+        /// How.
+        answer: &'a Result<Response, RequestError>,
+    },
+    /// A lessee waits no longer for this member's answer.
+    GaveUp {
+        /// To what.
+        request: &'a Request,
     },
     /// A member has decided to answer a request with success.
     Served {
@@ -375,6 +397,7 @@ impl fmt::Display for Violation {
 pub fn all() -> Vec<Box<dyn Invariant>> {
     vec![
         Box::<never_early::NeverEarly>::default(),
+        Box::<in_time::InTime>::default(),
         Box::<promise::PromiseKept>::default(),
         Box::<only_for_cause::OnlyForCause>::default(),
         Box::<all_or_nothing::AllOrNothing>::default(),

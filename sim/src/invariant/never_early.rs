@@ -1,16 +1,13 @@
 //! S1, never early: a lease is in no expired batch before grant, renew or promotion plus what each
 //! gives it, on the clock of the member that decides.
 
-use std::collections::BTreeMap;
+use super::earliest::Earliest;
+use super::{Broken, Event, Invariant, Judgements, Property, Scene};
 
-use lessor::{Command, Instant, LeaseId, MemberId};
-
-use super::{Broken, Event, Invariant, Judgements, Property, Scene, left, promised};
-
-/// The reign of each member that is promoted: no lease expires before the moment noted here.
+/// When each lease may expire.
 #[derive(Debug, Default)]
 pub(super) struct NeverEarly {
-    reigns: BTreeMap<MemberId, BTreeMap<LeaseId, Instant>>,
+    earliest: Earliest,
 }
 
 impl Invariant for NeverEarly {
@@ -20,69 +17,21 @@ impl Invariant for NeverEarly {
         event: &Event<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        match event {
-            Event::Promoted { again: false, .. } => {
-                let base = scene.clock.saturating_add(scene.config.extend);
-                let leases = scene.state.leases.iter();
-                let reign = leases.map(|(id, lease)| (*id, base.saturating_add(left(lease))));
-                self.reigns.insert(scene.member, reign.collect());
-            }
-            Event::Promoted { again: true, .. } => {
-                let base = scene.clock.saturating_add(scene.config.extend);
-                for (id, bound) in self.reigns.entry(scene.member).or_default() {
-                    // One whose bound has passed may have expired, and stays so.
-                    if let Some(lease) = scene.state.leases.get(id)
-                        && *bound > scene.clock
-                    {
-                        *bound = (*bound).max(base.saturating_add(left(lease)));
-                    }
-                }
-            }
-            Event::Demoted => {
-                self.reigns.remove(&scene.member);
-            }
-            Event::Applied { entry, applied } => {
-                let Some(reign) = self.reigns.get_mut(&scene.member) else {
-                    return Ok(());
-                };
-                if let Some((id, _)) = &applied.revoked {
-                    reign.remove(id);
-                }
-                if let Some(proposal) = &entry.proposal
-                    && let Command::Grant { id, ttl } = proposal.command
-                    && applied.leases.contains(&id)
-                {
-                    reign.insert(id, scene.clock.saturating_add(ttl.as_duration()));
-                }
-            }
-            Event::Served { request, asked, response, .. } => {
-                let Some((id, ttl)) = promised(scene.state, request, response) else {
-                    return Ok(());
-                };
-                if let Some(reign) = self.reigns.get_mut(&scene.member)
-                    && let Some(bound) = reign.get_mut(&id)
-                {
-                    *bound = (*bound).max(asked.saturating_add(ttl.as_duration()));
-                }
-            }
-            Event::Expired { batch } => {
-                let Some(reign) = self.reigns.get(&scene.member) else {
-                    return Ok(());
-                };
-                for id in &batch.leases {
-                    if let Some(bound) = reign.get(id)
-                        && *bound > scene.latest
-                    {
-                        let early = bound.saturating_since(scene.latest);
-                        let what = format!("lease {id} expired {early:?} early");
-                        return Err(Broken::new(Property::S1, what));
-                    }
-                }
-                return judged.hold(&[Property::S1]);
-            }
-            _ => {}
+        self.earliest.note(scene, event);
+        let Event::Expired { batch } = event else { return Ok(()) };
+        if !self.earliest.reigns(scene.member) {
+            return Ok(());
         }
-        Ok(())
+        for id in &batch.leases {
+            if let Some(bound) = self.earliest.of(scene.member, *id)
+                && bound > scene.latest
+            {
+                let early = bound.saturating_since(scene.latest);
+                let what = format!("lease {id} expired {early:?} early");
+                return Err(Broken::new(Property::S1, what));
+            }
+        }
+        judged.hold(&[Property::S1])
     }
 }
 

@@ -77,7 +77,10 @@ impl World {
         let Some(pending) = self.calls.remove(&call) else { return };
         self.actions.push_back(Action::GiveUp(call));
         self.coverage.mark(Mark::GaveUp);
-        let (asked, member) = (words::request(&pending.request), pending.member);
+        let member = pending.member;
+        let clock = self.clock(member).read(now);
+        self.oracle.gave_up(now, member, clock, &pending.request);
+        let asked = words::request(&pending.request);
         match pending.asker {
             Asker::Step(place) => {
                 self.say_of_step(

@@ -1,0 +1,191 @@
+//! S1d, a renew in time is not overtaken: while a primary has a renew that came in before its lease was due,
+//! that is neither answered nor given up by its lessee, and that has not waited for the whole request
+//! timeout, the lease is in no expired batch; and such a renew is not told that there is no such lease,
+//! unless a lessee has asked for its revoke. It counts when a renew comes in, not when it is worked off:
+//! a commit that takes long, or a confirmation, must not end a lease that is renewed.
+//!
+//! Needs nothing. Broken by a disk that stalls, behind which confirmations and answers waited while the time
+//! of leases went on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lessor::{Error, Instant, LeaseId, MemberId, Request, RequestError, Ticket};
+
+use super::earliest::Earliest;
+use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+
+/// The renews of each reign that came in time and are not decided.
+#[derive(Debug, Default)]
+pub(super) struct InTime {
+    earliest: Earliest,
+    open: BTreeMap<(MemberId, LeaseId), Vec<(Ticket, Instant)>>,
+    leases: BTreeMap<(MemberId, Ticket), LeaseId>,
+    /// Renews that were given up before they came in: nobody can tell which of the next it is.
+    gone: BTreeSet<(MemberId, LeaseId)>,
+    revoked_by_lessee: BTreeSet<LeaseId>,
+}
+
+impl Invariant for InTime {
+    fn observe(
+        &mut self,
+        scene: &Scene<'_>,
+        event: &Event<'_>,
+        judged: &mut Judgements,
+    ) -> Result<(), Broken> {
+        self.earliest.note(scene, event);
+        match event {
+            Event::Asked { request: Request::Revoke { id } } => {
+                self.revoked_by_lessee.insert(*id);
+            }
+            Event::Came { ticket, request: Request::Renew { id } } => {
+                let place = (scene.member, *id);
+                let due = self.earliest.of(scene.member, *id);
+                let in_time = due.is_some_and(|due| scene.latest < due);
+                if in_time && !self.gone.remove(&place) {
+                    self.open.entry(place).or_default().push((*ticket, scene.latest));
+                    self.leases.insert((scene.member, *ticket), *id);
+                }
+            }
+            Event::GaveUp { request: Request::Renew { id } } => {
+                let place = (scene.member, *id);
+                match self.open.remove(&place) {
+                    Some(open) => {
+                        for (ticket, _) in open {
+                            self.leases.remove(&(scene.member, ticket));
+                        }
+                    }
+                    None => {
+                        self.gone.insert(place);
+                    }
+                }
+            }
+            Event::Decided { ticket, answer } => {
+                let Some(id) = self.decided(scene.member, *ticket) else { return Ok(()) };
+                let refused = **answer == Err(RequestError::Refused(Error::LeaseNotFound));
+                if refused && !self.revoked_by_lessee.contains(&id) {
+                    let what = format!("lease {id} is gone, but its renew came in time");
+                    return Err(Broken::new(Property::S1d, what));
+                }
+                return judged.hold(&[Property::S1d]);
+            }
+            Event::Demoted => {
+                self.open.retain(|(member, _), _| *member != scene.member);
+                self.leases.retain(|(member, _), _| *member != scene.member);
+                self.gone.retain(|(member, _)| *member != scene.member);
+            }
+            Event::Expired { batch } => {
+                for id in &batch.leases {
+                    if let Some(came) = self.waits(scene, *id) {
+                        let since = scene.latest.saturating_since(came);
+                        let what = format!("lease {id} expired, its renew came {since:?} before");
+                        return Err(Broken::new(Property::S1d, what));
+                    }
+                }
+                return judged.hold(&[Property::S1d]);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl InTime {
+    /// When a renew of this lease came in that still waits, and for less than the request timeout.
+    fn waits(&self, scene: &Scene<'_>, id: LeaseId) -> Option<Instant> {
+        let waits = self.open.get(&(scene.member, id))?.iter().map(|(_, came)| *came);
+        let over =
+            |came: &Instant| came.saturating_add(scene.config.request_timeout) <= scene.latest;
+        waits.filter(|came| !over(came)).min()
+    }
+
+    /// Closes a renew, and says of which lease it was.
+    fn decided(&mut self, member: MemberId, ticket: Ticket) -> Option<LeaseId> {
+        let id = self.leases.remove(&(member, ticket))?;
+        if let Some(open) = self.open.get_mut(&(member, id)) {
+            open.retain(|(other, _)| *other != ticket);
+            if open.is_empty() {
+                self.open.remove(&(member, id));
+            }
+        }
+        Some(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::{
+        History, Judged, batch, granted, lease, promoted, renew, renewed, revoked,
+    };
+    use super::*;
+
+    const TICKET: Ticket = Ticket(1);
+
+    /// A lease that is due at 10 s, with a renew that came in at some moment.
+    fn renewed_at(came: u64) -> History<InTime> {
+        let mut history = History::<InTime>::default();
+        history.holds(promoted());
+        history.log(1, granted(7, 10_000));
+        history.at(came);
+        history.holds(Event::Came { ticket: TICKET, request: &renew(7) });
+        history
+    }
+
+    fn expires_at(history: &mut History<InTime>, at: u64) -> Result<Judged, &'static str> {
+        history.at(at);
+        history.see(Event::Expired { batch: &batch(&[7]) }).map_err(|broken| broken.property)
+    }
+
+    #[test]
+    fn canary_an_expiry_that_overtakes_a_renew_is_found() {
+        assert_eq!(expires_at(&mut renewed_at(9_999), 10_000), Err("S1d"));
+        assert_eq!(expires_at(&mut renewed_at(10_000), 10_000), Ok(Judged::Holds));
+    }
+
+    #[test]
+    fn a_renew_holds_off_the_expiry_for_its_request_timeout_and_no_longer() {
+        // Seven seconds.
+        assert_eq!(expires_at(&mut renewed_at(9_000), 15_999), Err("S1d"));
+        assert_eq!(expires_at(&mut renewed_at(9_000), 16_000), Ok(Judged::Holds));
+    }
+
+    #[test]
+    fn a_renew_that_is_given_up_holds_off_nothing() {
+        let mut history = renewed_at(9_000);
+        history.holds(Event::GaveUp { request: &renew(7) });
+        assert_eq!(expires_at(&mut history, 10_000), Ok(Judged::Holds));
+        // Given up before it came in.
+        let mut history = History::<InTime>::default();
+        history.holds(promoted());
+        history.log(1, granted(7, 10_000));
+        history.holds(Event::GaveUp { request: &renew(7) });
+        history.holds(Event::Came { ticket: TICKET, request: &renew(7) });
+        assert_eq!(expires_at(&mut history, 10_000), Ok(Judged::Holds));
+    }
+
+    #[test]
+    fn a_renew_that_is_answered_holds_off_nothing_more() {
+        let mut history = renewed_at(9_000);
+        let answer = Ok(renewed(10_000));
+        let decided = Event::Decided { ticket: TICKET, answer: &answer };
+        assert_eq!(history.see(decided), Ok(Judged::Holds));
+        assert_eq!(expires_at(&mut history, 19_000), Ok(Judged::Holds));
+        let mut history = renewed_at(9_000);
+        history.holds(Event::Demoted);
+        history.holds(promoted());
+        assert_eq!(expires_at(&mut history, 30_000), Ok(Judged::Holds));
+    }
+
+    #[test]
+    fn canary_a_renew_in_time_that_finds_no_lease_is_found() {
+        let answer = Err(RequestError::Refused(Error::LeaseNotFound));
+        for (asked, verdict) in [(true, Ok(Judged::Holds)), (false, Err("S1d"))] {
+            let mut history = renewed_at(9_000);
+            if asked {
+                history.holds(Event::Asked { request: &Request::Revoke { id: lease(7) } });
+            }
+            history.log(2, revoked(7));
+            let decided = history.see(Event::Decided { ticket: TICKET, answer: &answer });
+            assert_eq!(decided.map_err(|broken| broken.property), verdict);
+        }
+    }
+}
