@@ -8,7 +8,24 @@ use crate::Ttl;
 /// The settings of a lease engine.
 ///
 /// Nothing that is replicated depends on them, so members may differ.
+///
+/// With the feature `serde` it reads and writes as a map of its fields, of which any may be left out and
+/// no other is taken. Times are whole milliseconds, of which the largest number is [`Duration::MAX`];
+/// what is finer is rounded up. As JSON:
+///
+/// ```
+/// # #[cfg(feature = "serde")]
+/// # fn main() -> Result<(), serde_json::Error> {
+/// let config: lessor::Config = serde_json::from_str(r#"{ "min_ttl": 5000, "revoke_rate": 200 }"#)?;
+/// assert_eq!(config.min_ttl, lessor::Ttl::from_secs(5));
+/// assert_eq!(config.queue, lessor::Config::default().queue);
+/// # Ok(()) }
+/// # #[cfg(not(feature = "serde"))]
+/// # fn main() {}
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Config {
     /// What a shorter ttl is raised to where a grant is *proposed*, by [`Member`](crate::Member).
     /// The lessor itself never raises one, or members with different settings would part.
@@ -23,19 +40,23 @@ pub struct Config {
     /// The time after which an expired lease that was not revoked comes again.
     ///
     /// Default 3 s (etcd: `defaultExpiredleaseRetryInterval`). Zero is taken as 1 ms.
+    #[cfg_attr(feature = "serde", serde(with = "millis"))]
     pub retry_interval: Duration,
     /// The time between two checkpoints of a lease; a lease with no more than this left has none.
     ///
     /// Default 5 min (etcd: `defaultLeaseCheckpointInterval`). Zero is taken as 1 ms;
     /// [`Duration::MAX`] turns checkpoints off.
+    #[cfg_attr(feature = "serde", serde(with = "millis"))]
     pub checkpoint_interval: Duration,
     /// The time that a promotion adds to every lease, for lessees that could reach no primary.
     ///
     /// Default 1 s (etcd: the election timeout).
+    #[cfg_attr(feature = "serde", serde(with = "millis"))]
     pub extend: Duration,
     /// The time after which a proposal or a read that got no answer is answered as unknown.
     ///
     /// Default 7 s (etcd: `ReqTimeout`, 5 s and two election timeouts).
+    #[cfg_attr(feature = "serde", serde(with = "millis"))]
     pub request_timeout: Duration,
     /// How long leases that have expired stay because an observer takes no batches: then it misses
     /// them, and its stream says how many. One patience for all observers together.
@@ -68,5 +89,25 @@ impl Default for Config {
             queue: const { NonZeroU32::new(4_096).unwrap() },
             hash_key: None,
         }
+    }
+}
+
+/// Spans as whole milliseconds, rounded up, as a [`Ttl`] is.
+#[cfg(feature = "serde")]
+mod millis {
+    use core::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(span: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        let millis = span.as_nanos().div_ceil(1_000_000);
+        to.serialize_u64(u64::try_from(millis).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        Ok(match u64::deserialize(from)? {
+            u64::MAX => Duration::MAX,
+            millis => Duration::from_millis(millis),
+        })
     }
 }

@@ -14,7 +14,7 @@ use crate::table::room_to_keep;
 use crate::{Instant, LeaseId};
 
 /// Deadlines by slot of the lease table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Deadlines {
     nodes: Vec<Node>,
     /// Everything armed for a tick up to `elapsed`, in order.

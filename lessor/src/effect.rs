@@ -1,6 +1,7 @@
 //! Output as data: what the host must do after a mutation, in this order.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::{Checkpoint, Error, Item, LeaseId, LeaseRecord, Ttl};
 
@@ -9,6 +10,13 @@ use crate::{Checkpoint, Error, Item, LeaseId, LeaseRecord, Ttl};
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(transparent))]
 pub struct Ticket(pub u64);
+
+/// The number.
+impl fmt::Display for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
 
 /// Something that the host must do.
 ///

@@ -1,4 +1,5 @@
-//! What a command or a renew can be refused for: etcd's four errors, in etcd's words.
+//! What a command or a renew can be refused for: etcd's four errors, in etcd's words. And what is wrong
+//! with a snapshot, or with a text that is to be an id or a ttl.
 
 use core::fmt;
 
@@ -58,3 +59,28 @@ impl fmt::Display for SnapshotError {
 }
 
 impl core::error::Error for SnapshotError {}
+
+/// Why a text, or a number, is not the id or the ttl that it should be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ParseError {
+    /// No [`LeaseId`].
+    LeaseId,
+    /// No [`MemberId`](crate::MemberId).
+    MemberId,
+    /// No [`Ttl`](crate::Ttl).
+    Ttl,
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LeaseId => "a lease id is a whole number of 64 bits, such as 7 or -7, and not 0",
+            Self::MemberId => "a member id is a whole number from 0 to 18446744073709551615",
+            Self::Ttl => {
+                "a ttl is a time of at least 1ms in whole milliseconds, such as 10s, 1.5s or 250ms"
+            }
+        })
+    }
+}
+
+impl core::error::Error for ParseError {}

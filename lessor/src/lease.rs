@@ -3,11 +3,13 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::borrow::Borrow;
 use core::fmt;
 use core::num::{NonZeroI64, NonZeroU64};
+use core::str::FromStr;
 use core::time::Duration;
 
-use crate::Instant;
+use crate::{Instant, ParseError};
 
 /// The name of a lease, chosen by whoever grants it: any 64-bit integer but zero.
 ///
@@ -34,6 +36,30 @@ impl LeaseId {
     }
 }
 
+impl TryFrom<i64> for LeaseId {
+    type Error = ParseError;
+
+    fn try_from(id: i64) -> Result<Self, ParseError> {
+        Self::new(id).ok_or(ParseError::LeaseId)
+    }
+}
+
+impl From<LeaseId> for i64 {
+    fn from(id: LeaseId) -> Self {
+        id.get()
+    }
+}
+
+/// The number in decimal digits, as it is displayed.
+impl FromStr for LeaseId {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        text.parse().map(Self).map_err(|_| ParseError::LeaseId)
+    }
+}
+
+/// The number in decimal digits.
 impl fmt::Display for LeaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
@@ -110,7 +136,38 @@ impl From<Ttl> for Duration {
     }
 }
 
-/// Seconds, with decimals only where there are milliseconds: `10s`, `0.25s`.
+/// A number with `s` or `ms` behind it: of seconds, at least 1 and with up to three decimals, or of
+/// milliseconds, at least 1. What is displayed reads back as the same ttl.
+impl FromStr for Ttl {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let millis = match text.strip_suffix("ms") {
+            Some(millis) => digits(millis),
+            None => text.strip_suffix('s').and_then(millis_of_seconds),
+        };
+        millis.and_then(NonZeroU64::new).map(Self).ok_or(ParseError::Ttl)
+    }
+}
+
+/// Seconds with up to three decimals, in milliseconds.
+fn millis_of_seconds(text: &str) -> Option<u64> {
+    let (seconds, decimals) = text.split_once('.').unwrap_or((text, "0"));
+    let unit = match decimals.len() {
+        1 => 100,
+        2 => 10,
+        3 => 1,
+        _ => return None,
+    };
+    digits(seconds)?.checked_mul(1_000)?.checked_add(digits(decimals)? * unit)
+}
+
+/// A number of nothing but digits; the standard library takes a sign as well.
+fn digits(text: &str) -> Option<u64> {
+    if text.starts_with('+') { None } else { text.parse().ok() }
+}
+
+/// Seconds, with decimals where they are needed, or milliseconds below a second: `10s`, `1.5s`, `250ms`.
 impl fmt::Display for Ttl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.as_duration(), f)
@@ -145,6 +202,19 @@ impl Item {
     }
 }
 
+impl AsRef<[u8]> for Item {
+    fn as_ref(&self) -> &[u8] {
+        self.key()
+    }
+}
+
+/// Items are equal, ordered and hashed as their keys are, so a map by items can be asked for a key.
+impl Borrow<[u8]> for Item {
+    fn borrow(&self) -> &[u8] {
+        self.key()
+    }
+}
+
 impl From<Vec<u8>> for Item {
     fn from(key: Vec<u8>) -> Self {
         Self(Arc::from(key))
@@ -176,12 +246,23 @@ impl From<&[u8]> for Item {
     }
 }
 
-/// The key with everything escaped that is not printable ASCII.
+/// The key as text. Characters that cannot be seen and backslashes are escaped as in a Rust string
+/// (`\n`, `\u{202e}`, `\\`), bytes that are no UTF-8 as `\xff`; so different keys read differently.
 impl fmt::Display for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0.escape_ascii(), f)
+        for chunk in self.0.utf8_chunks() {
+            // Quotes are no trouble outside of a literal, so they stay as they are.
+            for part in chunk.valid().split_inclusive(QUOTES) {
+                let plain = part.trim_end_matches(QUOTES);
+                write!(f, "{}{}", plain.escape_debug(), &part[plain.len()..])?;
+            }
+            write!(f, "{}", chunk.invalid().escape_ascii())?;
+        }
+        Ok(())
     }
 }
+
+const QUOTES: [char; 2] = ['\'', '"'];
 
 impl fmt::Debug for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

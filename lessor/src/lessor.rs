@@ -24,6 +24,9 @@ use crate::{
 /// [`handle_timeout`](Self::handle_timeout) when the clock reaches
 /// [`poll_timeout`](Self::poll_timeout). A `now` before the last one is taken as the last one.
 ///
+/// A clone is a fork: both go on from the same state, with the same effects to hand out, and neither
+/// knows of the other. It takes time and memory linear in the state.
+///
 /// ```
 /// use lessor::{Command, Config, Effect, Instant, LeaseId, Lessor, Ttl};
 ///
@@ -38,7 +41,7 @@ use crate::{
 /// assert!(matches!(lessor.poll_effect(), Some(Effect::Expired(batch)) if batch.leases == [id]));
 /// # Ok::<(), lessor::Error>(())
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Lessor {
     retry_interval: Duration,
     checkpoint_interval: Duration,

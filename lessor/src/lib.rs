@@ -70,7 +70,7 @@
 //!             Effect::Checkpoint(checkpoints) => {
 //!                 lessor.apply(now, Command::Checkpoint { checkpoints }).expect("never refused");
 //!             }
-//!             Effect::Renewed { ticket, result } => println!("{ticket:?} gets {result:?}"),
+//!             Effect::Renewed { ticket, result } => println!("renew {ticket} gets {result:?}"),
 //!         }
 //!     }
 //! }
@@ -129,6 +129,7 @@ mod table;
 pub mod testing;
 mod time;
 mod transaction;
+mod words;
 
 pub use self::command::{Checkpoint, Command, Input};
 pub use self::config::Config;
@@ -136,7 +137,7 @@ pub use self::digest::Digest;
 #[cfg(all(feature = "redb", feature = "tokio"))]
 pub use self::driver::open;
 pub use self::effect::{Effect, ExpiredBatch, RangeDelete, Ticket, Write};
-pub use self::error::{Error, SnapshotError};
+pub use self::error::{Error, ParseError, SnapshotError};
 pub use self::lease::{Item, Lease, LeaseId, LeaseRecord, Snapshot, Ttl};
 pub use self::lessor::{LeaseOrder, Lessor};
 pub use self::log::{Entry, LogIndex, MemberId, Proposal, Role, StateAt, Term};

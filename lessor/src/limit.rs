@@ -6,7 +6,7 @@ use core::time::Duration;
 use crate::Instant;
 
 /// A sliding window: at most `limit` in any half-open window of `window`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RateLimit {
     limit: usize,
     window: Duration,

@@ -1,8 +1,9 @@
 //! What a replicated host's log carries: indexes, terms, proposals, entries and roles.
 
 use core::fmt;
+use core::str::FromStr;
 
-use crate::{Command, Snapshot};
+use crate::{Command, ParseError, Snapshot};
 
 /// A place in the log; the first entry is at 1, and 0 stands before it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -47,6 +48,15 @@ impl fmt::Display for Term {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(transparent))]
 pub struct MemberId(pub u64);
+
+/// The number in decimal digits, as it is displayed.
+impl FromStr for MemberId {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        text.parse().map(Self).map_err(|_| ParseError::MemberId)
+    }
+}
 
 impl fmt::Display for MemberId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

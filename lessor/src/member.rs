@@ -23,7 +23,9 @@ use crate::{
 /// drain [`poll_output`](Self::poll_output); when a commit is durable call
 /// [`persisted`](Self::persisted), and drain again; call [`handle_timeout`](Self::handle_timeout) when
 /// the clock reaches [`poll_timeout`](Self::poll_timeout).
-#[derive(Debug)]
+///
+/// A clone is a fork, for trying out what would come of something: only one of the two may serve.
+#[derive(Clone, Debug)]
 pub struct Member {
     lessor: Lessor,
     /// The latest moment that it was told.
@@ -286,7 +288,7 @@ struct Reign {
     barrier: LogIndex,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Pending {
     sequence: u64,
     deadline: Instant,
@@ -294,7 +296,7 @@ struct Pending {
     asked: Option<(Ticket, Response)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Held {
     asked: Instant,
     deadline: Instant,
@@ -303,7 +305,7 @@ struct Held {
 }
 
 /// A renew that waits inside the lessor.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Renewing {
     id: LeaseId,
     /// When it is given up; `None` if it waits for the revoke, which it does for as long as it takes.
@@ -317,7 +319,7 @@ enum Stage {
     Applied(LogIndex),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Work {
     Request(Ticket, Request),
     Revoke(ExpiredBatch),
@@ -341,7 +343,7 @@ impl ObserverHold {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Turn {
     deadline: Instant,
     ticket: Ticket,

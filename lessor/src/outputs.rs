@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The outputs of a member, in the order in which they were decided.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Outputs {
     queue: VecDeque<Queued>,
     /// What is before this place in the queue is held back.
@@ -28,7 +28,7 @@ pub(crate) struct Outputs {
     replaced: LogIndex,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Queued {
     output: Output,
     /// What must be durable before it leaves.

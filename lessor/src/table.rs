@@ -16,7 +16,7 @@ use crate::deadline::MAX_SLOTS;
 use crate::{Instant, Item, LeaseId, LeaseRecord, Ticket, Ttl};
 
 /// The lease table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Table {
     rows: Vec<Row>,
     index: HashTable<u32>,
@@ -24,7 +24,7 @@ pub(crate) struct Table {
 }
 
 /// One lease: what every renew touches, and a box for what most leases lack.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) id: LeaseId,
     pub(crate) ttl: Ttl,
@@ -34,7 +34,7 @@ pub(crate) struct Row {
 }
 
 /// What most leases lack.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Cold {
     /// What was left at the last checkpoint since the last renew.
     pub(crate) remaining: Option<Ttl>,

@@ -3,6 +3,7 @@
 //! The core owns no clock. Spans are [`core::time::Duration`]; all arithmetic here saturates.
 
 use core::fmt;
+use core::ops::{Add, AddAssign, Sub, SubAssign};
 use core::time::Duration;
 
 /// A moment on the host's clock: nanoseconds since an epoch of the host's choosing.
@@ -11,6 +12,9 @@ use core::time::Duration;
 /// than they should; [`Lessor`](crate::Lessor) treats a step backward as no time having passed.
 /// [`Instant::MAX`], 584 years after the epoch, is the end of time: a deadline that would lie past
 /// it is at `MAX` and never comes.
+///
+/// `+` and `-` saturate, unlike those of [`Duration`]: at `MAX`, at [`Instant::ZERO`], and at a span of
+/// zero between a moment and a later one. They never panic.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(transparent))]
@@ -56,6 +60,45 @@ impl Instant {
     #[must_use]
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// As [`saturating_add`](Instant::saturating_add).
+impl Add<Duration> for Instant {
+    type Output = Self;
+
+    fn add(self, span: Duration) -> Self {
+        self.saturating_add(span)
+    }
+}
+
+impl AddAssign<Duration> for Instant {
+    fn add_assign(&mut self, span: Duration) {
+        *self = *self + span;
+    }
+}
+
+/// The moment `span` earlier, at least [`Instant::ZERO`].
+impl Sub<Duration> for Instant {
+    type Output = Self;
+
+    fn sub(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+impl SubAssign<Duration> for Instant {
+    fn sub_assign(&mut self, span: Duration) {
+        *self = *self - span;
+    }
+}
+
+/// As [`saturating_since`](Instant::saturating_since).
+impl Sub for Instant {
+    type Output = Duration;
+
+    fn sub(self, earlier: Self) -> Duration {
+        self.saturating_since(earlier)
     }
 }
 

@@ -1,37 +1,12 @@
-//! How requests, commands and changes read in a trace.
+//! How answers, changes and faults read in a trace; requests and commands have words of their own.
 #![expect(clippy::wildcard_enum_match_arm, reason = "faults of links have words of their own")]
 
 use std::fmt::{self, Display};
 use std::time::Duration;
 
-use lessor::{
-    Change, Command, Error, Item, LeaseId, LeaseOrder, Request, RequestError, Response, Write,
-};
+use lessor::{Change, Command, Error, Item, LeaseId, RequestError, Response, Write};
 
 use crate::scenario::Fault;
-
-/// A request, as somebody would ask it.
-pub(crate) fn request(request: &Request) -> impl Display {
-    fmt::from_fn(move |f| match request {
-        Request::Grant { id: Some(id), ttl } => write!(f, "grant lease {id}, ttl {ttl}"),
-        Request::Grant { id: None, ttl } => write!(f, "grant a lease, ttl {ttl}"),
-        Request::Revoke { id } => write!(f, "revoke lease {id}"),
-        Request::Renew { id } => write!(f, "renew lease {id}"),
-        Request::Attach { id, items } => write!(f, "attach {} to lease {id}", keys(items)),
-        Request::Detach { id, items } => write!(f, "detach {} from lease {id}", keys(items)),
-        Request::Lookup { id } => write!(f, "look up lease {id}"),
-        Request::Leases { order, limit, .. } => {
-            let order = match order {
-                LeaseOrder::Id => "id",
-                LeaseOrder::Expiry => "expiry",
-            };
-            write!(f, "list {limit} leases by {order}")
-        }
-        Request::LeaseOf { item } => write!(f, "who holds {item}"),
-        Request::Promote => f.write_str("promote"),
-        Request::Demote => f.write_str("demote"),
-    })
-}
 
 /// An answer.
 pub(crate) fn answer(answer: &Result<Response, RequestError>) -> String {
@@ -67,27 +42,6 @@ fn refusal(error: Error) -> &'static str {
         Error::LeaseExists => "exists",
         Error::TtlTooLarge => "too large a ttl",
     }
-}
-
-/// A command of the log.
-pub(crate) fn command(command: &Command) -> impl Display {
-    fmt::from_fn(move |f| match command {
-        Command::Grant { id, ttl } => write!(f, "grant lease {id}, ttl {ttl}"),
-        Command::Revoke { id } => write!(f, "revoke lease {id}"),
-        Command::Attach { id, items } => write!(f, "attach {} to lease {id}", keys(items)),
-        Command::Detach { id, items } => write!(f, "detach {} from lease {id}", keys(items)),
-        Command::Checkpoint { checkpoints } => {
-            f.write_str("checkpoint")?;
-            for (place, checkpoint) in checkpoints.iter().take(SHOWN).enumerate() {
-                let comma = if place == 0 { "" } else { "," };
-                match checkpoint.remaining {
-                    Some(left) => write!(f, "{comma} lease {} {left} left", checkpoint.id)?,
-                    None => write!(f, "{comma} lease {} unset", checkpoint.id)?,
-                }
-            }
-            and_more(f, checkpoints.len())
-        }
-    })
 }
 
 /// What a command is called when many are counted.

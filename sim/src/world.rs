@@ -651,7 +651,7 @@ impl World {
     fn step(&mut self, now: Duration, place: usize) {
         match self.scenario.steps[place].action.clone() {
             scenario::Action::Ask { request, .. } => {
-                self.say_of_step(now, place, words::request(&request).to_string());
+                self.say_of_step(now, place, request.to_string());
                 self.ask_of_step(now, place);
             }
             scenario::Action::Fault(fault) => {

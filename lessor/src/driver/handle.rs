@@ -48,6 +48,21 @@ pub enum CallError {
     Unattended,
 }
 
+/// Answers are equal if they say the same. Failures are if they are the same one, of the same engine:
+/// what a system has said cannot be compared.
+impl PartialEq for CallError {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Request(one), Self::Request(other)) => one == other,
+            (Self::Failed(one), Self::Failed(other)) => Arc::ptr_eq(one, other),
+            (Self::Unattended, Self::Unattended) => true,
+            (Self::Request(_) | Self::Failed(_) | Self::Unattended, _) => false,
+        }
+    }
+}
+
+impl Eq for CallError {}
+
 impl CallError {
     /// The lessor's own refusal, if it is one.
     #[must_use]
@@ -475,7 +490,7 @@ impl Ended {
 
     /// How a driver that is gone has ended; one that said nothing was torn down.
     fn outcome(&self) -> Result<(), Arc<DriverError>> {
-        self.outcome.get().cloned().unwrap_or_else(|| Err(Arc::new(DriverError::Aborted)))
+        self.outcome.get_or_init(|| Err(Arc::new(DriverError::Aborted))).clone()
     }
 
     /// Why a call was not taken: the driver has ended, or takes no more calls.

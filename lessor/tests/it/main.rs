@@ -22,3 +22,4 @@ mod model;
 mod random;
 mod redb_backend;
 mod seed;
+mod values;

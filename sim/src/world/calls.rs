@@ -40,7 +40,7 @@ impl World {
         self.oracle.answered(now, pending.sent, &pending.request, &answer);
         match pending.asker {
             Asker::Step(place) => {
-                let asked = words::request(&pending.request);
+                let asked = &pending.request;
                 let words = format!("{asked}: {}", words::answer(&answer));
                 self.say_of_step(now, place, words);
                 self.answers.insert(place, AnswerKind::of(&answer));
@@ -60,7 +60,7 @@ impl World {
                 let moved = matches!(lessee.whom(), Whom::After(_)) && answer.is_ok();
                 self.coverage.mark_if(moved, Mark::ServedElsewhere);
                 let next = lessee.answered(now, pending.sent, Some((pending.member, &answer)));
-                let asked = words::request(&pending.request);
+                let asked = &pending.request;
                 let words = format_args!("{asked} {}", inside::answer(&answer));
                 self.gather(now, None, "lessees", words, next.label);
                 if let Some(at) = next.at {
@@ -80,7 +80,7 @@ impl World {
         let member = pending.member;
         let clock = self.clock(member).read(now);
         self.oracle.gave_up(now, member, clock, &pending.request);
-        let asked = words::request(&pending.request);
+        let asked = &pending.request;
         match pending.asker {
             Asker::Step(place) => {
                 self.say_of_step(
@@ -135,7 +135,7 @@ impl World {
             return self.ask(now, Asker::Lessee(place), member, request);
         }
         let next = self.lessees[place].answered(now, now, None);
-        let words = format_args!("{}", words::request(&request));
+        let words = format_args!("{request}");
         self.gather(now, None, "lessees", words, next.label);
         if let Some(at) = next.at {
             self.plan(at, Due::Lessee(place));

@@ -116,7 +116,7 @@ impl World {
             if let scenario::Action::Ask { request, answer: Some(expected), .. } = &step.action {
                 let answer = self.answers.get(&place).copied().unwrap_or(AnswerKind::None);
                 if answer != *expected {
-                    let (line, asked) = (step.line, words::request(request));
+                    let (line, asked) = (step.line, request);
                     let (answer, expected) = (answer.word(), expected.word());
                     let what =
                         format!("line {line}: {asked} was answered {answer}, not {expected}");

@@ -36,7 +36,7 @@ impl World {
             Note::Lost { member, proposal } => {
                 self.losses += 1;
                 self.has_effect(LOSE);
-                (Some(*member), format!("lost: {}", words::command(&proposal.command)))
+                (Some(*member), format!("lost: {}", proposal.command))
             }
             Note::Overwritten { member, count, .. } => {
                 (Some(*member), format!("{count} entries give way to those of a newer leader"))
@@ -46,7 +46,7 @@ impl World {
             }
             Note::Repeated => return self.has_effect(REPEAT),
             Note::Fenced { member, proposal } => {
-                let command = words::command(&proposal.command);
+                let command = &proposal.command;
                 (Some(*member), format!("refused in term {}: {command}", proposal.term))
             }
         };
@@ -58,7 +58,7 @@ impl World {
             let words = format!("{} opens term {}", entry.index, entry.term);
             return self.say(now, Some(member), "apply", words);
         };
-        let command = words::command(&proposal.command);
+        let command = &proposal.command;
         let words = format_args!("{} {command}", entry.index);
         let of_herd = match &proposal.command {
             Command::Grant { id, .. }
