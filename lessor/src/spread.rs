@@ -1,11 +1,24 @@
 //! Smoothing of a pile-up: after a promotion every lease was extended from one moment, and those
 //! that would expire together are spread so that no second holds more than the target.
 //!
-//! With leases in the order of their due times and `target` of them a second, a lease stays where it
-//! is unless the `target`-th before it is less than a second away; then it comes a second after that
-//! one, and no closer than 1/`target` of a second behind the one before it. So a lease is never due
-//! earlier, the order is kept, and any second holds at most `target`. etcd: `lessor.Promote`, which
-//! counts in windows that can overlap and so may put more than its rate into one second.
+//! With leases in the order of their due times `D` and `target` of them a second, those after it are
+//!
+//! ```text
+//! D'[i] = D[i]                                for i < target
+//!         max(D[i], D'[i - target] + 1 s)     else
+//! ```
+//!
+//! So a lease is never due earlier and any second holds at most `target`. The order is kept, because
+//! both sides of the maximum rise with `i`.
+//!
+//! No lease could be due sooner. Whatever keeps the order, is never early and holds at most `target` in
+//! a second must put lease `i` at `D[i]` or later, and a second or more behind lease `i - target`, for
+//! else `target` + 1 of them were within one second; by induction over `i` it is at `D'[i]` or later. In
+//! particular, leases could not also keep a distance of 1/`target` for nothing: 800 that come due each
+//! second, at a target of 750, would be 5 s late after a minute instead of 4.
+//!
+//! etcd: `lessor.Promote`, which counts in windows that can overlap and so may put more than its rate
+//! into one second.
 
 use alloc::vec;
 use core::time::Duration;
@@ -27,15 +40,8 @@ pub(crate) struct Due {
 pub(crate) fn spread(dues: &mut [Due], target: usize) {
     assert!(target > 0, "a rate is positive");
     sort(dues);
-    let step = SECOND / u32::try_from(target).unwrap_or(u32::MAX);
     for i in target..dues.len() {
-        let full = dues[i - target].at.saturating_add(SECOND);
-        let before = dues[i - 1].at;
-        dues[i].at = if dues[i].at < full {
-            full.max(before.saturating_add(step))
-        } else {
-            dues[i].at.max(before)
-        };
+        dues[i].at = dues[i].at.max(dues[i - target].at.saturating_add(SECOND));
     }
 }
 
@@ -117,7 +123,7 @@ mod tests {
             let slots = |dues: &[Due]| dues.iter().map(|due| due.slot).collect::<Vec<_>>();
             prop_assert_eq!(slots(&after), slots(&before), "the order is kept");
             prop_assert!(after.is_sorted_by_key(|due| due.at));
-            let most = SECOND * u32::try_from(keys.len().div_ceil(target) + 1).unwrap();
+            let most = SECOND * u32::try_from(keys.len().saturating_sub(1) / target).unwrap();
             for (due, was) in after.iter().zip(&before) {
                 prop_assert!(due.at >= was.at, "{due:?} was due at {}", was.at);
                 prop_assert!(due.at <= was.at.saturating_add(most), "{due:?} was at {}", was.at);
@@ -128,6 +134,21 @@ mod tests {
             }
             let stays = target.min(keys.len());
             prop_assert_eq!(&after[..stays], &before[..stays]);
+        }
+
+        #[test]
+        fn no_lease_could_be_due_sooner(
+            mut ticks in vec(0_usize..5, 0..6),
+            target in 1_usize..4,
+        ) {
+            let tick = |tick: usize| tick as u64 * 1_000_000_000 / TICKS_A_SECOND as u64;
+            ticks.sort_unstable();
+            let keys: Vec<_> = (0..).zip(&ticks).map(|(rank, at)| (tick(*at), rank)).collect();
+            let mut found = dues(&keys);
+            spread(&mut found, target);
+            let soonest = soonest(&ticks, target);
+            let expected = soonest.iter().map(|at| Instant::from_nanos(tick(*at)));
+            prop_assert!(found.iter().map(|due| due.at).eq(expected), "{found:?}, not {soonest:?}");
         }
 
         #[test]
@@ -156,6 +177,16 @@ mod tests {
         assert_eq!(found, sorted(&keys));
     }
 
+    /// Issue 14: with a distance of 1/750 s between those that are delayed it was 4.999 s.
+    #[test]
+    fn eight_hundred_a_second_at_a_rate_of_a_thousand_are_four_seconds_late_after_a_minute() {
+        let keys: Vec<_> = (0..48_000).map(|n| (n / 800 * 1_000_000_000, n)).collect();
+        let mut found = dues(&keys);
+        spread(&mut found, 750);
+        let late = found.iter().zip(&keys).map(|(due, (at, _))| due.at - Instant::from_nanos(*at));
+        assert_eq!(late.max(), Some(Duration::from_secs(4)));
+    }
+
     #[test]
     fn the_end_of_time_is_not_passed() {
         let mut found = dues(&[(u64::MAX, 2), (u64::MAX - 1, 1), (u64::MAX, 3)]);
@@ -163,6 +194,34 @@ mod tests {
         assert_eq!(found[0].at, Instant::from_nanos(u64::MAX - 1));
         assert!(found[1..].iter().all(|due| due.at == Instant::MAX));
     }
+
+    /// By trying all: the soonest that each lease could be due in any schedule of whole ticks that is
+    /// never early, keeps the order and holds no more than `target` in any second.
+    fn soonest(ticks: &[usize], target: usize) -> Vec<usize> {
+        let mut best = vec![usize::MAX; ticks.len()];
+        try_all(ticks, target, &mut Vec::new(), &mut best);
+        best
+    }
+
+    fn try_all(ticks: &[usize], target: usize, so_far: &mut Vec<usize>, best: &mut Vec<usize>) {
+        let Some(due) = ticks.get(so_far.len()) else {
+            for (best, at) in best.iter_mut().zip(so_far) {
+                *best = *at.min(best);
+            }
+            return;
+        };
+        let latest = ticks[ticks.len() - 1] + ticks.len() * TICKS_A_SECOND;
+        for at in so_far.last().unwrap_or(due).max(due).to_owned()..=latest {
+            let within = so_far.iter().filter(|earlier| *earlier + TICKS_A_SECOND > at).count();
+            if within < target {
+                so_far.push(at);
+                try_all(ticks, target, so_far, best);
+                so_far.pop();
+            }
+        }
+    }
+
+    const TICKS_A_SECOND: usize = 3;
 
     /// Times and ranks, which are those of ids and so differ, in any order.
     fn keys(time: impl Strategy<Value = u64>) -> impl Strategy<Value = Vec<(u64, u64)>> {

@@ -276,7 +276,7 @@ fn a_pileup_is_spread_below_the_rate_and_above_half_of_it() {
     }
     for start in &dues {
         let within = dues.iter().filter(|due| (*start..*start + 1_000).contains(*due)).count();
-        assert!(within <= 8, "{within} leases within a second of {start} ms");
+        assert!(within <= 7, "{within} leases within a second of {start} ms");
     }
     assert!(dues[0] >= 10_000, "none is early");
 }

@@ -237,16 +237,14 @@ impl Model {
             dues.push((row.expiry, *id));
         }
         if self.leases.len() >= self.rate {
-            // D2, with `dues` both D and D'.
+            // D2 without what it has come to for others: a lease waits as many seconds as there are
+            // targets of leases before it that are due no earlier than so much before it.
             dues.sort_unstable();
             let target = (self.rate * 3 / 4).max(1);
-            for i in target..dues.len() {
-                let full = dues[i - target].0.saturating_add(SECOND);
-                dues[i].0 = if dues[i].0 >= full {
-                    dues[i].0.max(dues[i - 1].0)
-                } else {
-                    full.max(dues[i - 1].0.saturating_add(SECOND / target as u64))
-                };
+            for i in (0..dues.len()).rev() {
+                let before = (0..=i).rev().step_by(target).zip(0..);
+                let waits = before.map(|(j, seconds)| dues[j].0.saturating_add(SECOND * seconds));
+                dues[i].0 = waits.max().unwrap();
             }
         }
         for (due, id) in dues {

@@ -61,7 +61,7 @@ impl Invariant for Deadlines {
                     self.reigns.insert(scene.member, before);
                     return verdict;
                 }
-                let most = scene.config.extend + smoothing(scene.config, deadlines.len());
+                let most = scene.config.extend + smoothing(scene.config, *most);
                 let mut after = BTreeMap::new();
                 for (id, deadline) in *deadlines {
                     let (Some(deadline), Some(lease)) = (deadline, scene.state.leases.get(id))

@@ -36,15 +36,15 @@ impl Invariant for RevokedInTime {
         match event {
             Event::Promoted { again, .. } => {
                 let count = state.leases.len();
-                let extra = scene.config.extend + smoothing(scene.config, count);
-                let base = scene.latest.saturating_add(extra);
+                let base = scene.latest + scene.config.extend;
+                let spread = smoothing(scene.config, count);
                 let reign = self.reigns.entry(scene.member).or_default();
                 if !again {
                     reign.clear();
                 }
                 for (id, lease) in &state.leases {
                     let deadline = reign.entry(*id).or_default();
-                    *deadline = base.saturating_add(left(lease)).max(*deadline);
+                    *deadline = (base + left(lease)).max(*deadline) + spread;
                 }
             }
             Event::Demoted => {
@@ -145,7 +145,7 @@ pub(super) fn smoothing(config: &Config, count: usize) -> Duration {
     if count < rate {
         return Duration::ZERO;
     }
-    Duration::from_secs(u64::from(count.div_ceil((3 * rate / 4).max(1))) + 1)
+    Duration::from_secs((count.saturating_sub(1) / (3 * rate / 4).max(1)).into())
 }
 
 /// What may pass between a deadline and the last member's revoke.

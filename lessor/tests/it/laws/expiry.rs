@@ -25,6 +25,7 @@ fn a_smoothing_that_hurries_overtakes_or_leaves_a_full_second_is_refuted() {
     refuted(CASES, "is due earlier", |pile| smoothing(a_moment_early, pile));
     refuted(CASES, "is overtaken", |pile| smoothing(last_ones_first, pile));
     refuted(CASES, "is delayed by more", |pile| smoothing(one_a_second, pile));
+    refuted(CASES, "is delayed by more", |pile| smoothing(at_a_distance, pile));
 }
 
 #[test]
@@ -93,11 +94,9 @@ fn smoothing(smooth: fn(&Pile) -> Dues, pile: &Pile) -> Outcome {
     let mut in_order: Vec<(Instant, LeaseId)> = before.iter().map(|(id, at)| (*at, *id)).collect();
     in_order.sort_unstable();
     let rate = pile.rate.get() as usize;
-    let most = SECOND * (u32::try_from(before.len()).expect("a few") / target(rate) + 2);
     for (at, id) in &in_order {
         let smoothed = after[id];
         ensure(smoothed >= *at, || format!("{id} is due earlier, at {smoothed} and not {at}"))?;
-        ensure(smoothed <= at.saturating_add(most), || format!("{id} is delayed by more: {at}"))?;
     }
     let smoothed: Vec<Instant> = in_order.iter().map(|(_, id)| after[id]).collect();
     for (pair, (_, id)) in smoothed.windows(2).zip(&in_order) {
@@ -108,6 +107,11 @@ fn smoothing(smooth: fn(&Pile) -> Dues, pile: &Pile) -> Outcome {
         let end = from.saturating_add(SECOND);
         let many = smoothed[place..].iter().take_while(|at| **at < end).count();
         ensure(many <= room, || format!("{many} are due in the second from {from}"))?;
+    }
+    for (place, (at, id)) in in_order.iter().enumerate() {
+        let full = place.checked_sub(room).map(|before| smoothed[before].saturating_add(SECOND));
+        let soonest = full.max(Some(*at));
+        ensure(soonest == Some(smoothed[place]), || format!("{id} is delayed by more: {at}"))?;
     }
     Ok(())
 }
@@ -178,6 +182,20 @@ fn last_ones_first(pile: &Pile) -> Dues {
         smoothed.extend(ids.into_iter().zip(dues.into_iter().rev()));
     }
     smoothed
+}
+
+/// As it once was: those that are delayed also keep a distance, which costs all of them up to a second.
+fn at_a_distance(pile: &Pile) -> Dues {
+    let mut in_order: Vec<_> = as_they_pile_up(pile).into_iter().collect();
+    in_order.sort_unstable_by_key(|(id, at)| (*at, *id));
+    let most = target(pile.rate.get() as usize);
+    for place in most as usize..in_order.len() {
+        let full = in_order[place - most as usize].1.saturating_add(SECOND);
+        let before = in_order[place - 1].1;
+        let at = &mut in_order[place].1;
+        *at = if *at < full { full.max(before + SECOND / most) } else { before.max(*at) };
+    }
+    in_order.into_iter().collect()
 }
 
 fn one_a_second(pile: &Pile) -> Dues {
