@@ -489,6 +489,22 @@ fn a_lease_has_one_checkpoint_due_however_often_it_is_promoted() {
     assert_eq!(host.checkpoints(), [checkpoint(1, Some(90))]);
 }
 
+/// Issue 14: the schedule goes on, it does not begin again.
+#[test]
+fn promoting_again_leaves_the_schedule_of_checkpoints_alone() {
+    let mut host = Host::with(&Config { checkpoint_interval: secs(10), ..Config::default() });
+    host.grant(1, 100).unwrap();
+    host.sleep(6);
+    host.promote(0);
+    host.sleep(3);
+    assert_eq!(host.checkpoints(), []);
+    host.sleep(1);
+    assert_eq!(host.checkpoints(), [checkpoint(1, Some(96))]);
+    host.checkpoint(1, Some(96));
+    host.promote(5);
+    assert_eq!(host.remaining(1), Some(secs(101)), "more than its ttl");
+}
+
 #[test]
 fn checkpoints_leave_in_batches_of_a_thousand() {
     let mut host = Host::with(&Config { checkpoint_interval: secs(10), ..Config::default() });
