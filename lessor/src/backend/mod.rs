@@ -80,6 +80,19 @@ pub enum BackendError {
         /// What is wrong with it.
         what: String,
     },
+    /// While it was open, the store was removed, renamed, overwritten or put back by somebody else, so
+    /// what is committed would be gone at the next opening. It is noticed by a commit, which fails;
+    /// what was committed before it was done, and may be gone with the file.
+    #[error(
+        "{}: the lease store was taken away while it was open ({what}); find out by whom, and open it again",
+        path.display()
+    )]
+    Replaced {
+        /// The file.
+        path: PathBuf,
+        /// What has become of it.
+        what: String,
+    },
     /// Somebody else has the store open.
     #[error("{}: the lease store is open elsewhere; stop the other process first", path.display())]
     Locked {

@@ -4,27 +4,30 @@
 //! refused is left as it was, byte for byte.
 
 use std::any::Any;
-use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::ops::Bound;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use redb::backends::FileBackend;
 use redb::{
     Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable,
     StorageBackend, Table, TableDefinition, TableError, TableHandle, WriteTransaction,
 };
 
+use self::file::StoreFile;
+use self::overlay::{BLOCK, Overlay};
 use super::{Backend, BackendError, Stored};
 use crate::{
     Change, Digest, Item, LeaseId, LeaseRecord, LogIndex, RangeDelete, Snapshot, Transaction, Ttl,
     Write,
 };
+
+mod create;
+mod file;
+mod overlay;
 
 /// A durable [`Backend`] in one file of the embedded store [redb](redb).
 ///
@@ -47,8 +50,11 @@ use crate::{
 pub struct RedbBackend {
     database: Arc<Database>,
     path: PathBuf,
-    /// What `lessor.meta` holds, so that a commit reads nothing.
+    /// Its file, unless it is in storage of the host.
+    file: Option<StoreFile>,
+    /// What was written to `lessor.meta` last.
     applied: LogIndex,
+    digest: Digest,
     /// What was read to open it, for the first load; a commit makes it old.
     stored: Option<Stored>,
     /// Set while a commit runs, so that one that fails or panics leaves it set.
@@ -65,8 +71,10 @@ impl RedbBackend {
     /// then. A file redb stumbles over is refused as well, though with the message of a panic
     /// on standard error; with `panic = "abort"` it ends the process.
     ///
-    /// A new store is made in `<file>.new` beside it, where what an earlier attempt left is removed,
-    /// and gets its name only when it is whole.
+    /// A new store is made beside it, in `<file>.new.<process>.<number>`, and gets its name only when
+    /// it is whole. What an attempt that was cut short has left there is removed then. Of several that
+    /// create the same store at once, in one process or in many, one gets it, and all others find it
+    /// [locked](BackendError::Locked).
     ///
     /// # Errors
     ///
@@ -77,25 +85,16 @@ impl RedbBackend {
     /// - [`BackendError::Io`]: the system refuses to open, create, read or write it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, BackendError> {
         let path = path.as_ref();
-        let file = match OpenOptions::new().read(true).write(true).open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return create(path),
-            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-                let text = "it is a folder; name a file in it";
-                return Err(io_error(path, "open", io::Error::new(error.kind(), text)));
+        for _ in 0..ATTEMPTS {
+            if let Some(store) = open_file(path)? {
+                return Ok(store);
             }
-            Err(error) => return Err(io_error(path, "open", error)),
-        };
-        let metadata = file.metadata().map_err(|error| io_error(path, "open", error))?;
-        if !metadata.is_file() {
-            return Err(foreign(path, "no regular file"));
+            if let Some(store) = create::create(path)? {
+                return Ok(store);
+            }
         }
-        let stored = probe(&file, path)?;
-        let storage = file_storage(file, path, "open")?;
-        let database = Builder::new()
-            .create_with_backend(storage)
-            .map_err(|error| redb_error(path, "open", error))?;
-        Self::new(database, path.into(), Some(stored))
+        let text = "something else takes or loses its name each time, or it is a link to nowhere; look, and open it again";
+        Err(io_error(path, "create", io::Error::new(io::ErrorKind::AlreadyExists, text)))
     }
 
     /// Opens the store in storage that the host provides, or creates it if that is empty.
@@ -120,7 +119,7 @@ impl RedbBackend {
         if is_bare(&database).map_err(|error| redb_error(path, "read", error))? {
             initialize(&database).map_err(|error| redb_error(path, "create", error))?;
         }
-        Self::new(database, path.into(), None)
+        Self::new(database, path.into(), None, None)
     }
 
     /// Has the host delete what it keeps under the items of a revoked lease, in the same transaction.
@@ -153,13 +152,26 @@ impl RedbBackend {
     fn new(
         database: Database,
         path: PathBuf,
+        file: Option<StoreFile>,
         stored: Option<Stored>,
     ) -> Result<Self, BackendError> {
+        if let Some(file) = &file {
+            file.watch().map_err(|error| io_error(&path, "read", error))?;
+        }
         let Meta { applied, digest } = read_meta(&begin_read(&database, &path)?, &path)?;
         // Unless somebody has written to the file since it was read.
         let stored = stored.filter(|stored| (stored.applied, stored.digest) == (applied, digest));
         let database = Arc::new(database);
-        Ok(Self { database, path, applied, stored, poisoned: false, range_deleter: None })
+        Ok(Self {
+            database,
+            path,
+            file,
+            applied,
+            digest,
+            stored,
+            poisoned: false,
+            range_deleter: None,
+        })
     }
 
     fn check_poisoned(&self, doing: &'static str) -> Result<(), BackendError> {
@@ -171,7 +183,7 @@ impl RedbBackend {
     }
 
     fn write(&mut self, transaction: &Transaction) -> Result<(), BackendError> {
-        let Self { database, path, range_deleter, .. } = self;
+        let Self { database, path, applied, digest, range_deleter, .. } = self;
         let failed = |error: redb::Error| redb_error(path, "write", error);
         let mut write = database.begin_write().map_err(|error| failed(error.into()))?;
         write.set_durability(Durability::Immediate).map_err(|error| failed(error.into()))?;
@@ -187,6 +199,15 @@ impl RedbBackend {
         // through the file after a crash, and that walk verifies all checksums, which is wanted.
         write.set_quick_repair(false);
 
+        let found = meta_of(&write).map_err(failed)?;
+        if found != (Some(*applied), Some(*digest)) {
+            let text = format!(
+                "it stands at {}, digest {}, but {applied} with {digest} was committed last; has the host restored a savepoint, or written to a table `lessor.*`?",
+                told(found.0),
+                told(found.1)
+            );
+            return Err(replaced(path, text));
+        }
         let mut tables = Tables::open(&write).map_err(failed)?;
         if transaction.reset {
             tables.clear().map_err(|error| failed(error.into()))?;
@@ -203,6 +224,16 @@ impl RedbBackend {
         drop(tables);
         write_meta(&write, transaction.applied, transaction.digest).map_err(failed)?;
         write.commit().map_err(|error| failed(error.into()))
+    }
+
+    /// Whether the file still is what this backend has made of it, under the name that it was given.
+    fn check_replaced(&self) -> Result<(), BackendError> {
+        let Some(file) = &self.file else { return Ok(()) };
+        match file.replaced() {
+            Ok(None) => Ok(()),
+            Ok(Some(what)) => Err(replaced(&self.path, what)),
+            Err(error) => Err(io_error(&self.path, "read", error)),
+        }
     }
 }
 
@@ -221,12 +252,18 @@ impl Backend for RedbBackend {
             let (after, stored) = (transaction.after, self.applied);
             return Err(BackendError::OutOfOrder { after, stored });
         }
-        let applied = transaction.applied;
         self.stored = None;
         self.poisoned = true;
-        self.write(&transaction)?;
+        // Before, because what was put in its place is written over; and after, because what is written
+        // to a file that has lost its name meanwhile must not be acknowledged, and because a failure is
+        // better told by its cause.
+        self.check_replaced()?;
+        let written = self.write(&transaction);
+        self.check_replaced()?;
+        written?;
         self.poisoned = false;
-        self.applied = applied;
+        self.applied = transaction.applied;
+        self.digest = transaction.digest;
         Ok(())
     }
 }
@@ -258,6 +295,36 @@ const NONE: u64 = u64::MAX;
 const MAGIC_LEN: usize = 9;
 /// The file format of redb 4 (redb: `FILE_FORMAT_VERSION3`).
 const REDB_FORMAT: u8 = 3;
+
+/// How often an opening is begun anew when the name of the store is given and taken under it.
+const ATTEMPTS: usize = 16;
+
+/// Opens the store that has this name; `None` if there is none, or another one meanwhile.
+fn open_file(path: &Path) -> Result<Option<RedbBackend>, BackendError> {
+    let file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+            let text = "it is a folder; name a file in it";
+            return Err(io_error(path, "open", io::Error::new(error.kind(), text)));
+        }
+        Err(error) => return Err(io_error(path, "open", error)),
+    };
+    let metadata = file.metadata().map_err(|error| io_error(path, "open", error))?;
+    if !metadata.is_file() {
+        return Err(foreign(path, "no regular file"));
+    }
+    let file = StoreFile::new(file, path).map_err(|error| redb_error(path, "open", error))?;
+    let stored = probe(&file, path)?;
+    // It is locked by now; before that its name could have been taken from it.
+    if file.renamed().is_some() {
+        return Ok(None);
+    }
+    let database = Builder::new()
+        .create_with_backend(file.clone())
+        .map_err(|error| redb_error(path, "open", error))?;
+    RedbBackend::new(database, path.into(), Some(file), Some(stored)).map(Some)
+}
 
 /// The tables of leases and items in a write transaction.
 struct Tables<'t> {
@@ -298,88 +365,6 @@ impl<'t> Tables<'t> {
         }
         Ok(())
     }
-}
-
-/// Creates the store under another name, and gives it its own when it is durable.
-fn create(path: &Path) -> Result<RedbBackend, BackendError> {
-    let failed = |error| io_error(path, "create", error);
-    let Some(name) = path.file_name() else {
-        return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file")));
-    };
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    if parent.metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-        let text = format!("its folder {} does not exist; make it first", parent.display());
-        return Err(failed(io::Error::new(io::ErrorKind::NotFound, text)));
-    }
-    let mut new_name = OsString::from(name);
-    new_name.push(".new");
-    let new = path.with_file_name(new_name);
-    remove_left_over(&new, path)?;
-
-    let file = OpenOptions::new().read(true).write(true).create_new(true).open(&new);
-    let storage = file_storage(file.map_err(failed)?, path, "create")?;
-    // redb's lock is held from here until the backend is dropped, so nobody takes the file away.
-    let backend = Builder::new()
-        .create_with_backend(storage)
-        .map_err(redb::Error::from)
-        .and_then(|database| initialize(&database).map(|()| database))
-        .map_err(|error| redb_error(path, "create", error))
-        .and_then(|database| {
-            rename_without_overwriting(&new, path)
-                .and_then(|()| sync_folder(parent))
-                .map_err(failed)?;
-            RedbBackend::new(database, path.into(), None)
-        });
-    if backend.is_err() {
-        // The error that is reported matters more than one of tidying up.
-        let _ = fs::remove_file(&new);
-    }
-    backend
-}
-
-/// Removes what a creation that was cut short left, unless one is under way.
-fn remove_left_over(new: &Path, path: &Path) -> Result<(), BackendError> {
-    let file = match OpenOptions::new().read(true).write(true).open(new) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(io_error(path, "create", error)),
-    };
-    let storage = file_storage(file, path, "create")?;
-    if !lock_whole(&storage).map_err(|error| redb_error(path, "create", error))? {
-        return Err(BackendError::Locked { path: path.into() });
-    }
-    fs::remove_file(new).map_err(|error| io_error(path, "create", error))
-}
-
-fn rename_without_overwriting(from: &Path, to: &Path) -> io::Result<()> {
-    match fs::hard_link(from, to) {
-        Ok(()) => fs::remove_file(from),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(name_taken()),
-        // No hard links on this file system; the next best thing overwrites only what came to be
-        // between these two calls.
-        Err(_) if !fs::exists(to)? => fs::rename(from, to),
-        Err(_) => Err(name_taken()),
-    }
-}
-
-fn name_taken() -> io::Error {
-    let text =
-        "something took its name meanwhile, or it is a link to nowhere; look, and open it again";
-    io::Error::new(io::ErrorKind::AlreadyExists, text)
-}
-
-#[cfg(unix)]
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-/// Elsewhere a folder cannot be opened as a file, and the system keeps its names durable.
-#[cfg(not(unix))]
-fn sync_folder(_: &Path) -> io::Result<()> {
-    Ok(())
 }
 
 /// Empties storage in which redb was creating a database when it lost its power.
@@ -449,14 +434,26 @@ fn write_meta(
     Ok(())
 }
 
+fn told(number: Option<impl fmt::Display>) -> String {
+    number.map_or_else(|| "nothing".into(), |number| number.to_string())
+}
+
+/// What `lessor.meta` holds, as a write transaction finds it.
+fn meta_of(write: &WriteTransaction) -> Result<(Option<LogIndex>, Option<Digest>), redb::Error> {
+    let meta = write.open_table(META)?;
+    let applied = meta.get("applied")?.map(|value| LogIndex(value.value()));
+    let digest = meta.get("digest")?.map(|value| Digest::from_u64(value.value()));
+    Ok((applied, digest))
+}
+
 /// Reads and validates everything in this file, and writes nothing.
-fn probe(file: &File, path: &Path) -> Result<Stored, BackendError> {
+fn probe(file: &StoreFile, path: &Path) -> Result<Stored, BackendError> {
     let verdict = panic::catch_unwind(AssertUnwindSafe(|| {
         // First every page of every table is verified, so that no damage can show up later. This
         // takes another way through redb than an ordinary opening, which comes next: it meets the
         // very bytes that the one afterwards will.
         drop(open_in_memory(file, path, true)?);
-        if file.metadata().map_err(|error| io_error(path, "read", error))?.len() == 0 {
+        if file.len().map_err(|error| io_error(path, "read", error))? == 0 {
             return Err(foreign(path, "an empty file"));
         }
         read(&open_in_memory(file, path, false)?, path)
@@ -468,12 +465,10 @@ fn probe(file: &File, path: &Path) -> Result<Stored, BackendError> {
 }
 
 /// Opens the database in this file with all that redb writes to it kept in memory.
-fn open_in_memory(file: &File, path: &Path, verify: bool) -> Result<Database, BackendError> {
-    let file = file.try_clone().map_err(|error| io_error(path, "open", error))?;
-    let overlay = Overlay { file: file_storage(file, path, "open")?, image: Mutex::default() };
+fn open_in_memory(file: &StoreFile, path: &Path, verify: bool) -> Result<Database, BackendError> {
     Builder::new()
         .set_check_integrity_on_open(verify)
-        .create_with_backend(overlay)
+        .create_with_backend(Overlay::new(file.clone()))
         .map_err(|error| redb_error(path, "open", error))
 }
 
@@ -569,170 +564,6 @@ fn lease_record(id: i64, ttl: u64, remaining: u64) -> Result<LeaseRecord, String
     Ok(LeaseRecord { id, ttl, remaining })
 }
 
-/// A file whose writes stay in memory; locks are those of the file itself.
-#[derive(Debug)]
-struct Overlay {
-    file: FileBackend,
-    /// Made by the first use, which is after redb has taken its lock.
-    image: Mutex<Option<Image>>,
-}
-
-impl Overlay {
-    fn with_image<T>(&self, f: impl FnOnce(&mut Image) -> io::Result<T>) -> io::Result<T> {
-        let mut image = self.image.lock().unwrap_or_else(PoisonError::into_inner);
-        if image.is_none() {
-            let len = self.file.len()?;
-            *image = Some(Image { len, base: len, blocks: BTreeMap::new() });
-        }
-        f(image.as_mut().expect("made if it was not there"))
-    }
-}
-
-impl StorageBackend for Overlay {
-    fn len(&self) -> io::Result<u64> {
-        self.with_image(|image| Ok(image.len))
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.with_image(|image| image.read(&self.file, offset, out))
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.with_image(|image| {
-            image.set_len(len);
-            Ok(())
-        })
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.with_image(|image| image.write(&self.file, offset, data))
-    }
-
-    fn close(&self) -> io::Result<()> {
-        self.file.close()
-    }
-
-    fn try_lock_range(
-        &self,
-        start: Bound<u64>,
-        end: Bound<u64>,
-    ) -> Result<bool, redb::BackendError> {
-        self.file.try_lock_range(start, end)
-    }
-
-    fn try_lock_shared_range(
-        &self,
-        start: Bound<u64>,
-        end: Bound<u64>,
-    ) -> Result<bool, redb::BackendError> {
-        self.file.try_lock_shared_range(start, end)
-    }
-
-    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), redb::BackendError> {
-        self.file.lock_range(start, end)
-    }
-
-    fn lock_shared_range(
-        &self,
-        start: Bound<u64>,
-        end: Bound<u64>,
-    ) -> Result<(), redb::BackendError> {
-        self.file.lock_shared_range(start, end)
-    }
-
-    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), redb::BackendError> {
-        self.file.unlock_range(start, end)
-    }
-
-    fn query_lock_range(
-        &self,
-        start: Bound<u64>,
-        end: Bound<u64>,
-    ) -> Result<bool, redb::BackendError> {
-        self.file.query_lock_range(start, end)
-    }
-}
-
-/// What an [`Overlay`] looks like.
-#[derive(Debug)]
-struct Image {
-    len: u64,
-    /// How much of the file shows through; what is beyond and not written is zero.
-    base: u64,
-    /// What was written, by the offset of the block.
-    blocks: BTreeMap<u64, Box<[u8; BLOCK]>>,
-}
-
-/// The size of a page of redb, which is what it mostly writes.
-const BLOCK: usize = 4096;
-
-impl Image {
-    fn read(&self, file: &FileBackend, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        if offset.checked_add(out.len() as u64).is_none_or(|end| end > self.len) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        for (block, within, part) in split(offset, out.len()) {
-            let out = &mut out[part];
-            match self.blocks.get(&block) {
-                Some(bytes) => out.copy_from_slice(&bytes[within..within + out.len()]),
-                None => self.read_base(file, block + within as u64, out)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, file: &FileBackend, offset: u64, data: &[u8]) -> io::Result<()> {
-        for (block, within, part) in split(offset, data.len()) {
-            if !self.blocks.contains_key(&block) {
-                let mut bytes = Box::new([0; BLOCK]);
-                self.read_base(file, block, &mut bytes[..])?;
-                self.blocks.insert(block, bytes);
-            }
-            let bytes = self.blocks.get_mut(&block).expect("inserted if it was not there");
-            bytes[within..within + part.len()].copy_from_slice(&data[part]);
-        }
-        self.len = self.len.max(offset + data.len() as u64);
-        Ok(())
-    }
-
-    fn set_len(&mut self, len: u64) {
-        self.base = self.base.min(len);
-        self.blocks.retain(|block, _| *block < len);
-        let within = usize::try_from(len % BLOCK as u64).expect("less than a block");
-        if let Some(bytes) = self.blocks.get_mut(&(len - within as u64)) {
-            bytes[within..].fill(0);
-        }
-        self.len = len;
-    }
-
-    fn read_base(&self, file: &FileBackend, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let left = usize::try_from(self.base.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let (shown, rest) = out.split_at_mut(left.min(out.len()));
-        rest.fill(0);
-        file.read(offset, shown)
-    }
-}
-
-/// Splits a range of bytes into parts of one block each: block, place within it, place in the range.
-fn split(offset: u64, len: usize) -> impl Iterator<Item = (u64, usize, std::ops::Range<usize>)> {
-    let mut done = 0;
-    std::iter::from_fn(move || {
-        let at = offset + done as u64;
-        let within = usize::try_from(at % BLOCK as u64).expect("less than a block");
-        let part = done..len.min(done + BLOCK - within);
-        done = part.end;
-        (!part.is_empty()).then_some((at - within as u64, within, part))
-    })
-}
-
-fn file_storage(file: File, path: &Path, doing: &'static str) -> Result<FileBackend, BackendError> {
-    FileBackend::new(file).map_err(|error| redb_error(path, doing, error))
-}
-
 /// Takes redb's lock of a whole file; false if somebody has it.
 fn lock_whole(storage: &impl StorageBackend) -> Result<bool, redb::Error> {
     storage
@@ -782,6 +613,10 @@ fn io_error(path: &Path, doing: &'static str, error: io::Error) -> BackendError 
 
 fn foreign(path: &Path, found: impl Into<String>) -> BackendError {
     BackendError::Foreign { path: path.into(), found: found.into() }
+}
+
+fn replaced(path: &Path, what: impl Into<String>) -> BackendError {
+    BackendError::Replaced { path: path.into(), what: what.into() }
 }
 
 fn damaged(path: &Path, what: impl Into<String>) -> BackendError {

@@ -5,6 +5,7 @@ mod conformance;
 mod crash_driver;
 mod crash_machine;
 mod crash_planted;
+mod creation;
 mod disk;
 mod docs;
 mod driver;

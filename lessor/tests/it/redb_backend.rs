@@ -395,22 +395,118 @@ fn a_dangling_link_is_not_overwritten() {
 #[test]
 fn what_a_creation_left_over_is_removed_and_nothing_else() {
     let store = Store::new();
-    for name in ["leases.redb.new", "leases.redb.old", "other.redb.new"] {
+    let kept = ["leases.redb.new.1.0.bak", "leases.redb.old", "other.redb.new"];
+    for name in kept.into_iter().chain(["leases.redb.new", "leases.redb.new.1.0"]) {
         fs::write(store.folder.path().join(name), "half a store").unwrap();
     }
     assert_eq!(store.open().load().unwrap(), Stored::default());
-    assert_eq!(store.names(), ["leases.redb", "leases.redb.old", "other.redb.new"]);
+    let mut names = store.names();
+    assert_eq!(names.remove(0), "leases.redb");
+    assert_eq!(names, kept);
 }
 
 #[test]
 fn a_creation_that_is_under_way_is_left_alone() {
     let store = Store::new();
-    let new = store.folder.path().join("leases.redb.new");
+    let new = store.folder.path().join("leases.redb.new.1.0");
     let other = Database::create(&new).unwrap();
-    let refused = RedbBackend::open(&store.path).unwrap_err();
-    assert!(matches!(refused, BackendError::Locked { .. }), "{refused}");
-    drop(other);
-    assert_eq!(store.names(), ["leases.redb.new"]);
+    let backend = store.open();
+    assert_eq!(store.names(), ["leases.redb", "leases.redb.new.1.0"]);
+    drop((other, backend));
+}
+
+/// What was acknowledged while somebody took the store away would be gone at the next opening.
+#[test]
+fn a_store_that_is_taken_away_while_it_is_open_fails_the_next_commit() {
+    type Fault = fn(&Store);
+    let faults: [(&str, Fault); 5] = [
+        ("removed", |store| fs::remove_file(&store.path).unwrap()),
+        ("renamed", |store| fs::rename(&store.path, store.beside("moved")).unwrap()),
+        ("another file has its name", |store| {
+            fs::rename(store.beside("copy"), &store.path).unwrap();
+        }),
+        ("another file has its name", |store| {
+            fs::remove_file(&store.path).unwrap();
+            drop(store.open());
+        }),
+        // This one keeps the file and puts an older content into it.
+        ("something else was written", |store| {
+            fs::copy(store.beside("copy"), &store.path).unwrap();
+        }),
+    ];
+    for (says, fault) in faults {
+        let store = Store::new();
+        let mut model = Model::default();
+        let mut backend = store.open();
+        backend.commit(model.step([put(1, 10, None)])).unwrap();
+        fs::copy(&store.path, store.beside("copy")).unwrap();
+        backend.commit(model.step([put(2, 10, None)])).unwrap();
+        fault(&store);
+        let failed = backend.commit(model.step([put(3, 10, None)])).unwrap_err();
+        assert!(matches!(failed, BackendError::Replaced { .. }), "{failed}");
+        assert!(failed.to_string().contains(says), "{says}: {failed}");
+        println!("{failed}");
+        assert!(backend.commit(model.step([put(4, 10, None)])).is_err(), "nothing works any more");
+    }
+}
+
+/// The transaction of a host that runs meanwhile does not hide what was written to the file either.
+#[test]
+fn a_store_that_was_put_back_in_place_is_noticed_behind_a_transaction_of_the_host() {
+    let store = Store::new();
+    let mut model = Model::default();
+    let mut backend = store.open();
+    backend.commit(model.step([put(1, 10, None)])).unwrap();
+    fs::copy(&store.path, store.beside("copy")).unwrap();
+    backend.commit(model.step([put(2, 10, None)])).unwrap();
+    fs::copy(store.beside("copy"), &store.path).unwrap();
+    let database = backend.database();
+    let write = database.begin_write().unwrap();
+    write.open_table(HOSTS).unwrap().insert("a", 1).unwrap();
+    assert!(write.commit().unwrap_err().to_string().contains("something else was written"));
+    let failed = backend.commit(model.step([put(3, 10, None)])).unwrap_err();
+    assert!(matches!(failed, BackendError::Replaced { .. }), "{failed}");
+}
+
+#[test]
+fn a_savepoint_that_the_host_restores_fails_the_next_commit() {
+    for disk in [None, Some(FlakyDisk::default())] {
+        let store = Store::new();
+        let mut model = Model::default();
+        let mut backend = match disk {
+            None => store.open(),
+            Some(disk) => RedbBackend::with_storage(disk).unwrap(),
+        };
+        backend.commit(model.step([put(1, 10, None)])).unwrap();
+        let database = backend.database();
+        let savepoint = {
+            let write = database.begin_write().unwrap();
+            let savepoint = write.ephemeral_savepoint().unwrap();
+            write.commit().unwrap();
+            savepoint
+        };
+        backend.commit(model.step([put(2, 10, None)])).unwrap();
+        let mut write = database.begin_write().unwrap();
+        write.restore_savepoint(&savepoint).unwrap();
+        write.commit().unwrap();
+        let failed = backend.commit(model.step([put(3, 10, None)])).unwrap_err();
+        assert!(matches!(failed, BackendError::Replaced { .. }), "{failed}");
+        assert!(failed.to_string().contains("savepoint"), "{failed}");
+        println!("{failed}");
+    }
+}
+
+/// Transactions of the host are none of that.
+#[test]
+fn a_host_that_writes_to_its_own_tables_disturbs_no_commit() {
+    let store = Store::new();
+    let mut model = Model::default();
+    let mut backend = store.open();
+    for n in 1..20 {
+        backend.commit(model.step([put(n, 10, None)])).unwrap();
+        insert(&backend.database(), HOSTS, "row", n.cast_unsigned());
+    }
+    assert_eq!(backend.load().unwrap(), model.stored());
 }
 
 #[test]
@@ -606,6 +702,10 @@ impl Store {
 
     fn open(&self) -> RedbBackend {
         RedbBackend::open(&self.path).unwrap()
+    }
+
+    fn beside(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     fn names(&self) -> Vec<String> {
