@@ -74,6 +74,16 @@ pub struct Config {
     ///
     /// Default `None`: the driver draws one from the system, the bare core uses zero.
     pub hash_key: Option<u128>,
+    /// What the ids that a [`Member`](crate::Member) picks are mixed with, besides the term and the
+    /// number of the grant, so that no two engines pick the same ones. Equal salts give equal ids.
+    ///
+    /// A store that is put back from an older copy goes through the same terms again. An engine that is
+    /// alone, whose log is not older than its store, needs a salt of its own for each opening, or it
+    /// picks ids again that somebody still holds; a group whose log goes on needs none.
+    ///
+    /// Default `None`: `lessor::open` draws one from the system at each opening, a driver takes that
+    /// of its store (`Stored::id_salt`), and a bare member zero.
+    pub id_salt: Option<u64>,
 }
 
 impl Default for Config {
@@ -88,6 +98,7 @@ impl Default for Config {
             observer_patience: Duration::from_secs(10),
             queue: const { NonZeroU32::new(4_096).unwrap() },
             hash_key: None,
+            id_salt: None,
         }
     }
 }

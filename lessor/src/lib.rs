@@ -110,6 +110,8 @@ extern crate alloc;
 pub mod backend;
 #[cfg(test)]
 mod canary;
+#[cfg(feature = "redb")]
+mod chance;
 mod command;
 mod config;
 mod deadline;

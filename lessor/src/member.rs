@@ -43,6 +43,7 @@ pub struct Member {
     left: Option<Term>,
     /// The number of the latest proposal, never used twice in a term.
     sequence: u64,
+    id_salt: u64,
     /// Proposals of this reign that are not known to be committed, in order.
     pending: VecDeque<Pending>,
     /// The first moment at which somebody whose change was proposed may have to wait no longer.
@@ -372,6 +373,7 @@ impl Member {
             reign: None,
             left: None,
             sequence: 0,
+            id_salt: config.id_salt.unwrap_or_default(),
             pending: VecDeque::new(),
             give_up: None,
             held: VecDeque::new(),
@@ -1027,10 +1029,11 @@ impl Member {
     }
 
     /// An id that no lease has. It follows from the term and the number of the proposal, which no two
-    /// grants share, so an id whose lease is gone does not come again.
+    /// grants share, so an id whose lease is gone does not come again; and from the salt, which no two
+    /// engines share.
     fn pick_id(&self) -> LeaseId {
         let term = self.reign.map_or(0, |reign| reign.term.0);
-        let mut number = mix(mix(0, term), self.sequence);
+        let mut number = mix(mix(self.id_salt, term), self.sequence);
         loop {
             let id = LeaseId::new((number >> 1).cast_signed());
             match id.filter(|id| self.lessor.lookup(*id).is_none()) {

@@ -209,6 +209,7 @@ fn accepted(backend: &mut impl Backend, history: &[Stored], planted: Planted) ->
     stored = Stored {
         applied: transaction.applied,
         digest: transaction.digest,
+        id_salt: stored.id_salt,
         snapshot: lessor.snapshot(),
     };
     backend.commit(transaction).expect("what is accepted can be written to");

@@ -10,6 +10,7 @@ use crate::{Change, Digest, Item, LeaseId, LeaseRecord, LogIndex, Snapshot, Tran
 pub struct MemoryBackend {
     applied: LogIndex,
     digest: Digest,
+    id_salt: u64,
     leases: BTreeMap<LeaseId, LeaseRecord>,
     items: BTreeMap<Item, LeaseId>,
 }
@@ -20,6 +21,13 @@ impl MemoryBackend {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// Gives it this salt in place of zero: see [`Stored::id_salt`].
+    #[must_use]
+    pub fn with_id_salt(mut self, id_salt: u64) -> Self {
+        self.id_salt = id_salt;
+        self
+    }
 }
 
 impl Backend for MemoryBackend {
@@ -27,6 +35,7 @@ impl Backend for MemoryBackend {
         Ok(Stored {
             applied: self.applied,
             digest: self.digest,
+            id_salt: self.id_salt,
             snapshot: Snapshot {
                 leases: self.leases.values().copied().collect(),
                 items: self.items.iter().map(|(item, id)| (item.clone(), *id)).collect(),

@@ -41,6 +41,9 @@ pub struct Stored {
     pub applied: LogIndex,
     /// The digest that was stored with it, which the reader must compare with its own.
     pub digest: Digest,
+    /// What tells the ids that are picked on this store from those of other stores, if
+    /// [`Config::id_salt`](crate::Config::id_salt) does not: see there. Zero if there is none.
+    pub id_salt: u64,
     /// All leases and items.
     pub snapshot: Snapshot,
 }

@@ -22,7 +22,7 @@ use self::overlay::{BLOCK, Overlay};
 use super::{Backend, BackendError, Stored};
 use crate::{
     Change, Digest, Item, LeaseId, LeaseRecord, LogIndex, RangeDelete, Snapshot, Transaction, Ttl,
-    Write,
+    Write, chance,
 };
 
 mod create;
@@ -55,6 +55,8 @@ pub struct RedbBackend {
     /// What was written to `lessor.meta` last.
     applied: LogIndex,
     digest: Digest,
+    /// Written with each commit, because a store may have none.
+    id_salt: Option<u64>,
     /// What was read to open it, for the first load; a commit makes it old.
     stored: Option<Stored>,
     /// Set while a commit runs, so that one that fails or panics leaves it set.
@@ -117,9 +119,19 @@ impl RedbBackend {
             .create_with_backend(storage)
             .map_err(|error| redb_error(path, "open", error))?;
         if is_bare(&database).map_err(|error| redb_error(path, "read", error))? {
-            initialize(&database).map_err(|error| redb_error(path, "create", error))?;
+            initialize(&database, None).map_err(|error| redb_error(path, "create", error))?;
         }
         Self::new(database, path.into(), None, None)
+    }
+
+    /// Gives this salt to a store that has none, with the next commit: see [`Stored::id_salt`].
+    ///
+    /// A store that [`open`](Self::open) creates draws one from the system, and so does one of an
+    /// earlier version when it is opened; in [storage of the host](Self::with_storage) nothing is drawn.
+    #[must_use]
+    pub fn with_id_salt(mut self, id_salt: u64) -> Self {
+        self.id_salt = self.id_salt.or(Some(id_salt));
+        self
     }
 
     /// Has the host delete what it keeps under the items of a revoked lease, in the same transaction.
@@ -158,7 +170,7 @@ impl RedbBackend {
         if let Some(file) = &file {
             file.watch().map_err(|error| io_error(&path, "read", error))?;
         }
-        let Meta { applied, digest } = read_meta(&begin_read(&database, &path)?, &path)?;
+        let Meta { applied, digest, id_salt } = read_meta(&begin_read(&database, &path)?, &path)?;
         // Unless somebody has written to the file since it was read.
         let stored = stored.filter(|stored| (stored.applied, stored.digest) == (applied, digest));
         let database = Arc::new(database);
@@ -168,6 +180,7 @@ impl RedbBackend {
             file,
             applied,
             digest,
+            id_salt,
             stored,
             poisoned: false,
             range_deleter: None,
@@ -183,7 +196,7 @@ impl RedbBackend {
     }
 
     fn write(&mut self, transaction: &Transaction) -> Result<(), BackendError> {
-        let Self { database, path, applied, digest, range_deleter, .. } = self;
+        let Self { database, path, applied, digest, id_salt, range_deleter, .. } = self;
         let failed = |error: redb::Error| redb_error(path, "write", error);
         let mut write = database.begin_write().map_err(|error| failed(error.into()))?;
         write.set_durability(Durability::Immediate).map_err(|error| failed(error.into()))?;
@@ -223,6 +236,7 @@ impl RedbBackend {
         }
         drop(tables);
         write_meta(&write, transaction.applied, transaction.digest).map_err(failed)?;
+        write_id_salt(&write, *id_salt).map_err(failed)?;
         write.commit().map_err(|error| failed(error.into()))
     }
 
@@ -240,10 +254,11 @@ impl RedbBackend {
 impl Backend for RedbBackend {
     fn load(&mut self) -> Result<Stored, BackendError> {
         self.check_poisoned("read")?;
-        match self.stored.take() {
-            Some(stored) => Ok(stored),
-            None => read(&self.database, &self.path),
-        }
+        let stored = match self.stored.take() {
+            Some(stored) => stored,
+            None => read(&self.database, &self.path)?,
+        };
+        Ok(Stored { id_salt: self.id_salt.unwrap_or_default(), ..stored })
     }
 
     fn commit(&mut self, transaction: Transaction) -> Result<(), BackendError> {
@@ -283,7 +298,7 @@ type RangeDeleter =
 
 /// The newest format that is read, and the one that is written.
 const FORMAT: u64 = 1;
-/// `format`, `applied` and `digest`; that of a newer format must have its `format` here as well.
+/// `format`, `applied`, `digest` and, except in stores of earlier versions, `id_salt`; that of a newer format must have its `format` here as well.
 const META: TableDefinition<&str, u64> = TableDefinition::new("lessor.meta");
 /// By id: the ttl, and what remained of it at the last checkpoint, both in milliseconds.
 const LEASES: TableDefinition<i64, (u64, u64)> = TableDefinition::new("lessor.leases");
@@ -323,7 +338,9 @@ fn open_file(path: &Path) -> Result<Option<RedbBackend>, BackendError> {
     let database = Builder::new()
         .create_with_backend(file.clone())
         .map_err(|error| redb_error(path, "open", error))?;
-    RedbBackend::new(database, path.into(), Some(file), Some(stored)).map(Some)
+    let store = RedbBackend::new(database, path.into(), Some(file), Some(stored))?;
+    // A no-op but for a store of an earlier version.
+    Ok(Some(store.with_id_salt(chance::draw())))
 }
 
 /// The tables of leases and items in a write transaction.
@@ -412,13 +429,14 @@ fn is_bare(database: &Database) -> Result<bool, redb::Error> {
 }
 
 /// Makes the tables of an empty store.
-fn initialize(database: &Database) -> Result<(), redb::Error> {
+fn initialize(database: &Database, id_salt: Option<u64>) -> Result<(), redb::Error> {
     let mut write = database.begin_write()?;
     write.set_durability(Durability::Immediate)?;
     write.set_two_phase_commit(true);
     drop(Tables::open(&write)?);
     write.open_table(META)?.insert("format", FORMAT)?;
     write_meta(&write, LogIndex::default(), Digest::default())?;
+    write_id_salt(&write, id_salt)?;
     write.commit()?;
     Ok(())
 }
@@ -436,6 +454,13 @@ fn write_meta(
 
 fn told(number: Option<impl fmt::Display>) -> String {
     number.map_or_else(|| "nothing".into(), |number| number.to_string())
+}
+
+fn write_id_salt(write: &WriteTransaction, id_salt: Option<u64>) -> Result<(), redb::Error> {
+    if let Some(id_salt) = id_salt {
+        write.open_table(META)?.insert("id_salt", id_salt)?;
+    }
+    Ok(())
 }
 
 /// What `lessor.meta` holds, as a write transaction finds it.
@@ -480,7 +505,7 @@ fn begin_read(database: &Database, path: &Path) -> Result<ReadTransaction, Backe
 fn read(database: &Database, path: &Path) -> Result<Stored, BackendError> {
     let failed = |error| redb_error(path, "read", redb::Error::from(error));
     let read = begin_read(database, path)?;
-    let Meta { applied, digest } = read_meta(&read, path)?;
+    let Meta { applied, digest, id_salt } = read_meta(&read, path)?;
     let mut computed = Digest::default();
     let mut snapshot = Snapshot::default();
     for row in open_table(&read, LEASES, path)?.iter().map_err(failed)? {
@@ -511,12 +536,14 @@ fn read(database: &Database, path: &Path) -> Result<Stored, BackendError> {
         );
         return Err(damaged(path, what));
     }
-    Ok(Stored { applied, digest, snapshot })
+    Ok(Stored { applied, digest, id_salt: id_salt.unwrap_or_default(), snapshot })
 }
 
 struct Meta {
     applied: LogIndex,
     digest: Digest,
+    /// Stores of earlier versions have none.
+    id_salt: Option<u64>,
 }
 
 fn read_meta(read: &ReadTransaction, path: &Path) -> Result<Meta, BackendError> {
@@ -539,7 +566,12 @@ fn read_meta(read: &ReadTransaction, path: &Path) -> Result<Meta, BackendError> 
             return Err(BackendError::Newer { path: path.into(), found, supported: FORMAT });
         }
     }
-    Ok(Meta { applied: LogIndex(number("applied")?), digest: Digest::from_u64(number("digest")?) })
+    let id_salt = table.get("id_salt").map_err(|error| redb_error(path, "read", error))?;
+    Ok(Meta {
+        applied: LogIndex(number("applied")?),
+        digest: Digest::from_u64(number("digest")?),
+        id_salt: id_salt.map(|value| value.value()),
+    })
 }
 
 fn open_table<K: redb::Key + 'static, V: redb::Value + 'static>(

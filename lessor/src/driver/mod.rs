@@ -129,9 +129,10 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
     ) -> Result<(Handle, Self), DriverError> {
         let load = move || (backend.load(), backend);
         let (stored, backend) = runtime.run_blocking(load).await;
-        let Stored { applied, digest, snapshot } = stored?;
+        let Stored { applied, digest, id_salt, snapshot } = stored?;
         let stored = StateAt { applied, snapshot };
-        let member = Member::new(config, &stored)?;
+        let id_salt = Some(config.id_salt.unwrap_or(id_salt));
+        let member = Member::new(&Config { id_salt, ..config.clone() }, &stored)?;
         let found = member.lessor().digest();
         if found != digest {
             return Err(DriverError::Digest { stored: digest, found });

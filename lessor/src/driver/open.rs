@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::{Driver, DriverError, Handle, LocalLog, Runtime, TokioRuntime};
-use crate::Config;
 use crate::backend::RedbBackend;
+use crate::{Config, chance};
 
 /// Opens the lease store at `path`, which is created if it is not there, and runs a lease engine on it
 /// until it is [stopped](Handle::stop) or its last handle is dropped.
@@ -12,7 +12,7 @@ use crate::backend::RedbBackend;
 /// The engine is a member that is alone, so it is primary at once: every lease in the store then has
 /// its ttl and [`Config::extend`] before it. It runs as a task of the tokio runtime that this is called
 /// in; a runtime that shuts down takes it along, and what was acknowledged by then is in the store.
-/// Where [`Config::hash_key`] is `None`, a key is drawn from the system.
+/// Where [`Config::hash_key`] or [`Config::id_salt`] is `None`, it is drawn from the system.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -40,7 +40,9 @@ use crate::backend::RedbBackend;
 pub async fn open(path: impl AsRef<Path>, config: Config) -> Result<Handle, DriverError> {
     let path = path.as_ref().to_owned();
     let hash_key = config.hash_key.unwrap_or_else(draw_hash_key);
-    let config = Config { hash_key: Some(hash_key), ..config };
+    // Not the store's: that would come back with an older copy of it.
+    let id_salt = config.id_salt.unwrap_or_else(chance::draw);
+    let config = Config { hash_key: Some(hash_key), id_salt: Some(id_salt), ..config };
     let runtime = TokioRuntime::new();
     let backend = runtime.run_blocking(move || RedbBackend::open(path)).await?;
     let (handle, driver) = Driver::open(&config, runtime, backend, LocalLog::new()).await?;
@@ -49,10 +51,7 @@ pub async fn open(path: impl AsRef<Path>, config: Config) -> Result<Handle, Driv
     Ok(handle)
 }
 
-/// A key that nobody outside of this process can know; std asks the system for it.
-#[expect(clippy::disallowed_types, reason = "a real host draws its hash key; nothing shows it")]
+/// A key that nobody outside of this process can know.
 fn draw_hash_key() -> u128 {
-    use std::hash::{BuildHasher, RandomState};
-    let keys = RandomState::new();
-    u128::from(keys.hash_one(0_u8)) << 64 | u128::from(keys.hash_one(1_u8))
+    u128::from(chance::draw()) << 64 | u128::from(chance::draw())
 }

@@ -11,6 +11,7 @@ mod docs;
 mod driver;
 mod group;
 mod history;
+mod ids;
 mod kill;
 mod laws;
 mod ledger;

@@ -23,7 +23,7 @@ use tempfile::TempDir;
 #[test]
 fn a_new_store_is_empty_and_leaves_nothing_beside_it() {
     let store = Store::new();
-    assert_eq!(store.open().load().unwrap(), Stored::default());
+    assert_eq!(held(&mut store.open()), Stored::default());
     assert_eq!(store.names(), ["leases.redb"]);
 }
 
@@ -40,12 +40,12 @@ fn what_was_committed_is_there_after_a_drop_and_a_reopen() {
     ] {
         backend.commit(transaction).unwrap();
     }
-    assert_eq!(backend.load().unwrap(), model.stored());
+    assert_eq!(held(&mut backend), model.stored());
     drop(backend);
     let mut backend = store.open();
-    assert_eq!(backend.load().unwrap(), model.stored());
+    assert_eq!(held(&mut backend), model.stored());
     backend.commit(model.step([put(2, 7, None)])).unwrap();
-    assert_eq!(backend.load().unwrap(), model.stored());
+    assert_eq!(held(&mut backend), model.stored());
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn leases_and_their_checkpoints_are_there_for_a_lessor_after_a_restart() {
     let transaction = Transaction { after, applied, digest, reset: false, changes };
     store.open().commit(transaction).unwrap();
 
-    let stored = store.open().load().unwrap();
+    let stored = held(&mut store.open());
     let mut lessor = Lessor::new(&Config::default());
     lessor.recover(Instant::ZERO, &stored.snapshot).unwrap();
     lessor.promote(Instant::from_secs(100), Duration::ZERO);
@@ -95,11 +95,11 @@ fn a_load_behind_a_commit_is_what_it_made() {
     store.open().commit(model.step([put(1, 10, None)])).unwrap();
     let mut backend = store.open();
     backend.commit(model.step([put(2, 20, None)])).unwrap();
-    assert_eq!(backend.load().unwrap(), model.stored());
+    assert_eq!(held(&mut backend), model.stored());
     drop(backend);
     let mut backend = store.open();
     for _ in 0..2 {
-        assert_eq!(backend.load().unwrap(), model.stored());
+        assert_eq!(held(&mut backend), model.stored());
     }
 }
 
@@ -111,7 +111,7 @@ fn a_reset_replaces_everything_that_was_stored() {
     backend.commit(model.step([put(1, 10, None), put_item("a", 1), put_item("b", 1)])).unwrap();
     backend.commit(model.reset(40, [put(2, 20, Some(5)), put_item("b", 2)])).unwrap();
     drop(backend);
-    let stored = store.open().load().unwrap();
+    let stored = held(&mut store.open());
     assert_eq!(stored, model.stored());
     assert_eq!(stored.applied, LogIndex(40));
     assert_eq!(stored.snapshot.items, [(Item::from("b"), id(2))]);
@@ -134,7 +134,7 @@ fn the_changes_of_a_transaction_are_done_in_their_order() {
         put(2, 30, Some(9)),
     ];
     backend.commit(model.step(changes)).unwrap();
-    let stored = backend.load().unwrap();
+    let stored = held(&mut backend);
     assert_eq!(stored, model.stored());
     assert_eq!(stored.snapshot.items, [(Item::from("a"), id(2)), (Item::from("b"), id(2))]);
 }
@@ -151,9 +151,55 @@ fn a_transaction_that_does_not_follow_is_refused_and_nothing_is_lost() {
         matches!(refused, BackendError::OutOfOrder { after: LogIndex(0), stored: LogIndex(1) }),
         "{refused}"
     );
-    assert_eq!(backend.load().unwrap(), model.stored());
+    assert_eq!(held(&mut backend), model.stored());
     backend.commit(model.step([put(2, 10, None)])).unwrap();
-    assert_eq!(backend.load().unwrap(), model.stored());
+    assert_eq!(held(&mut backend), model.stored());
+}
+
+#[test]
+fn a_store_keeps_the_salt_that_was_drawn_when_it_was_created() {
+    let store = Store::new();
+    let mut model = Model::default();
+    let drawn = store.open().load().unwrap().id_salt;
+    assert_ne!(drawn, Store::new().open().load().unwrap().id_salt);
+    let mut backend = store.open().with_id_salt(7);
+    backend.commit(model.step([put(1, 10, None)])).unwrap();
+    assert_eq!(backend.load().unwrap().id_salt, drawn);
+    drop(backend);
+    assert_eq!(store.open().load().unwrap().id_salt, drawn);
+}
+
+#[test]
+fn a_store_of_an_earlier_version_gets_its_salt_with_its_next_commit() {
+    let store = Store::filled().0;
+    store.with_redb(|database| {
+        let write = database.begin_write().unwrap();
+        write.open_table(META).unwrap().remove("id_salt").unwrap();
+        write.commit().unwrap();
+    });
+    let unkept = store.open().load().unwrap();
+    let mut backend = store.open();
+    let stored = backend.load().unwrap();
+    assert_ne!(stored.id_salt, unkept.id_salt, "it is not written before a commit is");
+    let (after, applied, digest) = (stored.applied, stored.applied.next(), stored.digest);
+    let changes = Vec::new();
+    backend.commit(Transaction { after, applied, digest, reset: false, changes }).unwrap();
+    drop(backend);
+    assert_eq!(store.open().load().unwrap(), Stored { applied, ..stored });
+}
+
+#[test]
+fn storage_of_a_host_has_no_salt_until_the_host_gives_it_one() {
+    let disk = FlakyDisk::default();
+    let mut model = Model::default();
+    let mut backend = RedbBackend::with_storage(disk.clone()).unwrap();
+    assert_eq!(backend.load().unwrap().id_salt, 0);
+    backend = backend.with_id_salt(7);
+    assert_eq!(backend.load().unwrap().id_salt, 7);
+    backend.commit(model.step([put(1, 10, None)])).unwrap();
+    drop(backend);
+    let mut backend = RedbBackend::with_storage(disk).unwrap().with_id_salt(8);
+    assert_eq!(backend.load().unwrap().id_salt, 7);
 }
 
 #[test]
@@ -297,7 +343,7 @@ fn a_store_that_a_crash_left_open_loses_no_commit_and_none_to_damage() {
     let bytes = fs::read(&store.path).unwrap();
     drop(backend);
     fs::write(&store.path, &bytes).unwrap();
-    assert_eq!(store.open().load().unwrap(), model.stored());
+    assert_eq!(held(&mut store.open()), model.stored());
 
     // Half a page of the last commit is lost although it was answered: redb must not fall back to
     // the commit before, in silence.
@@ -399,7 +445,7 @@ fn what_a_creation_left_over_is_removed_and_nothing_else() {
     for name in kept.into_iter().chain(["leases.redb.new", "leases.redb.new.1.0"]) {
         fs::write(store.folder.path().join(name), "half a store").unwrap();
     }
-    assert_eq!(store.open().load().unwrap(), Stored::default());
+    assert_eq!(held(&mut store.open()), Stored::default());
     let mut names = store.names();
     assert_eq!(names.remove(0), "leases.redb");
     assert_eq!(names, kept);
@@ -506,7 +552,7 @@ fn a_host_that_writes_to_its_own_tables_disturbs_no_commit() {
         backend.commit(model.step([put(n, 10, None)])).unwrap();
         insert(&backend.database(), HOSTS, "row", n.cast_unsigned());
     }
-    assert_eq!(backend.load().unwrap(), model.stored());
+    assert_eq!(held(&mut backend), model.stored());
 }
 
 #[test]
@@ -527,7 +573,7 @@ fn the_hosts_rows_go_in_the_transaction_that_removes_the_lease() {
     backend.commit(model.step([put(1, 10, None), put_item("a", 1)])).unwrap();
     backend.commit(model.step([range_delete(1, ["a"]), delete(1)])).unwrap();
     assert_eq!(hosts_rows(&backend.database()), ["kept"]);
-    assert_eq!(backend.load().unwrap(), model.stored());
+    assert_eq!(held(&mut backend), model.stored());
     drop(backend);
     let mut backend = store.open();
     assert_eq!(hosts_rows(&backend.database()), ["kept"]);
@@ -554,7 +600,7 @@ fn if_the_range_deleter_fails_nothing_at_all_is_done() {
     drop(backend);
     let mut backend = store.open();
     assert_eq!(hosts_rows(&backend.database()), ["a"]);
-    assert_eq!(backend.load().unwrap(), before);
+    assert_eq!(held(&mut backend), before);
 }
 
 #[test]
@@ -568,7 +614,7 @@ fn the_host_may_keep_tables_of_its_own_in_the_file() {
     drop(backend);
     let mut backend = store.open();
     assert_eq!(hosts_rows(&backend.database()), ["one", "two"]);
-    assert_eq!(backend.load().unwrap(), model.stored());
+    assert_eq!(held(&mut backend), model.stored());
 }
 
 #[test]
@@ -592,9 +638,9 @@ fn after_a_failed_commit_everything_fails_until_the_store_is_opened_again() {
     println!("{failed}");
     drop(backend);
     let mut backend = RedbBackend::with_storage(disk).unwrap();
-    assert_eq!(backend.load().unwrap(), before);
+    assert_eq!(held(&mut backend), before);
     backend.commit(lost).unwrap();
-    assert_eq!(backend.load().unwrap(), model.stored());
+    assert_eq!(held(&mut backend), model.stored());
 }
 
 #[test]
@@ -615,7 +661,7 @@ fn storage_of_a_host_is_created_once_and_opened_again() {
     let disk = FlakyDisk::default();
     let mut model = Model::default();
     let mut backend = RedbBackend::with_storage(disk.clone()).unwrap();
-    assert_eq!(backend.load().unwrap(), Stored::default());
+    assert_eq!(held(&mut backend), Stored::default());
     backend.commit(model.step([put(1, 10, None), put_item("a", 1)])).unwrap();
     drop(backend);
     assert_eq!(RedbBackend::with_storage(disk).unwrap().load().unwrap(), model.stored());
@@ -697,7 +743,8 @@ impl Store {
             let item = format!("a key that belongs to lease number {n}");
             backend.commit(model.step([put(n, 10_000, remaining), put_item(&item, n)])).unwrap();
         }
-        (store, model.stored())
+        let id_salt = backend.load().unwrap().id_salt;
+        (store, Stored { id_salt, ..model.stored() })
     }
 
     fn open(&self) -> RedbBackend {
@@ -840,6 +887,11 @@ impl StorageBackend for FlakyDisk {
         self.check()?;
         self.memory.write(offset, data)
     }
+}
+
+/// What is in a store but for its salt, which is another one in each.
+pub(crate) fn held(store: &mut impl Backend) -> Stored {
+    Stored { id_salt: 0, ..store.load().unwrap() }
 }
 
 fn is_damaged(error: &BackendError) -> bool {

@@ -101,6 +101,8 @@ fn config(file: &file::Config) -> Config {
         queue: file.queue.unwrap_or(default.queue),
         // Nothing observable depends on it, but a simulation draws nothing from the system.
         hash_key: Some(0),
+        // That of the simulated store, which is none.
+        id_salt: default.id_salt,
     }
 }
 

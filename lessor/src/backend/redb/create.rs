@@ -18,6 +18,7 @@ use redb::{Builder, Database};
 
 use super::file::{StoreFile, names};
 use super::{BackendError, RedbBackend, initialize, io_error, redb_error};
+use crate::chance;
 
 /// Creates the store; `None` if something has its name by now.
 pub(super) fn create(path: &Path) -> Result<Option<RedbBackend>, BackendError> {
@@ -80,7 +81,9 @@ impl Attempt {
             let database = Builder::new()
                 .create_with_backend(file.clone())
                 .map_err(redb::Error::from)
-                .and_then(|database| initialize(&database).map(|()| database));
+                .and_then(|database| {
+                    initialize(&database, Some(chance::draw())).map(|()| database)
+                });
             match database {
                 Ok(database) if file.is_at(&name) => return Ok(Self { name, file, database }),
                 // Somebody has taken it for a left-over before it was locked.
