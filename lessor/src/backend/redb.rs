@@ -155,7 +155,8 @@ impl RedbBackend {
     /// store. The file is released when this and the store are gone.
     ///
     /// A host that changes the tables `lessor.*` damages the store. While it has a write transaction
-    /// open, a commit waits.
+    /// open, a commit waits. While it has a read transaction open, nothing that this could read is freed,
+    /// so the file grows with each commit and does not shrink again by itself: end them soon.
     #[must_use]
     pub fn database(&self) -> Arc<Database> {
         self.database.clone()

@@ -1,5 +1,6 @@
 //! The tests of the crate through its public interface.
 
+mod aborted;
 mod allocations;
 mod conformance;
 mod crash_driver;
