@@ -1,5 +1,6 @@
 //! The settings of a lease engine: plain values, with etcd's as the defaults.
 
+use core::fmt;
 use core::num::NonZeroU32;
 use core::time::Duration;
 
@@ -29,6 +30,8 @@ use crate::Ttl;
 pub struct Config {
     /// What a shorter ttl is raised to where a grant is *proposed*, by [`Member`](crate::Member).
     /// The lessor itself never raises one, or members with different settings would part.
+    ///
+    /// Up to [`Ttl::MAX`]; opening a driver with more is refused, or every grant would be.
     ///
     /// Default 2 s (etcd: `minTTL`, from 10 election ticks of 100 ms; rounded up from 1.5 s).
     pub min_ttl: Ttl,
@@ -85,6 +88,43 @@ pub struct Config {
     /// of its store (`Stored::id_salt`), and a bare member zero.
     pub id_salt: Option<u64>,
 }
+
+impl Config {
+    /// Whether a lease engine can work with these settings; a driver asks when it is opened.
+    ///
+    /// # Errors
+    ///
+    /// What it cannot work with.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.min_ttl > Ttl::MAX {
+            return Err(ConfigError::MinTtlTooLarge(self.min_ttl));
+        }
+        Ok(())
+    }
+}
+
+/// Why a lease engine cannot work with a [`Config`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// [`Config::min_ttl`] is above [`Ttl::MAX`], to which no ttl can be raised.
+    MinTtlTooLarge(Ttl),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MinTtlTooLarge(min_ttl) => write!(
+                f,
+                "min_ttl is {} ms, but no ttl may be above {} ms; set it lower",
+                min_ttl.as_millis(),
+                Ttl::MAX.as_millis()
+            ),
+        }
+    }
+}
+
+impl core::error::Error for ConfigError {}
 
 impl Default for Config {
     fn default() -> Self {

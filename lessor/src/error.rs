@@ -19,6 +19,9 @@ pub enum Error {
     LeaseExists,
     /// The ttl asked for is above [`Ttl::MAX`](crate::Ttl::MAX).
     TtlTooLarge,
+    /// An item that is to be attached has an empty key. A [`Member`](crate::Member) refuses it; a lessor
+    /// applies what is in its log, which may hold some of earlier versions.
+    EmptyItem,
 }
 
 impl fmt::Display for Error {
@@ -28,6 +31,7 @@ impl fmt::Display for Error {
             Self::LeaseNotFound => "lease not found",
             Self::LeaseExists => "lease already exists",
             Self::TtlTooLarge => "too large lease TTL",
+            Self::EmptyItem => "an item's key must not be empty",
         })
     }
 }

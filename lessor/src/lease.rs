@@ -196,6 +196,9 @@ impl Item {
     }
 
     /// The key, as bytes.
+    ///
+    /// One that is empty is read and detached like any other, but attaching it is refused with
+    /// [`Error::EmptyItem`](crate::Error::EmptyItem).
     #[must_use]
     pub fn key(&self) -> &[u8] {
         &self.0

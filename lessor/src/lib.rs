@@ -134,7 +134,7 @@ mod transaction;
 mod words;
 
 pub use self::command::{Checkpoint, Command, Input};
-pub use self::config::Config;
+pub use self::config::{Config, ConfigError};
 pub use self::digest::Digest;
 #[cfg(all(feature = "redb", feature = "tokio"))]
 pub use self::driver::open;

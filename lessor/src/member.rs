@@ -769,6 +769,9 @@ impl Member {
             Request::Grant { ttl, .. } if ttl > Ttl::MAX => {
                 self.fail(ticket, Error::TtlTooLarge.into());
             }
+            Request::Attach { items, .. } if items.iter().any(|item| item.key().is_empty()) => {
+                self.fail(ticket, Error::EmptyItem.into());
+            }
             // The id is in use here. Were the grant proposed, a revoke that is on its way for the old
             // lease could be followed by the grant and then by a second, repeated revoke, which would
             // end the new lease. So that is a read.

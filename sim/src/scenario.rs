@@ -347,6 +347,8 @@ pub enum AnswerKind {
     Exists,
     /// The ttl is too large.
     TooLarge,
+    /// Refused: an item without a key.
+    EmptyItem,
     /// The member does not lead.
     NotPrimary,
     /// Nobody knows, or nobody was there.
@@ -622,6 +624,7 @@ impl AnswerKind {
             Err(RequestError::Refused(Error::LeaseNotFound)) => Self::NotFound,
             Err(RequestError::Refused(Error::LeaseExists)) => Self::Exists,
             Err(RequestError::Refused(Error::TtlTooLarge)) => Self::TooLarge,
+            Err(RequestError::Refused(Error::EmptyItem)) => Self::EmptyItem,
             Err(RequestError::Refused(Error::NotPrimary) | RequestError::NotPrimary { .. }) => {
                 Self::NotPrimary
             }
@@ -637,6 +640,7 @@ impl AnswerKind {
             Self::NotFound => "not-found",
             Self::Exists => "exists",
             Self::TooLarge => "too-large",
+            Self::EmptyItem => "empty-item",
             Self::NotPrimary => "not-primary",
             Self::Unknown => "unknown",
             Self::None => "none",

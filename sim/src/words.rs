@@ -41,6 +41,7 @@ fn refusal(error: Error) -> &'static str {
         Error::LeaseNotFound => "not found",
         Error::LeaseExists => "exists",
         Error::TtlTooLarge => "too large a ttl",
+        Error::EmptyItem => "an empty item",
     }
 }
 

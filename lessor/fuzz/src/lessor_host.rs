@@ -272,7 +272,7 @@ impl Host {
             }
             Err(Error::NotPrimary) => assert!(!self.lessor.is_primary(), "a primary renews"),
             Err(Error::LeaseNotFound) => assert_eq!(self.lessor.lookup(id), None, "{id} is there"),
-            Err(error @ (Error::LeaseExists | Error::TtlTooLarge)) => {
+            Err(error @ (Error::LeaseExists | Error::TtlTooLarge | Error::EmptyItem)) => {
                 panic!("a renew is not refused with {error:?}")
             }
         }

@@ -61,6 +61,7 @@ pub struct RedbBackend {
     stored: Option<Stored>,
     /// Set while a commit runs, so that one that fails or panics leaves it set.
     poisoned: bool,
+    /// Behind the database, so that who sees it dropped finds the file released.
     range_deleter: Option<RangeDeleter>,
 }
 

@@ -19,8 +19,8 @@ use tracing::{debug, error, info};
 
 use crate::backend::{Backend, BackendError, Stored};
 use crate::{
-    Config, Digest, ExpiredBatch, Instant, LogIndex, Member, MemberInput, Output, SnapshotError,
-    StateAt, Ticket,
+    Config, ConfigError, Digest, ExpiredBatch, Instant, LogIndex, Member, MemberInput, Output,
+    SnapshotError, StateAt, Ticket,
 };
 
 mod handle;
@@ -88,6 +88,9 @@ pub trait Observer: Send {
 /// Why a driver could not start, or has ended.
 #[derive(Debug, thiserror::Error)]
 pub enum DriverError {
+    /// The settings are none that it could work with; nothing was opened.
+    #[error("the lease engine cannot be opened: {0}")]
+    Config(#[from] ConfigError),
     /// The backend failed. What was not yet durable is of unknown fate, and was not answered.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -120,13 +123,14 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
     ///
     /// # Errors
     ///
-    /// What is wrong with the backend or with what it holds.
+    /// What is wrong with the settings, with the backend or with what it holds.
     pub async fn open(
         config: &Config,
         runtime: R,
         mut backend: B,
         mut log: L,
     ) -> Result<(Handle, Self), DriverError> {
+        config.check()?;
         let load = move || (backend.load(), backend);
         let (stored, backend) = runtime.run_blocking(load).await;
         let Stored { applied, digest, id_salt, snapshot } = stored?;

@@ -31,13 +31,15 @@ use crate::{Config, chance};
 ///
 /// # Errors
 ///
-/// [`DriverError::Backend`] if the file cannot be used, [`DriverError::State`] if what is in it
+/// [`DriverError::Config`] for settings that no engine can work with, [`DriverError::Backend`] if the file cannot be used, [`DriverError::State`] if what is in it
 /// contradicts itself.
 ///
 /// # Panics
 ///
 /// Outside of a tokio runtime, and in one whose timers are not enabled.
 pub async fn open(path: impl AsRef<Path>, config: Config) -> Result<Handle, DriverError> {
+    // Before the store is created.
+    config.check()?;
     let path = path.as_ref().to_owned();
     let hash_key = config.hash_key.unwrap_or_else(draw_hash_key);
     // Not the store's: that would come back with an older copy of it.

@@ -14,9 +14,9 @@ use lessor::driver::{
     TokioRuntime,
 };
 use lessor::{
-    Config, Confirmation, Error, Instant, Item, LeaseId, LeaseOrder, LeaseRecord, LogIndex, Member,
-    MemberInput, Output, Proposal, Request, RequestError, Response, Snapshot, SnapshotError,
-    Transaction, Ttl,
+    Config, ConfigError, Confirmation, Error, Instant, Item, LeaseId, LeaseOrder, LeaseRecord,
+    LogIndex, Member, MemberInput, Output, Proposal, Request, RequestError, Response, Snapshot,
+    SnapshotError, Transaction, Ttl,
 };
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, yield_now};
@@ -436,6 +436,25 @@ async fn a_log_that_ends_ends_the_engine_and_closes_its_store() {
     assert!(matches!(&error, CallError::Failed(error) if matches!(**error, DriverError::LogEnded)));
     assert!(matches!(*engine.run.await.unwrap().unwrap_err(), DriverError::LogEnded));
     assert_eq!(Arc::strong_count(&engine.gate.store), 1, "the backend was dropped");
+}
+
+#[tokio::test]
+async fn settings_that_no_grant_could_meet_are_not_opened() {
+    let min_ttl = Ttl::from_millis(Ttl::MAX.as_millis() + 1);
+    let config = Config { min_ttl, ..Config::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("leases.redb");
+    let error = lessor::open(&path, config.clone()).await.unwrap_err();
+    assert!(matches!(error, DriverError::Config(ConfigError::MinTtlTooLarge(_))));
+    println!("{error}");
+    assert!(!path.exists(), "nothing was created");
+    let store = MemoryBackend::new();
+    let opened = Driver::open(&config, TokioRuntime::new(), store, LocalLog::new()).await;
+    assert!(matches!(opened.err(), Some(DriverError::Config(_))));
+    let longest = Config { min_ttl: Ttl::MAX, ..config };
+    let leases = lessor::open(&path, longest).await.unwrap();
+    assert_eq!(leases.grant(None, SECOND).await.unwrap().1, Ttl::MAX);
+    leases.stop().await.unwrap();
 }
 
 #[tokio::test]

@@ -491,7 +491,7 @@ pub(crate) fn request(listed: Vec<Lease>) -> impl Strategy<Value = Request> {
             prop_oneof![4 => prop::sample::select(ids.clone()), 1 => any_id()].boxed()
         }
     };
-    let item = || prop::sample::select(&["a", "b", "c", "d"][..]).prop_map(Item::from);
+    let item = || prop::sample::select(&["a", "b", "c", "d", ""][..]).prop_map(Item::from);
     let items = || vec(item(), 0..3);
     let ttl = prop_oneof![
         1 => Just(Ttl::MIN),

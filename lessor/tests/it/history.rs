@@ -87,6 +87,9 @@ impl Asked {
             (Request::Grant { ttl, .. }, Err(RequestError::Refused(Error::TtlTooLarge))) => {
                 (ttl.as_millis() > 9_000_000_000_000).then_some(0)
             }
+            (Request::Attach { items, .. }, Err(RequestError::Refused(Error::EmptyItem))) => {
+                items.iter().any(|item| item.key().is_empty()).then_some(0)
+            }
             (
                 Request::Grant { id: Some(id), .. },
                 Err(RequestError::Refused(Error::LeaseExists)),

@@ -413,6 +413,25 @@ fn members_that_apply_the_same_log_are_equal_however_it_was_delivered() {
     assert!(ends[0].snapshot.leases.len() > 3);
 }
 
+#[test]
+fn an_empty_item_is_not_attached() {
+    let mut host = Host::with_lease(7, 60);
+    let attach =
+        |keys: [&str; 2]| Request::Attach { id: id(7), items: keys.map(Item::from).into() };
+    host.ask(attach(["a", ""]));
+    let refused = RequestError::Refused(Error::EmptyItem);
+    assert_eq!(host.answers(), [(2, Err(refused))]);
+    assert_eq!(host.proposals(), []);
+    host.ask(attach(["a", "b"]));
+    assert_eq!(host.proposals().len(), 1);
+    // The log of an earlier version may hold one; that can be detached.
+    let command = Command::Attach { id: id(7), items: vec!["".into()] };
+    host.commit(vec![entry(2, 1, Some(Proposal { term: Term(1), sequence: 9, command }))]);
+    assert_eq!(host.member.lessor().lease_of(&"".into()), Some(id(7)));
+    host.ask(Request::Detach { id: id(7), items: vec!["".into()] });
+    assert_eq!(host.proposals().len(), 1);
+}
+
 /// A member with a clock, and what it said that nobody has looked at.
 struct Host {
     member: Member,

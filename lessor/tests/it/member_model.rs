@@ -366,6 +366,9 @@ impl MemberModel {
             Request::Grant { ttl, .. } if *ttl > Ttl::MAX => {
                 return self.answer(ticket, Err(Error::TtlTooLarge.into()));
             }
+            Request::Attach { items, .. } if items.iter().any(|item| item.key().is_empty()) => {
+                return self.answer(ticket, Err(Error::EmptyItem.into()));
+            }
             // D16: a grant of an id in use is a read.
             Request::Grant { id: Some(id), .. } if self.core.leases.contains_key(id) => {}
             // D15: so is whatever no log has to agree to.

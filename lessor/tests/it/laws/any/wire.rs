@@ -15,6 +15,7 @@ impl Draw for Error {
             1: Self::LeaseNotFound => Self::LeaseNotFound,
             1: Self::LeaseExists => Self::LeaseExists,
             1: Self::TtlTooLarge => Self::TtlTooLarge,
+            1: Self::EmptyItem => Self::EmptyItem,
         )
     }
 }
