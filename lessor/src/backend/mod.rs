@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::{Digest, LogIndex, Snapshot, Transaction};
+use crate::{Digest, LeaseId, LogIndex, Snapshot, Transaction};
 
 mod memory;
 #[cfg(feature = "redb")]
@@ -32,6 +32,33 @@ pub trait Backend: Send + 'static {
     /// [`BackendError::OutOfOrder`] if the store does not stand at [`Transaction::after`]. After any
     /// error it is unknown whether the transaction is stored; the caller must commit nothing more.
     fn commit(&mut self, transaction: Transaction) -> Result<(), BackendError>;
+
+    /// The leases that have ended although what the host keeps under their items could not be deleted,
+    /// in the order of their ids. A backend that has none need not say so.
+    fn undeleted(&self) -> Vec<Undeleted> {
+        Vec::new()
+    }
+
+    /// Tries again to delete some of what is [undeleted](Self::undeleted); returns when that is durable.
+    /// What cannot be deleted this time either is no error.
+    ///
+    /// # Errors
+    ///
+    /// As after a commit.
+    fn delete_again(&mut self) -> Result<(), BackendError> {
+        Ok(())
+    }
+}
+
+/// Items of a lease that has ended that are still there in the tables of the host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Undeleted {
+    /// The lease that has ended; its id may be that of a new one by now.
+    pub lease: LeaseId,
+    /// How many items.
+    pub items: usize,
+    /// Why the last attempt to delete them failed.
+    pub reason: String,
 }
 
 /// What a [`Backend`] holds.
@@ -121,7 +148,8 @@ pub enum BackendError {
         /// Where the store stands.
         stored: LogIndex,
     },
-    /// The host's own range deleter failed, so the whole transaction was given up.
+    /// The host's own range deleter failed, so the whole transaction was given up. For backends of
+    /// hosts: `RedbBackend` goes on without it, see [`Backend::undeleted`].
     #[error("the host's range deleter failed: {0}")]
     RangeDeleter(String),
 }

@@ -4,6 +4,7 @@
 //! refused is left as it was, byte for byte.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io;
@@ -19,7 +20,7 @@ use redb::{
 
 use self::file::StoreFile;
 use self::overlay::{BLOCK, Overlay};
-use super::{Backend, BackendError, Stored};
+use super::{Backend, BackendError, Stored, Undeleted};
 use crate::{
     Change, Digest, Item, LeaseId, LeaseRecord, LogIndex, RangeDelete, Snapshot, Transaction, Ttl,
     Write, chance,
@@ -28,11 +29,12 @@ use crate::{
 mod create;
 mod file;
 mod overlay;
+mod undeleted;
 
 /// A durable [`Backend`] in one file of the embedded store [redb](redb).
 ///
-/// Three tables are the crate's own, `lessor.meta`, `lessor.leases` and `lessor.items`. A host may
-/// keep tables of its own beside them, through [`database`](Self::database), and have its rows
+/// The tables `lessor.meta`, `lessor.leases`, `lessor.items` and, if it was ever needed,
+/// `lessor.undeleted` are the crate's own. A host may keep tables of its own beside them, through [`database`](Self::database), and have its rows
 /// deleted together with the lease that held them, through [`range_deleter`](Self::range_deleter).
 ///
 /// After a commit failed, for whatever reason but [`BackendError::OutOfOrder`], everything fails:
@@ -61,6 +63,9 @@ pub struct RedbBackend {
     stored: Option<Stored>,
     /// Set while a commit runs, so that one that fails or panics leaves it set.
     poisoned: bool,
+    undeleted: undeleted::Pending,
+    /// The lease whose items were tried again last.
+    tried: Option<LeaseId>,
     /// Behind the database, so that who sees it dropped finds the file released.
     range_deleter: Option<RangeDeleter>,
 }
@@ -139,8 +144,15 @@ impl RedbBackend {
     ///
     /// It is called once for each [`Change::RangeDelete`], in order, before the rows of the items are
     /// removed, and may use every table but `lessor.*`. What it does is done if and only if the whole
-    /// commit is. If it returns an error, nothing at all is, and the commit fails with
-    /// [`BackendError::RangeDeleter`]. It must do the same on every member (etcd: `RangeDeleter`).
+    /// commit is. It must do the same on every member (etcd: `RangeDeleter`).
+    ///
+    /// If it returns an error or panics, what it has done is undone, and the commit is done without it:
+    /// the lease ends as the log says, and its items are kept in `lessor.undeleted`, listed by
+    /// [`undeleted`](Backend::undeleted) and tried again by [`delete_again`](Backend::delete_again), also
+    /// after a restart. So it can be called again for the same items, or later for some of them; an
+    /// item that was attached to a lease meanwhile is not among them any more. Delete by the items: the
+    /// id of the lease may have been granted anew by then. After three failures in one commit the
+    /// others in it are kept untried.
     ///
     /// A later deleter takes the place of an earlier one; the default does nothing.
     #[must_use]
@@ -173,6 +185,8 @@ impl RedbBackend {
             file.watch().map_err(|error| io_error(&path, "read", error))?;
         }
         let Meta { applied, digest, id_salt } = read_meta(&begin_read(&database, &path)?, &path)?;
+        let undeleted = undeleted::Pending::read(&begin_read(&database, &path)?)
+            .map_err(|error| redb_error(&path, "read", error))?;
         // Unless somebody has written to the file since it was read.
         let stored = stored.filter(|stored| (stored.applied, stored.digest) == (applied, digest));
         let database = Arc::new(database);
@@ -185,6 +199,8 @@ impl RedbBackend {
             id_salt,
             stored,
             poisoned: false,
+            undeleted,
+            tried: None,
             range_deleter: None,
         })
     }
@@ -197,49 +213,98 @@ impl RedbBackend {
         Err(io_error(&self.path, doing, error))
     }
 
-    fn write(&mut self, transaction: &Transaction) -> Result<(), BackendError> {
-        let Self { database, path, applied, digest, id_salt, range_deleter, .. } = self;
+    /// Writes the transaction. What the deleter is known to fail for is kept for later.
+    fn write(
+        &mut self,
+        transaction: &Transaction,
+        given_up: &BTreeMap<usize, String>,
+    ) -> Result<(), Unwritten> {
+        let Self { database, path, id_salt, range_deleter, undeleted, .. } = self;
         let failed = |error: redb::Error| redb_error(path, "write", error);
-        let mut write = database.begin_write().map_err(|error| failed(error.into()))?;
-        write.set_durability(Durability::Immediate).map_err(|error| failed(error.into()))?;
-        // Two phases, though redb's single one is safe in a loss of power as well: there a commit
-        // whose pages do not verify may be a torn one, which never was answered, or a damaged one,
-        // which was; redb takes the commit before it in both cases, and answered leases are gone
-        // without a word. With two phases the pages are durable before one byte makes them the
-        // commit, so what does not verify is damaged, and is refused. It costs a second sync.
-        // What cannot be found is a flip of that one bit in the file of a crash: redb has no
-        // checksum of it, and takes the commit before.
-        write.set_two_phase_commit(true);
-        // No quick repair: it would write the allocator's state with every commit to save a walk
-        // through the file after a crash, and that walk verifies all checksums, which is wanted.
-        write.set_quick_repair(false);
-
-        let found = meta_of(&write).map_err(failed)?;
-        if found != (Some(*applied), Some(*digest)) {
-            let text = format!(
-                "it stands at {}, digest {}, but {applied} with {digest} was committed last; has the host restored a savepoint, or written to a table `lessor.*`?",
-                told(found.0),
-                told(found.1)
-            );
-            return Err(replaced(path, text));
-        }
+        let write = begin_write(database, path)?;
+        check_meta(&write, path, self.applied, self.digest)?;
+        let mut undeleted_then = undeleted.clone();
         let mut tables = Tables::open(&write).map_err(failed)?;
         if transaction.reset {
             tables.clear().map_err(|error| failed(error.into()))?;
+            undeleted_then.clear(&write).map_err(failed)?;
         }
-        for change in &transaction.changes {
+        for (place, change) in transaction.changes.iter().enumerate() {
             if let (Change::RangeDelete(delete), Some(deleter)) = (change, &mut *range_deleter) {
                 // Closed meanwhile: the deleter can use the transaction as if it were its own.
                 drop(tables);
-                deleter(&write, delete).map_err(BackendError::RangeDeleter)?;
+                match given_up.get(&place) {
+                    Some(reason) => undeleted_then.keep(&write, delete, reason).map_err(failed)?,
+                    None => undeleted::call(deleter, &write, delete)
+                        .map_err(|reason| Unwritten::Undeleted { place, reason })?,
+                }
                 tables = Tables::open(&write).map_err(failed)?;
+            }
+            if let Change::Write(Write::PutItem(item, _)) = change {
+                undeleted_then.forget(&write, item).map_err(failed)?;
             }
             tables.apply(change).map_err(|error| failed(error.into()))?;
         }
         drop(tables);
         write_meta(&write, transaction.applied, transaction.digest).map_err(failed)?;
         write_id_salt(&write, *id_salt).map_err(failed)?;
-        write.commit().map_err(|error| failed(error.into()))
+        write.commit().map_err(|error| failed(error.into()))?;
+        *undeleted = undeleted_then;
+        Ok(())
+    }
+
+    /// Writes the transaction, and if the deleter fails for a lease, begins anew without that one.
+    fn write_what_can_be(&mut self, transaction: &Transaction) -> Result<(), BackendError> {
+        let mut given_up = BTreeMap::new();
+        loop {
+            match self.write(transaction, &given_up) {
+                Ok(()) => return Ok(()),
+                Err(Unwritten::Failed(error)) => return Err(error),
+                Err(Unwritten::Undeleted { place, reason }) => {
+                    given_up.insert(place, reason);
+                    if given_up.len() == MOST_FAILURES {
+                        // Were each tried, a deleter that is broken would cost the square of them.
+                        for (place, change) in transaction.changes.iter().enumerate() {
+                            if matches!(change, Change::RangeDelete(_)) {
+                                let reason = "not tried, because too many others failed".to_owned();
+                                given_up.entry(place).or_insert(reason);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tries again to delete the items of one lease, in a transaction of its own.
+    fn delete_again_of(&mut self, lease: LeaseId) -> Result<(), BackendError> {
+        let Self { database, path, range_deleter, undeleted, .. } = self;
+        let Some(deleter) = range_deleter else { return Ok(()) };
+        let failed = |error: redb::Error| redb_error(path, "write", error);
+        let write = begin_write(database, path)?;
+        check_meta(&write, path, self.applied, self.digest)?;
+        let delete = undeleted::Pending::take(&write, lease).map_err(failed)?;
+        let deleted = undeleted::call(deleter, &write, &delete);
+        if deleted.is_ok() {
+            write.commit().map_err(|error| failed(error.into()))?;
+        }
+        undeleted.note(lease, deleted);
+        Ok(())
+    }
+
+    /// Does this unless the file was taken away, before or meanwhile.
+    ///
+    /// Before, because what was put in its place is written over; and after, because what is written to
+    /// a file that has lost its name meanwhile must not be acknowledged, and because a failure is better
+    /// told by its cause.
+    fn watched(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<(), BackendError>,
+    ) -> Result<(), BackendError> {
+        self.check_replaced()?;
+        let done = work(self);
+        self.check_replaced()?;
+        done
     }
 
     /// Whether the file still is what this backend has made of it, under the name that it was given.
@@ -271,16 +336,28 @@ impl Backend for RedbBackend {
         }
         self.stored = None;
         self.poisoned = true;
-        // Before, because what was put in its place is written over; and after, because what is written
-        // to a file that has lost its name meanwhile must not be acknowledged, and because a failure is
-        // better told by its cause.
-        self.check_replaced()?;
-        let written = self.write(&transaction);
-        self.check_replaced()?;
-        written?;
+        self.watched(|store| store.write_what_can_be(&transaction))?;
         self.poisoned = false;
         self.applied = transaction.applied;
         self.digest = transaction.digest;
+        Ok(())
+    }
+
+    fn undeleted(&self) -> Vec<Undeleted> {
+        self.undeleted.all()
+    }
+
+    fn delete_again(&mut self) -> Result<(), BackendError> {
+        self.check_poisoned("write")?;
+        self.poisoned = true;
+        self.watched(|store| {
+            for lease in store.undeleted.behind(store.tried, MOST_TRIED) {
+                store.delete_again_of(lease)?;
+                store.tried = Some(lease);
+            }
+            Ok(())
+        })?;
+        self.poisoned = false;
         Ok(())
     }
 }
@@ -294,6 +371,27 @@ impl fmt::Debug for RedbBackend {
             .finish_non_exhaustive()
     }
 }
+
+/// Why a transaction is not written.
+enum Unwritten {
+    /// The deleter has failed for the change at this place.
+    Undeleted {
+        place: usize,
+        reason: String,
+    },
+    Failed(BackendError),
+}
+
+impl From<BackendError> for Unwritten {
+    fn from(error: BackendError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// After so many failures in one commit the deleter is not asked any more.
+const MOST_FAILURES: usize = 3;
+/// The most leases whose items are tried again at a time, so that no commit waits for long.
+const MOST_TRIED: usize = 16;
 
 type RangeDeleter =
     Box<dyn FnMut(&WriteTransaction, &RangeDelete) -> Result<(), String> + Send + 'static>;
@@ -441,6 +539,42 @@ fn initialize(database: &Database, id_salt: Option<u64>) -> Result<(), redb::Err
     write_id_salt(&write, id_salt)?;
     write.commit()?;
     Ok(())
+}
+
+/// Begins a transaction as all of this backend are.
+fn begin_write(database: &Database, path: &Path) -> Result<WriteTransaction, BackendError> {
+    let failed = |error: redb::Error| redb_error(path, "write", error);
+    let mut write = database.begin_write().map_err(|error| failed(error.into()))?;
+    write.set_durability(Durability::Immediate).map_err(|error| failed(error.into()))?;
+    // Two phases, though redb's single one is safe in a loss of power as well: there a commit
+    // whose pages do not verify may be a torn one, which never was answered, or a damaged one,
+    // which was; redb takes the commit before it in both cases, and answered leases are gone
+    // without a word. With two phases the pages are durable before one byte makes them the
+    // commit, so what does not verify is damaged, and is refused. It costs a second sync.
+    // What cannot be found is a flip of that one bit in the file of a crash: redb has no
+    // checksum of it, and takes the commit before.
+    write.set_two_phase_commit(true);
+    // No quick repair: it would write the allocator's state with every commit to save a walk
+    // through the file after a crash, and that walk verifies all checksums, which is wanted.
+    write.set_quick_repair(false);
+    Ok(write)
+}
+
+/// Whether the tables are where the last commit has put them.
+fn check_meta(
+    write: &WriteTransaction,
+    path: &Path,
+    applied: LogIndex,
+    digest: Digest,
+) -> Result<(), BackendError> {
+    let found = meta_of(write).map_err(|error| redb_error(path, "write", error))?;
+    if found == (Some(applied), Some(digest)) {
+        return Ok(());
+    }
+    let stands = format!("it stands at {}, digest {}", told(found.0), told(found.1));
+    let was = format!("{applied} with {digest} was committed last");
+    let host = "has the host restored a savepoint, or written to a table `lessor.*`?";
+    Err(replaced(path, format!("{stands}, but {was}; {host}")))
 }
 
 fn write_meta(

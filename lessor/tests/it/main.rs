@@ -25,4 +25,5 @@ mod model;
 mod random;
 mod redb_backend;
 mod seed;
+mod undeleted;
 mod values;
