@@ -87,7 +87,7 @@ async fn watch(folder: &Path) -> Result<()> {
     let mut there = services(&leases).await?;
     show(&log, &there);
     while !there.is_empty() {
-        let batch = expired.recv().await.ok_or("the engine has ended")?;
+        let batch = expired.recv().await.ok_or("the engine has ended")??;
         there.retain(|service| !batch.leases.contains(&service.lease));
         log.say(&format!("lease {:?} has expired", batch.leases));
         show(&log, &there);
@@ -130,7 +130,7 @@ async fn story(folder: &Path) -> Result<()> {
     }
     log.say("3 s later it is still there, and nobody renews it");
 
-    let batch = timeout(ttl, expired.recv()).await?.ok_or("the engine has ended")?;
+    let batch = timeout(ttl, expired.recv()).await?.ok_or("the engine has ended")??;
     let after = opened.elapsed();
     log.say(&format!(
         "lease {:?} has expired, {after:.1?} after the store was opened",

@@ -8,10 +8,12 @@ use crate::{Digest, LeaseId, LogIndex, Snapshot, Transaction};
 mod memory;
 #[cfg(feature = "redb")]
 mod redb;
+mod retry;
 
 pub use self::memory::MemoryBackend;
 #[cfg(feature = "redb")]
 pub use self::redb::RedbBackend;
+pub use self::retry::DeletionRetry;
 
 /// A durable store of one member's leases.
 ///

@@ -17,10 +17,10 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tracing::{debug, error, info};
 
-use crate::backend::{Backend, BackendError, Stored};
+use crate::backend::{Backend, BackendError, DeletionRetry, Stored, Undeleted};
 use crate::{
-    Config, ConfigError, Digest, ExpiredBatch, Instant, LogIndex, Member, MemberInput, Output,
-    SnapshotError, StateAt, Ticket,
+    Config, ConfigError, Digest, ExpiredBatch, Instant, LeaseId, LogIndex, Member, MemberInput,
+    Output, SnapshotError, StateAt, Ticket, Transaction,
 };
 
 mod handle;
@@ -63,6 +63,13 @@ pub struct Driver<R, B, L> {
     callers: BTreeMap<Ticket, Caller>,
     expired: Vec<ExpiredQueue>,
     committing: Option<Committing<B>>,
+    /// What is to be committed when the backend is back.
+    next_commit: Option<Transaction>,
+    retry: DeletionRetry,
+    /// It is time to try again to delete what is undeleted.
+    delete_again: bool,
+    /// The leases of which it was told that their items could not be deleted.
+    undeleted: Vec<LeaseId>,
     stop: Arc<Stop>,
     /// Somebody has asked to stop: no call comes in any more.
     closing: bool,
@@ -146,7 +153,7 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
         let runtime = Arc::new(runtime);
         let clock = Clock::of(&runtime);
         let (handle, calls, stop, end) = handle::handle(config.queue.get() as usize, clock);
-        let driver = Self {
+        let mut driver = Self {
             runtime,
             backend: Some(backend),
             log,
@@ -156,12 +163,19 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
             callers: BTreeMap::new(),
             expired: Vec::new(),
             committing: None,
+            next_commit: None,
+            retry: DeletionRetry::default(),
+            delete_again: false,
+            undeleted: Vec::new(),
             stop,
             closing: false,
             stopping: false,
             aborted: false,
             end,
         };
+        driver.tell_undeleted();
+        let undeleted = driver.undeleted.len();
+        driver.retry.committed(driver.runtime.now(), undeleted);
         Ok((handle, driver))
     }
 
@@ -215,8 +229,17 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                     self.backend = Some(backend);
                     self.committing = None;
                     result?;
-                    self.log.applied(applied);
-                    self.input(MemberInput::Persisted(applied))?;
+                    self.tell_undeleted();
+                    let now = self.runtime.now();
+                    let undeleted = self.undeleted.len();
+                    match applied {
+                        Some(applied) => {
+                            self.retry.committed(now, undeleted);
+                            self.log.applied(applied);
+                            self.input(MemberInput::Persisted(applied))?;
+                        }
+                        None => self.retry.tried(now, undeleted),
+                    }
                 }
                 Wake::Log(None) => return Err(DriverError::LogEnded),
                 Wake::Log(Some(event)) => self.input(event.into())?,
@@ -227,6 +250,7 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                     }
                     self.input(MemberInput::Timeout)?;
                 }
+                Wake::Retry => self.delete_again = self.retry.handle_timeout(self.runtime.now()),
                 Wake::Observers => self.deliver()?,
                 Wake::Calls(calls) => {
                     for call in calls {
@@ -249,6 +273,13 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
 
     /// Does what the member says, until there is nothing more that may be done now.
     fn do_outputs(&mut self) {
+        if let Some(transaction) = self.backend.as_ref().and_then(|_| self.next_commit.take()) {
+            self.commit(transaction);
+        }
+        if self.delete_again && self.backend.is_some() {
+            self.delete_again = false;
+            self.with_backend(None, Backend::delete_again);
+        }
         while let Some(output) = self.member.poll_output() {
             if let Some(observer) = &mut self.observer {
                 observer.output(self.runtime.now(), &output);
@@ -258,17 +289,11 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                 Output::Confirm(confirmation) => self.log.confirm(confirmation),
                 Output::Campaign => self.log.campaign(),
                 Output::Resign => self.log.resign(),
-                Output::Commit(transaction) => {
-                    let (applied, changes) = (transaction.applied, transaction.changes.len());
-                    debug!(applied = applied.0, changes, "committing");
-                    let mut backend = self.backend.take().expect("no other commit is on its way");
-                    let work = move || (backend.commit(transaction), backend);
-                    let work = self.runtime.run_blocking(work);
-                    self.committing = Some(Box::pin(async move {
-                        let (result, backend) = work.await;
-                        (backend, applied, result)
-                    }));
+                // The backend may be away to delete something again.
+                Output::Commit(transaction) if self.backend.is_none() => {
+                    self.next_commit = Some(transaction);
                 }
+                Output::Commit(transaction) => self.commit(transaction),
                 Output::Waits(ticket) => {
                     if let Some(caller) = self.callers.get(&ticket) {
                         caller.place.give_back();
@@ -292,11 +317,49 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
         }
     }
 
+    fn commit(&mut self, transaction: Transaction) {
+        let applied = transaction.applied;
+        debug!(applied = applied.0, changes = transaction.changes.len(), "committing");
+        self.with_backend(Some(applied), |backend| backend.commit(transaction));
+    }
+
+    /// Has the backend do this; `applied` is where the store then stands, if that changes.
+    fn with_backend(
+        &mut self,
+        applied: Option<LogIndex>,
+        work: impl FnOnce(&mut B) -> Result<(), BackendError> + Send + 'static,
+    ) {
+        let mut backend = self.backend.take().expect("it is doing nothing else");
+        let work = self.runtime.run_blocking(move || (work(&mut backend), backend));
+        self.committing = Some(Box::pin(async move {
+            let (result, backend) = work.await;
+            (backend, applied, result)
+        }));
+    }
+
+    /// Reports the leases whose items could not be deleted, each once.
+    fn tell_undeleted(&mut self) {
+        let Some(backend) = &self.backend else { return };
+        let undeleted = backend.undeleted();
+        for Undeleted { lease, items, reason } in &undeleted {
+            if self.undeleted.binary_search(lease).is_err() {
+                error!(%lease, items, reason, "the items of a lease cannot be deleted yet");
+            }
+        }
+        self.undeleted = undeleted.into_iter().map(|undeleted| undeleted.lease).collect();
+    }
+
     /// The select is biased, so it draws no random numbers.
     async fn wait(&mut self) -> Wake<B> {
         let deadline = self.member.poll_timeout();
         let timeout = async {
             match deadline {
+                Some(deadline) => self.runtime.sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        let retry = async {
+            match self.retry.poll_timeout() {
                 Some(deadline) => self.runtime.sleep_until(deadline).await,
                 None => std::future::pending().await,
             }
@@ -315,6 +378,7 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
             event = self.log.next() => Wake::Log(event),
             () = self.stop.asked.notified(), if !self.closing => Wake::Stop,
             () = timeout => Wake::Timeout,
+            () = retry => Wake::Retry,
             () = room_for_expired(&self.expired) => Wake::Observers,
             count = self.calls.recv_many(&mut calls, CALLS_AT_ONCE), if !self.stopping => {
                 if count == 0 { Wake::NoMoreCalls } else { Wake::Calls(calls) }
@@ -381,9 +445,10 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
 
 /// Why the driver woke up.
 enum Wake<B> {
-    Committed(B, LogIndex, Result<(), BackendError>),
+    Committed(B, Option<LogIndex>, Result<(), BackendError>),
     Log(Option<LogEvent>),
     Timeout,
+    Retry,
     Observers,
     Stop,
     Calls(Vec<Call>),
@@ -393,7 +458,7 @@ enum Wake<B> {
 
 /// A commit on its way: the backend comes back with the result.
 type Committing<B> =
-    Pin<Box<dyn Future<Output = (B, LogIndex, Result<(), BackendError>)> + Send + 'static>>;
+    Pin<Box<dyn Future<Output = (B, Option<LogIndex>, Result<(), BackendError>)> + Send + 'static>>;
 
 /// One who watches expired batches.
 struct ExpiredQueue {

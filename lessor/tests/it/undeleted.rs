@@ -3,10 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use lessor::backend::{Backend, RedbBackend, Undeleted};
-use lessor::{Item, RangeDelete};
+use lessor::driver::{Driver, Handle, LocalLog, TokioRuntime};
+use lessor::{Config, Item, RangeDelete};
 use redb::WriteTransaction;
+use tokio::time::sleep;
 
 use super::redb_backend::{
     HOSTS, Model, Store, delete, delete_item, held, hosts_rows, id, insert, put, put_item,
@@ -174,6 +177,41 @@ fn a_whole_state_that_is_installed_leaves_nothing_to_delete() {
     assert_eq!(held(&mut backend), model.stored());
 }
 
+/// The engine goes on for everybody else, tries again at 1, 3, 7 … s, and after a restart.
+#[tokio::test(start_paused = true)]
+async fn an_engine_lives_with_a_lease_whose_items_cannot_be_deleted() {
+    let (store, host) = (Store::new(), Host::default());
+    let engine = host.engine(&store).await;
+    for (number, key) in [(1, "a"), (2, "b")] {
+        engine.grant(Some(id(number)), MINUTE).await.unwrap();
+        engine.attach(id(number), [key]).await.unwrap();
+    }
+    host.refuse("a");
+    for number in [1, 2] {
+        engine.revoke(id(number)).await.unwrap();
+    }
+    assert_eq!(engine.lease_of("a").await.unwrap(), None);
+    assert_eq!(host.calls(), 2);
+    for (passed, calls) in [(900, 2), (200, 3), (1_800, 3), (200, 4), (3_800, 4), (200, 5)] {
+        sleep(Duration::from_millis(passed)).await;
+        engine.grant(None, MINUTE).await.unwrap();
+        assert_eq!(host.calls(), calls);
+    }
+    engine.stop().await.unwrap();
+
+    let engine = host.engine(&store).await;
+    sleep(Duration::from_millis(900)).await;
+    assert_eq!(host.calls(), 5);
+    host.allow("a");
+    sleep(Duration::from_millis(200)).await;
+    engine.grant(None, MINUTE).await.unwrap();
+    assert_eq!(host.calls(), 6);
+    sleep(MINUTE).await;
+    engine.stop().await.unwrap();
+    assert_eq!(host.calls(), 6, "nothing is left to try");
+    assert_eq!(host.open(&store).undeleted(), []);
+}
+
 /// Keys of a host in its own table, some of which it refuses to delete.
 #[derive(Clone, Default)]
 struct Host(Arc<Mutex<HostState>>);
@@ -188,6 +226,14 @@ impl Host {
     fn open(&self, store: &Store) -> RedbBackend {
         let host = self.clone();
         store.open().range_deleter(move |write, delete| host.delete(write, delete))
+    }
+
+    async fn engine(&self, store: &Store) -> Handle {
+        let (runtime, log) = (TokioRuntime::new(), LocalLog::new());
+        let opened = Driver::open(&Config::default(), runtime, self.open(store), log).await;
+        let (handle, driver) = opened.unwrap();
+        drop(tokio::spawn(driver.run()));
+        handle
     }
 
     fn delete(&self, write: &WriteTransaction, delete: &RangeDelete) -> Result<(), String> {
@@ -238,3 +284,5 @@ fn text(item: &Item) -> String {
 fn undeleted(lease: i64, items: usize, reason: &str) -> Undeleted {
     Undeleted { lease: id(lease), items, reason: reason.to_owned() }
 }
+
+const MINUTE: Duration = Duration::from_secs(60);
