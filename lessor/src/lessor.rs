@@ -203,9 +203,13 @@ impl Lessor {
         self.set_clock(now);
         let Some(slot) = self.table.find(id) else { return };
         let row = self.table.row_mut(slot);
+        let was_kept = row.is_kept();
         if let Some(cold) = row.cold_if_any() {
             cold.waiting.retain(|waiting| *waiting != ticket);
             row.tidy();
+        }
+        if was_kept && !self.table.row(slot).is_kept() {
+            self.let_go(id);
         }
     }
 
@@ -425,6 +429,18 @@ impl Lessor {
     /// Whether a lease has expired and waits for its revoke.
     pub(crate) fn is_expired(&self, id: LeaseId) -> bool {
         self.table.find(id).is_some_and(|slot| self.table.row(slot).is_expired(self.now))
+    }
+
+    /// Lets a lease leave that is due and was kept for a renew which came to nothing, without waiting for
+    /// its retry.
+    pub(crate) fn let_go(&mut self, id: LeaseId) {
+        if let Some(slot) = self.table.find(id)
+            && self.primary
+            && self.table.row(slot).expiry <= self.now
+        {
+            let expiry = self.table.row(slot).expiry;
+            self.expiries.set(slot, expiry, &Expiries(&self.table));
+        }
     }
 
     /// The leases that the last command took items from, to give them to another.

@@ -56,6 +56,8 @@ pub struct Member {
     /// The first question of this reign that has no answer yet: an answer counts for all that was held
     /// when its question was asked, even if another one was asked since.
     unconfirmed: u64,
+    /// Leases that are due and were kept for a renew that is held.
+    kept: BTreeSet<LeaseId>,
     /// Renews that wait inside the lessor.
     renewing: BTreeMap<Ticket, Renewing>,
     /// Those of them that wait for an unset, in the order of their deadlines; some are answered.
@@ -380,6 +382,7 @@ impl Member {
             confirmation: 0,
             confirming: false,
             unconfirmed: 0,
+            kept: BTreeSet::new(),
             renewing: BTreeMap::new(),
             unsetting: VecDeque::new(),
             turns: VecDeque::new(),
@@ -486,7 +489,10 @@ impl Member {
         let now = self.set_clock(now);
         self.outputs.forget(ticket);
         self.turns.retain(|turn| turn.ticket != ticket);
-        self.held.retain(|held| !held.is_asked_by(ticket));
+        let held = self.held.iter().position(|held| held.is_asked_by(ticket));
+        if let Some(held) = held.and_then(|place| self.held.remove(place)) {
+            self.give_up_renew(&held.work);
+        }
         for pending in &mut self.pending {
             pending.asked.take_if(|(asked, _)| *asked == ticket);
         }
@@ -604,8 +610,6 @@ impl Member {
             self.observer_hold = ObserverHold::Ended;
             self.lessor.hold_expired(now, false);
         }
-        self.lessor.handle_timeout(now);
-        self.pump_now(now);
         while let Some(&(deadline, ticket)) = self.unsetting.front()
             && (deadline <= now || !self.renewing.contains_key(&ticket))
         {
@@ -619,10 +623,15 @@ impl Member {
         while self.held.front().is_some_and(|held| held.deadline <= now) {
             // The confirmation that it waited for was lost: the next one asks anew.
             self.confirming = false;
-            if let Some(Held { work: Work::Request(ticket, _), .. }) = self.held.pop_front() {
+            let Some(held) = self.held.pop_front() else { break };
+            if let Work::Request(ticket, _) = held.work {
+                self.give_up_renew(&held.work);
                 self.fail(ticket, RequestError::Unknown);
             }
         }
+        // Behind what is given up: a lease may have been kept for it.
+        self.lessor.handle_timeout(now);
+        self.pump_now(now);
         self.confirm_if_held();
         while self.turns.front().is_some_and(|turn| turn.deadline <= now) {
             if let Some(turn) = self.turns.pop_front() {
@@ -738,6 +747,7 @@ impl Member {
         self.lessor.demote(now);
         self.pump_now(now);
         self.unsetting.clear();
+        self.kept.clear();
         for pending in core::mem::take(&mut self.pending) {
             if let Some((ticket, _)) = pending.asked {
                 self.fail(ticket, RequestError::Unknown);
@@ -943,6 +953,7 @@ impl Member {
 
     fn renew(&mut self, now: Instant, asker: Asked, id: LeaseId) {
         let Asked { ticket, asked, deadline } = asker;
+        self.kept.remove(&id);
         self.renewing.insert(ticket, Renewing { id, deadline: Some(deadline) });
         self.lessor.renew_asked(now, asked, ticket, id);
         self.pump_now(now);
@@ -983,7 +994,7 @@ impl Member {
     }
 
     /// Shows and revokes what has expired, but for leases whose renew is being worked on and came in
-    /// time. Should that come to nothing, the lessor has them come again.
+    /// time.
     fn expired(&mut self, now: Instant, mut batch: ExpiredBatch) {
         let in_time = self.held.iter().filter_map(|held| {
             let Work::Request(_, Request::Renew { id }) = held.work else { return None };
@@ -991,10 +1002,19 @@ impl Member {
             (expiry > held.asked).then_some(id)
         });
         let in_time: BTreeSet<LeaseId> = in_time.collect();
-        batch.leases.retain(|id| !in_time.contains(id));
+        self.kept.extend(batch.leases.extract_if(.., |id| in_time.contains(id)));
         if !batch.leases.is_empty() {
             self.outputs.push(Output::Expired(batch.clone()));
             self.hold(now, now.saturating_add(self.request_timeout), Work::Revoke(batch));
+        }
+    }
+
+    /// A renew that was held comes to nothing. A lease that was kept for it leaves, unless there is another.
+    fn give_up_renew(&mut self, work: &Work) {
+        let Work::Request(_, Request::Renew { id }) = work else { return };
+        let renews = |held: &Held| matches!(&held.work, Work::Request(_, Request::Renew { id: of }) if of == id);
+        if !self.held.iter().any(renews) && self.kept.remove(id) {
+            self.lessor.let_go(*id);
         }
     }
 

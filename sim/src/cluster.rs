@@ -344,6 +344,7 @@ impl Runtime for SimRuntime {
             }
             let latency = shared.world().disk_latency(member);
             shared.time.sleep(latency).await;
+            shared.tell(|world, now| world.disk_answered(now, member));
             result
         }
     }
@@ -441,7 +442,7 @@ impl Backend for SimBackend {
             let refused = matches!(self.store.commit(again), Err(BackendError::OutOfOrder { .. }));
             self.shared.world().repeated(self.shared.now(), self.member, refused);
         }
-        self.shared.world().after_commit(self.shared.now(), self.member, result.is_ok());
+        self.shared.world().after_commit(self.member, result.is_ok());
         result
     }
 }

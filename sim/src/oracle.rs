@@ -309,7 +309,10 @@ impl Oracle {
                 watched.undurable.persisted(*applied);
                 self.judge(now, member, clock, &Event::Durable { applied: *applied });
             }
-            MemberInput::Forget(ticket) => drop(watched.asked.remove(ticket)),
+            MemberInput::Forget(ticket) => {
+                watched.asked.remove(ticket);
+                self.judge(now, member, clock, &Event::Forgotten { ticket: *ticket });
+            }
             MemberInput::Role(Role::Follower { .. })
             | MemberInput::Confirmed { .. }
             | MemberInput::HoldExpired(_)
@@ -427,12 +430,14 @@ impl Oracle {
                 let commit = Event::Commit { transaction, revoked, deletes, difference };
                 self.judge(now, member, clock, &commit);
             }
-            Output::Answer { ticket, .. } => {
+            Output::Answer { ticket, answer } => {
                 let watched = self.watched(member);
+                // What was decided may have been given up since.
+                let speaks_of = watched.decided.remove(ticket).filter(|_| answer.is_ok());
                 let told = Event::Told {
                     ticket: *ticket,
                     asked: watched.asked.remove(ticket).is_some(),
-                    speaks_of: watched.decided.remove(ticket).unwrap_or_default(),
+                    speaks_of: speaks_of.unwrap_or_default(),
                     durable: watched.persisted,
                 };
                 self.judge(now, member, clock, &told);
@@ -449,11 +454,6 @@ impl Oracle {
     /// A lessee asks for something.
     pub fn asked(&mut self, now: Duration, request: &Request) {
         self.judge(now, NOBODY, Instant::ZERO, &Event::Asked { request });
-    }
-
-    /// A lessee waits no longer for a member's answer: what becomes of its request it does not know.
-    pub fn gave_up(&mut self, now: Duration, member: MemberId, clock: Instant, request: &Request) {
-        self.judge(now, member, clock, &Event::GaveUp { request });
     }
 
     /// A lessee has an answer to what it sent at `sent`.

@@ -153,6 +153,8 @@ struct Machine {
     process: u64,
     paused: bool,
     trip: Option<Trip>,
+    /// A write has failed, and the process does not know yet.
+    lost_write: bool,
 }
 
 /// A power cut that waits for the next commit.
@@ -475,9 +477,9 @@ impl World {
     }
 
     /// A member's commit is done or has failed, and its power may go before anybody learns of it.
-    pub fn after_commit(&mut self, now: Duration, member: MemberId, worked: bool) {
+    pub fn after_commit(&mut self, member: MemberId, worked: bool) {
         if !worked && !self.machines[&member].disk.power_is_off() {
-            self.oracle.write_failed(now, member);
+            self.machine(member).lost_write = true;
         }
         let machine = self.machine(member);
         if let Some(trip) = machine.trip
@@ -486,6 +488,13 @@ impl World {
             machine.disk.cut_power(trip.unsynced, trip.seed);
         }
         machine.disk.remove_fuse();
+    }
+
+    /// A member's process learns what became of its latest work on the disk.
+    pub fn disk_answered(&mut self, now: Duration, member: MemberId) {
+        if std::mem::take(&mut self.machine(member).lost_write) && !self.is_dead(member) {
+            self.oracle.write_failed(now, member);
+        }
     }
 
     /// Whether each commit is to be handed to the stores twice.
@@ -738,6 +747,7 @@ impl Machine {
             process: 0,
             paused: false,
             trip: None,
+            lost_write: false,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A member as docs/SEMANTICS.md (§ The host's part) and docs/ARCHITECTURE.md (§ The member) describe
 //! it, around the slow model of the core. It says what a member must say to each input, in order.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -119,6 +119,8 @@ pub(crate) struct MemberModel {
     closed: u64,
     asking: bool,
     turns: VecDeque<Turn>,
+    /// Leases that are due and are kept for a renew that is held.
+    kept: BTreeSet<LeaseId>,
     /// Renews inside the core, and when each is given up, if it is not late.
     renewing: BTreeMap<Ticket, (LeaseId, Option<u64>)>,
     /// Until when an observer holds batches up, or that it did for long enough.
@@ -224,6 +226,7 @@ impl MemberModel {
             closed: 0,
             asking: false,
             turns: VecDeque::new(),
+            kept: BTreeSet::new(),
             renewing: BTreeMap::new(),
             observer: None,
         }
@@ -347,7 +350,10 @@ impl MemberModel {
             _ => true,
         });
         self.turns.retain(|turn| turn.ticket != ticket);
-        self.held.retain(|held| !matches!(held.work, Work::Serve(of, _) if of == ticket));
+        let of_it = |held: &Held| matches!(held.work, Work::Serve(of, _) if of == ticket);
+        if let Some(held) = self.held.iter().position(of_it).and_then(|at| self.held.remove(at)) {
+            self.give_up_renew(&held.work);
+        }
         for pending in &mut self.pending {
             pending.asked.take_if(|(of, _)| *of == ticket);
         }
@@ -516,7 +522,6 @@ impl MemberModel {
             self.observer = Some(Err(Enough));
             self.core(now, &Input::HoldExpired(false)).expect("no command");
         }
-        self.core(now, &Input::Timeout).expect("no command");
         let unset =
             self.renewing.iter().filter(|(_, (_, deadline))| deadline.is_some_and(|at| at <= now));
         let unset: Vec<Ticket> = unset.map(|(ticket, _)| *ticket).collect();
@@ -536,9 +541,11 @@ impl MemberModel {
             // The question was lost, so that what waits yet asks anew.
             self.asking = false;
             if let Work::Serve(ticket, _) = held.work {
+                self.give_up_renew(&held.work);
                 self.answer(ticket, Err(RequestError::Unknown));
             }
         }
+        self.core(now, &Input::Timeout).expect("no command");
         self.ask_if_held();
         while let Some(turn) = self.turns.pop_front_if(|turn| turn.deadline <= now) {
             self.answer(turn.ticket, Err(RequestError::Unknown));
@@ -562,6 +569,7 @@ impl MemberModel {
                 self.answer(ticket, Err(RequestError::Unknown));
             }
         }
+        self.kept.clear();
         self.asking = false;
         self.closed = self.question;
         for held in std::mem::take(&mut self.held) {
@@ -649,6 +657,7 @@ impl MemberModel {
 
     fn renew(&mut self, now: u64, asker: Asker, id: LeaseId) {
         let Asker { ticket, asked, deadline } = asker;
+        self.kept.remove(&id);
         self.renewing.insert(ticket, (id, Some(deadline)));
         let asked = Instant::from_nanos(asked);
         self.core(now, &Input::RenewAsked { asked, ticket, id }).expect("no command");
@@ -658,6 +667,20 @@ impl MemberModel {
         {
             *deadline = None;
             self.say(Said::Waits(ticket));
+        }
+    }
+
+    /// A renew comes to nothing. If it was the last one that kept a lease which is due, that leaves.
+    fn give_up_renew(&mut self, work: &Work) {
+        let Work::Serve(_, Request::Renew { id }) = work else { return };
+        let another = self.held.iter().any(
+            |held| matches!(&held.work, Work::Serve(_, Request::Renew { id: of }) if of == id),
+        );
+        if !another
+            && self.kept.remove(id)
+            && let Some(row) = self.core.leases.get_mut(id)
+        {
+            row.let_go(self.core.now);
         }
     }
 
@@ -696,8 +719,10 @@ impl MemberModel {
         for held in &self.held {
             if let Work::Serve(_, Request::Renew { id }) = &held.work
                 && self.core.leases.get(id).is_some_and(|row| row.expiry > held.asked)
+                && expected.expired.contains(id)
             {
                 expected.expired.retain(|expired| expired != id);
+                self.kept.insert(*id);
             }
         }
         if !expected.expired.is_empty() {

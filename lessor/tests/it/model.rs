@@ -95,7 +95,11 @@ impl Model {
             }
             Input::ForgetRenew { ticket, id } => {
                 if let Some(row) = self.leases.get_mut(id) {
+                    let was_kept = row.is_kept();
                     row.waiting.retain(|waiting| waiting != ticket);
+                    if was_kept && !row.is_kept() {
+                        row.let_go(self.now);
+                    }
                 }
             }
             Input::Promote { extend } => self.promote(nanos(*extend)),
@@ -388,6 +392,13 @@ impl Row {
             road: Vec::new(),
             waiting: Vec::new(),
             in_time: false,
+        }
+    }
+
+    /// A renew for which it was kept though it was due has come to nothing: it leaves without a retry.
+    pub(crate) fn let_go(&mut self, now: u64) {
+        if self.expiry <= now {
+            self.again = None;
         }
     }
 

@@ -1,5 +1,5 @@
 //! L8, due first, out first: no lease leaves in an expired batch before one that was due earlier and has
-//! not left yet. L4, what was lost leaves again: a lease that has left and is not revoked leaves again as
+//! not left yet, unless a renew of that one is being worked on. L4, what was lost leaves again: a lease that has left and is not revoked leaves again as
 //! soon as the retry interval is over, and its primary's timer has come.
 //!
 //! Both are judged while a member holds few leases and its clock has not stepped back, L4 since all of
@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lessor::{Instant, LeaseId, MemberId};
+use lessor::{Instant, LeaseId, MemberId, Request, Ticket};
 
 use super::{Broken, Event, Invariant, Judgements, Property, Scene};
 
@@ -28,6 +28,8 @@ struct Reign {
     left: BTreeMap<LeaseId, Instant>,
     /// When there last were more leases than fit in a batch.
     crowded: Instant,
+    /// Renews that are not decided. A lease that one came for in time may stay though it is due.
+    renews: BTreeMap<Ticket, LeaseId>,
 }
 
 impl Invariant for DueFirst {
@@ -57,6 +59,15 @@ impl Invariant for DueFirst {
                     reign.left.remove(id);
                 }
             }
+            Event::Came { ticket, request: Request::Renew { id } } => {
+                let reign = self.reigns.entry(scene.member).or_default();
+                reign.renews.insert(*ticket, *id);
+            }
+            Event::Decided { ticket, .. } | Event::Forgotten { ticket } => {
+                if let Some(reign) = self.reigns.get_mut(&scene.member) {
+                    reign.renews.remove(ticket);
+                }
+            }
             Event::Stands { .. } => {
                 if let Some(reign) = self.reigns.get_mut(&scene.member)
                     && !std::mem::take(&mut reign.seen)
@@ -81,6 +92,9 @@ impl Invariant for DueFirst {
                 let reign = self.reigns.entry(scene.member).or_default();
                 let due = batch.leases.iter().filter_map(|id| reign.due.get(id));
                 let last = due.max().copied().filter(|_| reign.seen);
+                for id in reign.renews.values() {
+                    reign.due.remove(id);
+                }
                 for id in &batch.leases {
                     reign.due.remove(id);
                     reign.left.insert(*id, scene.clock);

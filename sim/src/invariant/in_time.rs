@@ -20,8 +20,6 @@ pub(super) struct InTime {
     earliest: Earliest,
     open: BTreeMap<(MemberId, LeaseId), Vec<(Ticket, Instant)>>,
     leases: BTreeMap<(MemberId, Ticket), LeaseId>,
-    /// Renews that were given up before they came in: nobody can tell which of the next it is.
-    gone: BTreeSet<(MemberId, LeaseId)>,
     revoked_by_lessee: BTreeSet<LeaseId>,
 }
 
@@ -40,24 +38,13 @@ impl Invariant for InTime {
             Event::Came { ticket, request: Request::Renew { id } } => {
                 let place = (scene.member, *id);
                 let due = self.earliest.of(scene.member, *id);
-                let in_time = due.is_some_and(|due| scene.latest < due);
-                if in_time && !self.gone.remove(&place) {
+                if due.is_some_and(|due| scene.latest < due) {
                     self.open.entry(place).or_default().push((*ticket, scene.latest));
                     self.leases.insert((scene.member, *ticket), *id);
                 }
             }
-            Event::GaveUp { request: Request::Renew { id } } => {
-                let place = (scene.member, *id);
-                match self.open.remove(&place) {
-                    Some(open) => {
-                        for (ticket, _) in open {
-                            self.leases.remove(&(scene.member, ticket));
-                        }
-                    }
-                    None => {
-                        self.gone.insert(place);
-                    }
-                }
+            Event::Forgotten { ticket } => {
+                self.decided(scene.member, *ticket);
             }
             Event::Decided { ticket, answer } => {
                 let Some(id) = self.decided(scene.member, *ticket) else { return Ok(()) };
@@ -71,7 +58,6 @@ impl Invariant for InTime {
             Event::Demoted => {
                 self.open.retain(|(member, _), _| *member != scene.member);
                 self.leases.retain(|(member, _), _| *member != scene.member);
-                self.gone.retain(|(member, _)| *member != scene.member);
             }
             Event::Expired { batch } => {
                 for id in &batch.leases {
@@ -151,14 +137,7 @@ mod tests {
     #[test]
     fn a_renew_that_is_given_up_holds_off_nothing() {
         let mut history = renewed_at(9_000);
-        history.holds(Event::GaveUp { request: &renew(7) });
-        assert_eq!(expires_at(&mut history, 10_000), Ok(Judged::Holds));
-        // Given up before it came in.
-        let mut history = History::<InTime>::default();
-        history.holds(promoted());
-        history.log(1, granted(7, 10_000));
-        history.holds(Event::GaveUp { request: &renew(7) });
-        history.holds(Event::Came { ticket: TICKET, request: &renew(7) });
+        history.holds(Event::Forgotten { ticket: TICKET });
         assert_eq!(expires_at(&mut history, 10_000), Ok(Judged::Holds));
     }
 

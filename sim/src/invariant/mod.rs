@@ -149,10 +149,10 @@ pub enum Event<'a> {
         /// How.
         answer: &'a Result<Response, RequestError>,
     },
-    /// A lessee waits no longer for this member's answer.
-    GaveUp {
-        /// To what.
-        request: &'a Request,
+    /// A member is told that nobody waits for this answer any more.
+    Forgotten {
+        /// Which.
+        ticket: Ticket,
     },
     /// A member has decided to answer a request with success.
     Served {

@@ -78,8 +78,6 @@ impl World {
         self.actions.push_back(Action::GiveUp(call));
         self.coverage.mark(Mark::GaveUp);
         let member = pending.member;
-        let clock = self.clock(member).read(now);
-        self.oracle.gave_up(now, member, clock, &pending.request);
         let asked = &pending.request;
         match pending.asker {
             Asker::Step(place) => {
