@@ -231,7 +231,7 @@ impl fmt::Display for Figures {
         let share = if self.hits > 0 {
             format!("{:.1}–{:.1} %", 100.0 * low, 100.0 * high)
         } else {
-            format!("p < {:.4}", 3.0 / self.seeds.max(1) as f64)
+            format!("p < {:.4}", (3.0 / self.seeds.max(1) as f64).min(1.0))
         };
         let seeds = match self.hits {
             0 => "-".to_owned(),

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,18 +23,54 @@ use crate::consensus::Envelope;
 use crate::journal::JournalBackend;
 use crate::report::{Panic, Report};
 use crate::scenario::{Scenario, StoreKind};
+use crate::trace::Focus;
 use crate::world::{Action, World};
+
+/// How a scenario is to be replayed. None of it changes what happens, but for the end.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// What is shown besides what always is.
+    pub focus: Focus,
+    /// A moment of virtual time at which to stop, without a verdict about the end.
+    pub until: Option<Duration>,
+    /// Set by whoever wants no result any more: the report then says nothing.
+    pub give_up: Option<Arc<AtomicBool>>,
+}
 
 /// Replays a scenario from its seed, on a fresh thread, and says how it went.
 ///
 /// A panic ends the run and is part of the report, instead of being printed.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "nothing runs beside the thread of a replay")]
 pub fn replay(scenario: &Scenario) -> Report {
+    replay_with(scenario, &Options::default())
+}
+
+/// Replays a scenario, and if something is wrong once more, to see all of the lease or the member that it
+/// is about.
+#[must_use]
+pub fn replay_closely(scenario: &Scenario) -> Report {
+    let report = replay(scenario);
+    let focus = report.focus();
+    if focus.is_empty() {
+        return report;
+    }
+    replay_with(scenario, &Options { focus, ..Options::default() })
+}
+
+/// As [`replay`], with options.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "nothing runs beside the thread of a replay")]
+pub fn replay_with(scenario: &Scenario, options: &Options) -> Report {
     catch_panics();
-    let (seed, world) = (scenario.seed, Arc::new(Mutex::new(World::new(scenario))));
+    let mut world = World::new(scenario);
+    world.look_at(&options.focus);
+    if let Some(until) = options.until {
+        world.stop_at(until);
+    }
+    let (seed, world) = (scenario.seed, Arc::new(Mutex::new(world)));
     let latency = scenario.network.latency..scenario.network.latency + scenario.network.jitter;
     let inside = world.clone();
+    let give_up = options.give_up.clone().unwrap_or_default();
     // Hash keys and generators of a thread are drawn once: a fresh thread has fresh ones.
     let thread = std::thread::spawn(move || {
         PANIC.set(Some(None));
@@ -41,7 +78,7 @@ pub fn replay(scenario: &Scenario) -> Report {
             let mut config = madsim::Config::default();
             config.net.send_latency = latency.start..latency.end + Duration::from_nanos(1);
             let runtime = madsim::runtime::Runtime::with_seed_and_config(seed, config);
-            runtime.block_on(async move { Cluster::new(Shared::new(inside)).run().await });
+            runtime.block_on(async move { Cluster::new(Shared::new(inside)).run(&give_up).await });
         };
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err();
         PANIC.take().flatten().filter(|_| panicked)
@@ -155,10 +192,10 @@ impl Cluster {
         }
     }
 
-    async fn run(mut self) {
+    async fn run(mut self, give_up: &AtomicBool) {
         let changed = self.shared.changed.clone();
         self.shared.world().advance(self.shared.now());
-        while !self.shared.world().has_ended() {
+        while !self.shared.world().has_ended() && !give_up.load(Ordering::Relaxed) {
             loop {
                 let action = self.shared.world().poll_action();
                 let Some(action) = action else { break };

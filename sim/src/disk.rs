@@ -130,6 +130,17 @@ impl FaultyDisk {
         self.state().counters
     }
 
+    /// Notes from now on what is done, or no more, for [`take_operations`](Self::take_operations).
+    pub fn note_operations(&self, noted: bool) {
+        self.state().noted = noted.then(Vec::new);
+    }
+
+    /// What was done since this was last asked, in words.
+    #[must_use]
+    pub fn take_operations(&self) -> Vec<String> {
+        self.state().noted.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     /// A copy of what would survive if the power were cut and all un-synced operations dropped.
     #[must_use]
     pub fn platter(&self) -> Vec<u8> {
@@ -314,6 +325,8 @@ struct State {
     durable: Vec<u8>,
     /// What was done to the image since the last sync, in order.
     unsynced: Vec<Operation>,
+    /// What was done since somebody last asked, in words, if somebody does.
+    noted: Option<Vec<String>>,
     off: bool,
     /// Mounts of an earlier epoch are dead.
     epoch: u64,
@@ -345,8 +358,19 @@ impl State {
             Operation::SetLen(_) => self.counters.set_lens += 1,
         }
         operation.reach(&mut self.image, &Fate::Kept);
+        self.note(|| match &operation {
+            Operation::Write(offset, data) => format!("writes {} bytes at {offset}", data.len()),
+            Operation::SetLen(len) => format!("has a length of {len} bytes"),
+        });
         self.unsynced.push(operation);
         Ok(())
+    }
+
+    /// Keeps some words about an operation, if somebody wants them.
+    fn note(&mut self, words: impl FnOnce() -> String) {
+        if let Some(noted) = &mut self.noted {
+            noted.push(words());
+        }
     }
 
     /// Brings all that is un-synced to the platter.
@@ -357,6 +381,8 @@ impl State {
         }
         if blown.is_none_or(|fuse| matches!(fuse.at, FuseAt::AfterSync(_))) {
             self.counters.syncs += 1;
+            let count = self.unsynced.len();
+            self.note(|| format!("syncs, operations made durable: {count}"));
             self.make_durable();
         }
         let Some(fuse) = blown else { return Ok(()) };

@@ -7,7 +7,7 @@
     reason = "a campaign runs on real threads and processes, in real time, around the replays"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::campaign::cores;
 use crate::cluster::replay;
 use crate::coverage::MARKS;
 use crate::report::{Injected, Report, Verdict};
@@ -26,8 +27,8 @@ use crate::schedule;
 pub struct Plan {
     /// The first seed.
     pub start: u64,
-    /// How many follow each other.
-    pub seeds: u64,
+    /// How many follow each other; by default all up to the last one there is.
+    pub seeds: Option<u64>,
     /// Only those of this shard, counted from 1, of so many.
     pub shard: (u64, u64),
     /// How many at a time; by default one a core.
@@ -38,6 +39,96 @@ pub struct Plan {
     pub keep_going: bool,
     /// The program that replays a seed in a process of its own: `PROGRAM replay SEED --json -`.
     pub program: PathBuf,
+}
+
+impl Plan {
+    /// Which campaign this is a shard of.
+    #[must_use]
+    pub fn campaign(&self) -> CampaignId {
+        CampaignId {
+            start: self.start,
+            seeds: self.seeds,
+            of: self.shard.1,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            generator: generator(),
+        }
+    }
+
+    /// The seeds in their order: those of its shard, and none behind the last one there is.
+    fn seed(&self, number: u64) -> Option<u64> {
+        let (shard, shards) = self.shard;
+        let place = number.checked_mul(shards)?.checked_add(shard - 1)?;
+        let wanted = self.seeds.is_none_or(|seeds| place < seeds);
+        self.start.checked_add(place).filter(|_| wanted)
+    }
+}
+
+/// What all shards of a campaign have in common.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct CampaignId {
+    /// The first seed.
+    pub start: u64,
+    /// How many seeds follow each other, over all shards; none if only their time was limited.
+    pub seeds: Option<u64>,
+    /// How many shards there are.
+    pub of: u64,
+    /// The version of the simulator.
+    pub version: String,
+    /// A hash of what the generator draws from a few seeds: another generator makes other campaigns.
+    pub generator: String,
+}
+
+impl CampaignId {
+    /// What of another campaign is not the same, as half a sentence.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let seeds = |seeds: &Option<u64>| {
+            seeds
+                .map_or("without a number of seeds".to_owned(), |seeds| format!("of {seeds} seeds"))
+        };
+        let parts = [
+            ("it starts at", self.start.to_string(), other.start.to_string()),
+            ("it is", seeds(&self.seeds), seeds(&other.seeds)),
+            ("it is in shards:", self.of.to_string(), other.of.to_string()),
+            ("it is of the version", self.version.clone(), other.version.clone()),
+            ("its generator is", self.generator.clone(), other.generator.clone()),
+        ];
+        let differs = parts.into_iter().find(|(_, one, other)| one != other);
+        differs.map(|(what, one, other)| format!("{what} {other}, not {one}"))
+    }
+}
+
+/// What tells this generator from another one.
+fn generator() -> String {
+    let mut hasher = twox_hash::xxhash3_128::Hasher::new();
+    for seed in 0..SAMPLE {
+        hasher.write(schedule::generate(seed).to_toml().as_bytes());
+    }
+    format!("{:032x}", hasher.finish_128())
+}
+
+/// Why a campaign has ended.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ended {
+    /// All its seeds, or its time, are over.
+    #[default]
+    Done,
+    /// There were too many failures.
+    Failures,
+    /// It was interrupted.
+    Interrupted,
+}
+
+/// Why results of shards are not those of a whole campaign.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum MergeError {
+    /// Something of the other one is not the same, in words.
+    OtherCampaign(String),
+    /// Both have this shard.
+    ShardTwice(u64),
+    /// Both have this seed.
+    SeedTwice(u64),
 }
 
 /// What came of one seed. Equal replays differ only in `wall_us`.
@@ -66,6 +157,12 @@ pub struct Outcome {
 pub struct Tally {
     /// The version of this format.
     pub schema: u64,
+    /// Of which campaign it is.
+    pub campaign: CampaignId,
+    /// Which of its shards are in it, counted from 1; of a whole campaign only 1 of 1.
+    pub shards: Vec<u64>,
+    /// Why it has ended; of several shards the gravest.
+    pub ended: Ended,
     /// Each seed, in order.
     pub seeds: Vec<Outcome>,
     /// How often each property was judged.
@@ -84,45 +181,56 @@ pub struct Tally {
 }
 
 /// Runs a campaign until all its seeds are done, its time is over, there are too many failures, or
-/// `interrupted` is set. Calls `done` after each seed with the number of failures so far.
-pub fn fuzz(plan: &Plan, interrupted: &AtomicBool, done: impl Fn(&Outcome, usize) + Sync) -> Tally {
+/// `interrupted` is set. Calls `begun` with each seed, and `done` with what came of it and with how many
+/// failures there are so far.
+pub fn fuzz(
+    plan: &Plan,
+    interrupted: &AtomicBool,
+    begun: impl Fn(u64) + Sync,
+    done: impl Fn(&Outcome, &Report, usize) + Sync,
+) -> Tally {
     let start = Instant::now();
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let jobs = plan.jobs.map_or(cores, usize::from);
-    let (shard, shards) = plan.shard;
-    let (next, tally) = (AtomicU64::new(shard - 1), Mutex::new(Tally::default()));
+    let jobs = plan.jobs.map_or_else(cores, usize::from);
+    let (next, tally) = (AtomicU64::new(0), Mutex::new(Tally::default()));
     let failures = Mutex::new(BTreeMap::<String, u64>::new());
-    let enough = || {
+    let too_many = || {
         let failures = failures.lock().unwrap_or_else(PoisonError::into_inner).len();
+        !plan.keep_going && failures >= MOST_FAILURES
+    };
+    let enough = || {
         interrupted.load(Ordering::Relaxed)
             || plan.time.is_some_and(|time| start.elapsed() >= time)
-            || (!plan.keep_going && failures >= MOST_FAILURES)
+            || too_many()
     };
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
                 while !enough() {
-                    let number = next.fetch_add(shards, Ordering::Relaxed);
-                    if number >= plan.seeds {
-                        break;
-                    }
-                    let (outcome, report, verified) = run(plan, plan.start.wrapping_add(number));
+                    let Some(seed) = plan.seed(next.fetch_add(1, Ordering::Relaxed)) else { break };
+                    begun(seed);
+                    let (outcome, report, verified) = run(plan, seed);
                     let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
                     if !outcome.fingerprint.is_empty() {
                         *failures.entry(outcome.fingerprint.clone()).or_default() += 1;
                     }
                     let count = failures.len();
                     drop(failures);
-                    done(&outcome, count);
+                    done(&outcome, &report, count);
                     let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
                     tally.add(outcome, &report, verified);
                 }
             });
         }
     });
+    let ended = match (interrupted.load(Ordering::Relaxed), too_many()) {
+        (true, _) => Ended::Interrupted,
+        (false, true) => Ended::Failures,
+        (false, false) => Ended::Done,
+    };
     let mut tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
     tally.seeds.sort_by_key(|outcome| outcome.seed);
-    tally.schema = 1;
+    tally.schema = SCHEMA;
+    (tally.campaign, tally.shards, tally.ended) = (plan.campaign(), vec![plan.shard.0], ended);
     tally.wall_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     tally
 }
@@ -164,6 +272,9 @@ pub struct Elsewhere {
 pub fn elsewhere(program: &Path, seed: u64, more: &[&str]) -> Result<Elsewhere, String> {
     let mut command = Command::new(program);
     command.args(["replay", &seed.to_string(), "--json", "-"]).args(more).stderr(Stdio::null());
+    // Ctrl-C on a terminal ends all of its foreground group, and this seed would seem not to be determined.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", program.display());
     let output = command.output().map_err(|error| failed(&error))?;
     serde_json::from_slice(&output.stdout).map_err(|error| failed(&error))
@@ -171,9 +282,8 @@ pub fn elsewhere(program: &Path, seed: u64, more: &[&str]) -> Result<Elsewhere, 
 
 impl Outcome {
     fn new(report: &Report) -> Self {
-        let verdict = verdict(report);
-        let findings =
-            if verdict == Verdict::Clean { Vec::new() } else { report.findings().collect() };
+        let verdict = report.verdict();
+        let findings = report.findings().collect();
         Self {
             seed: report.seed,
             hash: report.trace.hash(),
@@ -197,19 +307,16 @@ impl Outcome {
 /// Empty if nothing failed.
 #[must_use]
 pub fn fingerprint(report: &Report) -> String {
+    let fails = match report.verdict() {
+        Verdict::Clean | Verdict::Stopped | Verdict::Vacuous => false,
+        Verdict::Liveness | Verdict::Safety | Verdict::Nondeterminism | Verdict::Testbed => true,
+    };
     match (&report.panic, report.violations.first()) {
-        _ if verdict(report) == Verdict::Clean => String::new(),
+        _ if !fails => String::new(),
         (Some(panic), _) => format!("panic-{}-{}", panic.file.replace('/', "-"), panic.line),
         (None, Some(violation)) => violation.property.to_owned(),
         (None, None) => "expectation".to_owned(),
     }
-}
-
-/// A drawn fault may meet nothing: that is counted over a campaign, and no fault of the seed.
-#[must_use]
-pub fn verdict(report: &Report) -> Verdict {
-    let verdict = report.verdict();
-    if verdict == Verdict::Vacuous { Verdict::Clean } else { verdict }
 }
 
 impl Tally {
@@ -230,19 +337,27 @@ impl Tally {
         self.verified += u64::from(verified);
     }
 
-    /// Joins the tally of another shard to this one.
+    /// Joins the tally of other shards to this one.
     ///
     /// # Errors
     ///
-    /// The first seed that both have, when they differ about it.
-    pub fn merge(&mut self, other: Self) -> Result<(), u64> {
-        self.schema = 1;
-        for outcome in other.seeds {
-            match self.seeds.binary_search_by_key(&outcome.seed, |seed| seed.seed) {
-                Ok(_) => return Err(outcome.seed),
-                Err(place) => self.seeds.insert(place, outcome),
-            }
+    /// Why they are not parts of one whole; this one is then as it was.
+    pub fn merge(&mut self, other: Self) -> Result<(), MergeError> {
+        if let Some(what) = self.campaign.difference(&other.campaign) {
+            return Err(MergeError::OtherCampaign(what));
         }
+        if let Some(shard) = other.shards.iter().find(|shard| self.shards.contains(shard)) {
+            return Err(MergeError::ShardTwice(*shard));
+        }
+        let known: BTreeSet<u64> = self.seeds.iter().map(|outcome| outcome.seed).collect();
+        if let Some(twice) = other.seeds.iter().find(|outcome| known.contains(&outcome.seed)) {
+            return Err(MergeError::SeedTwice(twice.seed));
+        }
+        self.shards.extend(other.shards);
+        self.shards.sort_unstable();
+        self.ended = self.ended.max(other.ended);
+        self.seeds.extend(other.seeds);
+        self.seeds.sort_by_key(|outcome| outcome.seed);
         for (id, judged) in other.judged {
             *self.judged.entry(id).or_default() += judged;
         }
@@ -258,6 +373,20 @@ impl Tally {
         self.verified += other.verified;
         self.wall_ms += other.wall_ms;
         Ok(())
+    }
+
+    /// The shards that are not in it. If none is missing, it becomes that of an undivided campaign.
+    pub fn missing(&mut self) -> Vec<u64> {
+        // A number of shards that nobody could name need not be counted up.
+        let shards = &self.shards;
+        let missing: Vec<_> = (1..=self.campaign.of)
+            .filter(|shard| !shards.contains(shard))
+            .take(MOST_NAMED)
+            .collect();
+        if missing.is_empty() {
+            (self.campaign.of, self.shards) = (1, vec![1]);
+        }
+        missing
     }
 
     /// The failures by what tells them apart, those of the fewest events first.
@@ -309,6 +438,12 @@ impl Tally {
     }
 }
 
+/// The version of the format of tallies.
+pub const SCHEMA: u64 = 2;
+/// So many seeds tell one generator from another.
+const SAMPLE: u64 = 16;
+/// No more missing shards are named.
+const MOST_NAMED: usize = 8;
 /// So many different failures end a campaign.
 const MOST_FAILURES: usize = 10;
 /// One seed in so many is replayed in a fresh process.
@@ -341,7 +476,7 @@ mod tests {
     fn tally(seeds: impl IntoIterator<Item = Outcome>) -> Tally {
         let injected = Injected { ordered: 1, effective: 1 };
         Tally {
-            schema: 1,
+            schema: SCHEMA,
             seeds: seeds.into_iter().collect(),
             judged: BTreeMap::from([("S1".to_owned(), 1)]),
             faults: BTreeMap::from([("crash".to_owned(), injected)]),
@@ -352,8 +487,13 @@ mod tests {
 
     #[test]
     fn shards_joined_in_any_order_are_the_whole() {
-        let mut one = tally([outcome(1, ""), outcome(3, "S2")]);
-        let mut other = tally([outcome(0, ""), outcome(2, "S2")]);
+        let shard = |shard, seeds: [Outcome; 2]| {
+            let campaign = CampaignId { of: 2, ..CampaignId::default() };
+            Tally { campaign, shards: vec![shard], ..tally(seeds) }
+        };
+        let mut one = shard(2, [outcome(1, ""), outcome(3, "S2")]);
+        let mut other = shard(1, [outcome(0, ""), outcome(2, "S2")]);
+        assert_eq!((one.missing(), other.missing()), (vec![1], vec![2]));
         let (first, second) = (one.clone(), other.clone());
         one.merge(second).expect("no seed is in both");
         other.merge(first).expect("no seed is in both");
@@ -362,7 +502,33 @@ mod tests {
         assert_eq!(one.faults["crash"].effective, 2);
         assert_eq!(one.failures()["S2"].iter().map(|s| s.seed).collect::<Vec<_>>(), [3, 2]);
         assert_eq!(one.verdict(), Verdict::Safety);
-        assert_eq!(one.merge(tally([outcome(2, "")])), Err(2));
+        let again = shard(1, [outcome(2, ""), outcome(4, "")]);
+        assert_eq!(one.merge(again), Err(MergeError::ShardTwice(1)));
+        let again = shard(3, [outcome(2, ""), outcome(4, "")]);
+        assert_eq!(one.merge(again), Err(MergeError::SeedTwice(2)));
+        let mut another = shard(3, [outcome(6, ""), outcome(7, "")]);
+        another.campaign.start = 5;
+        let what = "it starts at 5, not 0".to_owned();
+        assert_eq!(one.merge(another), Err(MergeError::OtherCampaign(what)));
+        assert_eq!((one.missing(), one.campaign.of, one.shards), (vec![], 1, vec![1]));
+    }
+
+    #[test]
+    fn the_seeds_of_a_plan_end_with_the_last_one_there_is() {
+        let plan = |start, seeds, shard| Plan {
+            start,
+            seeds,
+            shard,
+            jobs: None,
+            time: None,
+            keep_going: false,
+            program: PathBuf::new(),
+        };
+        let seeds = |plan: Plan| (0..9).map_while(|number| plan.seed(number)).collect::<Vec<_>>();
+        assert_eq!(seeds(plan(u64::MAX - 1, None, (1, 1))), [u64::MAX - 1, u64::MAX]);
+        assert_eq!(seeds(plan(u64::MAX - 1, Some(9), (2, 2))), [u64::MAX]);
+        assert_eq!(seeds(plan(0, Some(5), (2, 3))), [1, 4]);
+        assert_eq!(seeds(plan(7, None, (u64::MAX, u64::MAX))), Vec::<u64>::new());
     }
 
     #[test]

@@ -2,20 +2,22 @@
 //! told, keeps its own idea of what the log means, and lets every one of the
 //! [invariants](crate::invariant) judge.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use lessor::backend::Stored;
 use lessor::{
     Command, Config, Entry, Instant, Item, LeaseId, LogIndex, Member, MemberId, MemberInput,
-    Output, Request, RequestError, Response, Role, StateAt, Term, Ticket,
+    Output, Request, RequestError, Response, Role, Snapshot, StateAt, Term, Ticket,
 };
 
 use crate::invariant::{
-    self, Broken, End, Event, Invariant, Judgements, Property, Scene, Violation,
+    self, Broken, End, Event, Invariant, Judgements, Property, Scene, Unanswered, Violation,
 };
 use crate::model::{Applied, Difference, State, Store, named};
 use crate::scenario::Clocks;
+use crate::words;
 
 /// Watches a run, and judges it.
 pub struct Oracle {
@@ -55,6 +57,8 @@ struct Watched {
     store: Store,
     primary: bool,
     asked: BTreeMap<Ticket, (Duration, Instant, Request)>,
+    /// The latest of those that were answered, in case one is answered again.
+    answered: VecDeque<(Ticket, Request)>,
     /// Of each success that it has not told yet, the last place of the log that it speaks of.
     decided: BTreeMap<Ticket, LogIndex>,
     /// What it has applied and its store has not said to be durable.
@@ -199,7 +203,9 @@ impl Oracle {
         *watched = Watched { state, durable, store, twin, persisted, ..Watched::default() };
         self.judge(now, member, clock, &Event::Opened { stored, difference, harmed });
         let (applied, digest) = (stored.applied, stored.digest);
+        let before = self.violations.len();
         self.judge(now, member, clock, &Event::Stands { applied, digest });
+        self.name_the_difference(before, member, &stored.snapshot);
     }
 
     /// A member was elected for a term.
@@ -371,7 +377,11 @@ impl Oracle {
             self.judge(now, id, clock, &Event::Demoted);
         }
         let (applied, digest) = (member.applied(), member.lessor().digest());
+        let before = self.violations.len();
         self.judge(now, id, clock, &Event::Stands { applied, digest });
+        if self.violations.len() > before {
+            self.name_the_difference(before, id, &member.lessor().snapshot());
+        }
         if std::mem::take(&mut self.watched(id).timer) {
             let due = member.poll_timeout().is_some_and(|at| at <= clock);
             let idle = due && quiet;
@@ -400,8 +410,7 @@ impl Oracle {
         watched.taken += usize::from(!matches!(output, Output::Commit(_)));
         if let Some(twin) = &mut watched.twin {
             let said = twin.poll_output();
-            let differs = (said.as_ref() != Some(output))
-                .then(|| format!("its twin says {said:?}, where it says {output:?}"));
+            let differs = (said.as_ref() != Some(output)).then(|| differs(said.as_ref(), output));
             watched.twin.take_if(|_| differs.is_some());
             self.judge(now, member, clock, &Event::Twin { differs });
         }
@@ -432,15 +441,22 @@ impl Oracle {
             }
             Output::Answer { ticket, answer } => {
                 let watched = self.watched(member);
+                let asked = watched.asked.remove(ticket);
                 // What was decided may have been given up since.
                 let speaks_of = watched.decided.remove(ticket).filter(|_| answer.is_ok());
                 let told = Event::Told {
                     ticket: *ticket,
-                    asked: watched.asked.remove(ticket).is_some(),
+                    asked: asked.is_some(),
                     speaks_of: speaks_of.unwrap_or_default(),
                     durable: watched.persisted,
                 };
+                if let Some((_, _, request)) = asked {
+                    watched.answered.truncate(KNOWN_ANSWERS - 1);
+                    watched.answered.push_front((*ticket, request));
+                }
+                let before = self.violations.len();
                 self.judge(now, member, clock, &told);
+                self.name_the_request(before, member, *ticket);
             }
             Output::Propose(_)
             | Output::Confirm(_)
@@ -449,6 +465,12 @@ impl Oracle {
             | Output::Waits(_)
             | Output::Expired(_) => {}
         }
+    }
+
+    /// The request that a ticket of a member is for, until it is answered.
+    #[must_use]
+    pub fn request_of(&self, member: MemberId, ticket: Ticket) -> Option<&Request> {
+        self.members.get(&member)?.asked.get(&ticket).map(|(_, _, request)| request)
     }
 
     /// A lessee asks for something.
@@ -474,9 +496,14 @@ impl Oracle {
     /// The scenario has ended. What is unanswered the oracle adds itself.
     pub fn finish(&mut self, now: Duration, mut end: End) {
         for member in end.connected.iter().filter(|_| end.primary.is_some()) {
-            let asked = self.members.get(member).into_iter().flat_map(|m| m.asked.values());
-            let unanswered = asked.map(|(at, _, request)| (*member, *at, request.clone()));
-            end.unanswered.extend(unanswered);
+            let asked = self.members.get(member).into_iter().flat_map(|m| &m.asked);
+            let asked = asked.map(|(ticket, (came, _, request))| Unanswered {
+                member: *member,
+                ticket: *ticket,
+                came: *came,
+                request: request.clone(),
+            });
+            end.unanswered.extend(asked);
         }
         let end = &end;
         for member in &end.connected {
@@ -545,9 +572,37 @@ impl Oracle {
         difference: Option<Difference>,
     ) {
         if let Some(difference) = difference {
-            let broken =
-                Broken { property: Property::S4, what: format!("at the end: {difference}") };
+            let broken = Broken::new(Property::S4, format!("at the end: {difference}"));
             self.object(now, member, broken);
+        }
+    }
+
+    /// Says of the objections from `first` on, which name a ticket, what was asked with it.
+    fn name_the_request(&mut self, first: usize, member: MemberId, ticket: Ticket) {
+        let Some(violations) = self.violations.get_mut(first..) else { return };
+        let answered = self.members.get(&member).into_iter().flat_map(|of| &of.answered);
+        let known = answered.into_iter().find(|(of, _)| *of == ticket);
+        for violation in violations {
+            if let Some((_, request)) = known {
+                let _ = write!(violation.what, "; it was to {request}");
+            }
+        }
+    }
+
+    /// Says of objections to a digest, from `first` on, what is not as the log says: what else than the
+    /// fold of the log a member may have is known by its digest alone.
+    fn name_the_difference(&mut self, first: usize, member: MemberId, snapshot: &Snapshot) {
+        let Some(violations) = self.violations.get_mut(first..) else { return };
+        let Some(watched) = self.members.get(&member) else { return };
+        let of_digests = Property::S5.id();
+        for violation in violations.iter_mut().filter(|one| one.property == of_digests) {
+            let what = &mut violation.what;
+            let _ = match watched.state.difference(snapshot) {
+                Some(difference) => write!(what, "; member {member} is wrong: {difference}"),
+                None => {
+                    write!(what, "; the leases and items of member {member} are as the log says")
+                }
+            };
         }
     }
 
@@ -586,10 +641,10 @@ impl Oracle {
         }
     }
 
-    fn object(&mut self, now: Duration, member: MemberId, Broken { property, what }: Broken) {
+    fn object(&mut self, now: Duration, member: MemberId, broken: Broken) {
         let at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        let property = property.id();
-        self.violations.push(Violation { property, what, at_ms, member: member.0 });
+        let member = broken.member.unwrap_or(member).0;
+        self.violations.push(Violation::new(broken.property.id(), broken.what, at_ms, member));
     }
 
     fn watched(&mut self, member: MemberId) -> &mut Watched {
@@ -622,13 +677,56 @@ fn decided(member: &Member) -> impl Iterator<Item = &Output> {
     member.outputs().filter(|output| !matches!(output, Output::Commit(_)))
 }
 
+/// How what a member says differs from what its twin says.
+fn differs(twin: Option<&Output>, output: &Output) -> String {
+    let says = words::output(output);
+    match twin {
+        None => format!("its twin says nothing, where it says: {says}"),
+        Some(twin) if words::output(twin).to_string() == says.to_string() => {
+            format!("its twin says it with other details: {says}")
+        }
+        Some(twin) => format!("its twin says: {}; where it says: {says}", words::output(twin)),
+    }
+}
+
 fn entry_behind(log: &[Entry], applied: LogIndex) -> Option<&Entry> {
     log.get(usize::try_from(applied.0).ok()?)
 }
 
+/// How many answers of a member are remembered.
+const KNOWN_ANSWERS: usize = 256;
 /// What happens to no member.
 const NOBODY: MemberId = MemberId(0);
 /// Up to this many leases the lessor's own check runs after each input.
 const CHECKED_LEASES: usize = 64;
 /// Up to this many it is asked for each of them.
 const SEEN_LEASES: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use lessor::{Digest, LeaseRecord, Ttl};
+
+    use super::*;
+
+    #[test]
+    fn digests_that_differ_say_what_differs() {
+        let mut oracle = Oracle::new(&Config::default(), &Clocks::default(), false);
+        let mut open = |member, snapshot, digest| {
+            let (applied, digest) = (LogIndex(0), Digest::from_u64(digest));
+            let stored = Stored { applied, digest, snapshot, id_salt: 0 };
+            oracle.opened(Duration::ZERO, MemberId(member), Instant::ZERO, &stored, false);
+        };
+        open(1, Snapshot::default(), 1);
+        let id = LeaseId::new(7).expect("not 0");
+        let record = LeaseRecord { id, ttl: Ttl::from_secs(5), remaining: None };
+        open(2, Snapshot { leases: vec![record], items: Vec::new() }, 2);
+        open(3, Snapshot::default(), 3);
+        let of_digests = oracle.violations().iter().filter(|one| one.property == "S5");
+        let said: Vec<_> = of_digests.map(|violation| violation.what.as_str()).collect();
+        assert_eq!(said.len(), 2, "{said:?}");
+        let wrong = "; member 2 is wrong: lease 7: ttl 5s in the store, no record by the log";
+        assert!(said[0].ends_with(wrong), "{said:?}");
+        let right = "; the leases and items of member 3 are as the log says";
+        assert!(said[1].ends_with(right), "{said:?}");
+    }
+}

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use lessor::{LeaseId, MemberId};
+
 use crate::coverage::MARKS;
 use crate::invariant::{Judgements, Violation};
-use crate::trace::{Line, Trace};
+use crate::trace::{Focus, Line, Trace};
 
 /// How a replay went.
 #[derive(Clone, Debug)]
@@ -15,6 +17,10 @@ pub struct Report {
     pub name: String,
     /// The seed that it was replayed from.
     pub seed: u64,
+    /// Whether its faults may meet nothing.
+    pub may_miss: bool,
+    /// When it was stopped, if that was before its end and nothing was wrong until then.
+    pub stopped_at: Option<Duration>,
     /// Virtual time that passed.
     pub virtual_time: Duration,
     /// Properties that did not hold.
@@ -78,6 +84,8 @@ impl fmt::Display for Panic {
 pub enum Verdict {
     /// All properties held, all expectations were met.
     Clean,
+    /// Nothing was wrong until it was stopped, and nothing is known of the end.
+    Stopped,
     /// Something that the scenario orders had no effect, so it proves less than it says.
     Vacuous,
     /// A liveness property did not hold.
@@ -95,7 +103,7 @@ impl Verdict {
     #[must_use]
     pub fn code(self) -> u8 {
         match self {
-            Self::Clean => 0,
+            Self::Clean | Self::Stopped => 0,
             Self::Safety => 1,
             Self::Liveness => 3,
             Self::Nondeterminism => 5,
@@ -109,6 +117,7 @@ impl Verdict {
     pub fn of_word(word: &str) -> Option<Self> {
         let all = [
             Self::Clean,
+            Self::Stopped,
             Self::Vacuous,
             Self::Liveness,
             Self::Safety,
@@ -123,6 +132,7 @@ impl Verdict {
     pub fn word(self) -> &'static str {
         match self {
             Self::Clean => "clean",
+            Self::Stopped => "stopped",
             Self::Safety => "safety",
             Self::Liveness => "liveness",
             Self::Nondeterminism => "nondeterminism",
@@ -143,11 +153,31 @@ impl Report {
             Verdict::Safety
         } else if !self.violations.is_empty() {
             Verdict::Liveness
-        } else if !self.ineffective.is_empty() {
+        } else if self.stopped_at.is_some() {
+            Verdict::Stopped
+        } else if !self.ineffective.is_empty() && !self.may_miss {
             Verdict::Vacuous
         } else {
             Verdict::Clean
         }
+    }
+
+    /// What the scenario orders and what met nothing, where that is allowed.
+    pub fn misses(&self) -> impl Iterator<Item = &str> {
+        self.ineffective.iter().filter(|_| self.may_miss).map(String::as_str)
+    }
+
+    /// What to look at more closely in a second replay: the lease that the first violation is about, and
+    /// the member.
+    #[must_use]
+    pub fn focus(&self) -> Focus {
+        let Some(first) = self.violations.first() else { return Focus::default() };
+        let leases = first.lease.and_then(LeaseId::new).into_iter().collect();
+        // All that a member is told would hide the lease.
+        let member = (first.lease.is_none() || first.property.starts_with("S4"))
+            .then_some(MemberId(first.member))
+            .filter(|member| member.0 > 0);
+        Focus { leases, members: member.into_iter().collect(), ..Focus::default() }
     }
 
     /// The last lines of the trace, up to the first violation, that bear on it: those that name the same
@@ -156,21 +186,16 @@ impl Report {
     pub fn relevant(&self, most: usize) -> Vec<&Line> {
         let violation = self.violations.first();
         let until = violation.map_or(Duration::MAX, |first| Duration::from_millis(first.at_ms + 1));
-        let lease = violation.and_then(|first| {
-            let (_, behind) = first.what.split_once("lease ")?;
-            let id: String =
-                behind.chars().take_while(|c| *c == '-' || c.is_ascii_digit()).collect();
-            (!id.is_empty()).then(|| format!("lease {id}"))
-        });
-        let names = |line: &Line| match &lease {
-            None => true,
-            Some(lease) => line.words.match_indices(lease.as_str()).any(|(at, _)| {
-                !line.words[at + lease.len()..].starts_with(|c: char| c.is_ascii_digit())
-            }),
+        let lease = violation.and_then(|first| first.lease).and_then(LeaseId::new);
+        // Of disks only if what is wrong may be a matter of theirs.
+        let of_disk = violation.is_some_and(|first| first.property.starts_with("S4"));
+        let bears = |line: &&Line| {
+            let concerned = match line.kind {
+                "disk" => of_disk,
+                _ => line.is_general() || lease.is_none_or(|lease| line.names(lease)),
+            };
+            line.at <= until && concerned
         };
-        let general = ["boot", "fault", "log", "role", "stop"];
-        let bears =
-            |line: &&Line| line.at <= until && (general.contains(&line.kind) || names(line));
         let lines: Vec<_> = self.trace.lines().iter().filter(bears).collect();
         lines[lines.len().saturating_sub(most)..].to_vec()
     }
@@ -181,7 +206,7 @@ impl Report {
         let panic = self.panic.iter().filter(|panic| panic.is_of_testbed()).map(Panic::to_string);
         let violations = self.violations.iter().map(ToString::to_string);
         let disappointments = self.disappointments.iter().cloned();
-        let ineffective = self.ineffective.iter().cloned();
+        let ineffective = self.ineffective.iter().filter(|_| !self.may_miss).cloned();
         panic.chain(violations).chain(disappointments).chain(ineffective)
     }
 }

@@ -35,6 +35,9 @@ pub struct Scenario {
     pub story: String,
     /// Where all chance comes from.
     pub seed: u64,
+    /// Whether what it orders may meet nothing: what was drawn or shrunk was not written to prove
+    /// something by each of its faults.
+    pub may_miss: bool,
     /// How many members the group has, 1 to 7, named from 1 on.
     pub members: u8,
     /// When it ends.
@@ -448,10 +451,10 @@ impl Scenario {
     ///
     /// # Errors
     ///
-    /// [`ScenarioError::Io`] if it cannot be read, else as [`parse`](Self::parse).
+    /// [`ScenarioError::Io`] if it cannot be read, [`ScenarioError::NoFile`] if it is no regular file,
+    /// [`ScenarioError::TooLarge`] if it has more than [`MOST_BYTES`], else as [`parse`](Self::parse).
     pub fn load(path: &Path) -> Result<Self, ScenarioError> {
-        let read = std::fs::read(path);
-        let bytes = read.map_err(|error| ScenarioError::Io { path: path.to_path_buf(), error })?;
+        let bytes = read(path)?;
         let text = std::str::from_utf8(&bytes);
         Self::parse(path, text.map_err(|error| error::not_utf8(path, &bytes, error))?)
     }
@@ -467,21 +470,6 @@ impl Scenario {
         check::parse(label.as_ref(), text)
     }
 
-    /// Lets it end at a moment, with nothing expected of what would have come.
-    pub fn cut(&mut self, end: Duration) {
-        self.duration = end;
-        self.ending = self.ending.take().filter(|ending| ending.at < end);
-        self.expects.retain(|expect| match expect.what {
-            Expectation::At { at, .. } => at < end,
-            Expectation::Expired { to, .. } => to <= end,
-        });
-        for step in &mut self.steps {
-            if let Action::Ask { answer, .. } = &mut step.action {
-                *answer = None;
-            }
-        }
-    }
-
     /// The text of a file that says the same, without what is at its default anyway.
     ///
     /// Parsed again under the same name it gives an equal scenario, if this one was parsed itself
@@ -490,6 +478,46 @@ impl Scenario {
     #[must_use]
     pub fn to_toml(&self) -> String {
         write::to_toml(self)
+    }
+}
+
+/// A span of time as a scenario writes it, such as `1.5s`: a number and `ms`, `s`, `m`, `h` or `d`.
+#[must_use]
+pub fn span(text: &str) -> Option<Duration> {
+    span::parse(text)
+}
+
+/// How many bytes a file may have: that is some 300,000 steps.
+pub const MOST_BYTES: u64 = 32 << 20;
+
+/// All of a file, if it is one.
+fn read(path: &Path) -> Result<Vec<u8>, ScenarioError> {
+    let failed = |error| ScenarioError::Io { path: path.to_path_buf(), error };
+    let meta = std::fs::metadata(path).map_err(failed)?;
+    // A pipe or a device may never end, and never begin.
+    if !meta.is_file() {
+        return Err(ScenarioError::NoFile { path: path.to_path_buf() });
+    }
+    if meta.len() > MOST_BYTES {
+        return Err(ScenarioError::TooLarge { path: path.to_path_buf(), bytes: meta.len() });
+    }
+    std::fs::read(path).map_err(failed)
+}
+
+impl Step {
+    /// Where it stands, for messages: a step that was drawn is in no file.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self.line {
+            0 => format!("the step at {}", crate::words::moment(self.at)),
+            line => format!("line {line}"),
+        }
+    }
+
+    /// It, as its file has it.
+    #[must_use]
+    pub fn action_in_words(&self) -> String {
+        write::action(&self.action)
     }
 }
 

@@ -39,6 +39,7 @@ pub fn generate(seed: u64) -> Scenario {
             if ending.core.is_empty() { "all members" } else { "most members" },
         ),
         seed,
+        may_miss: true,
         members,
         duration: unrest + rest,
         store: stream("store").weighted(&[(80, StoreKind::Journal), (20, StoreKind::Redb)]),

@@ -9,12 +9,15 @@
 )]
 #![expect(clippy::wildcard_enum_match_arm, reason = "some kinds of faults have nothing weaker")]
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use lessor::{Config, LeaseId, MemberId, Request, Ttl};
 
-use crate::cluster::replay;
+use crate::campaign::cores;
+use crate::cluster::{Options, replay_with};
 use crate::consensus::Delays;
 use crate::disk::Unsynced;
 use crate::fuzz::fingerprint;
@@ -24,12 +27,14 @@ use crate::scenario::{
 };
 
 /// How long to try, and on how many cores.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Budget {
-    /// No candidate is tried after this time.
+    /// After this time no candidate is begun, and those that are under way are given up.
     pub time: Duration,
     /// How many replays run at a time; by default one a core.
     pub jobs: Option<u16>,
+    /// Set by whoever wants what there is so far.
+    pub interrupted: Arc<AtomicBool>,
 }
 
 /// What came of it.
@@ -43,37 +48,44 @@ pub struct Shrunk {
     pub complete: bool,
 }
 
-/// Shrinks a scenario that fails with this fingerprint, and calls `progress` with the number of its
-/// steps whenever something was taken away.
-pub fn shrink(scenario: &Scenario, goal: &str, budget: Budget, progress: impl Fn(usize)) -> Shrunk {
-    let fails = |candidate: &Scenario| fingerprint(&replay(candidate)) == goal;
+/// Shrinks a scenario that fails with this fingerprint, and calls `progress` with what is left whenever
+/// something was taken away.
+pub fn shrink(
+    scenario: &Scenario,
+    goal: &str,
+    budget: &Budget,
+    progress: impl Fn(&Scenario),
+) -> Shrunk {
+    let fails = |candidate: &Scenario, give_up: &Arc<AtomicBool>| {
+        let options = Options { give_up: Some(give_up.clone()), ..Options::default() };
+        fingerprint(&replay_with(candidate, &options)) == goal
+    };
     shrink_by(scenario, budget, fails, progress)
 }
 
-/// As [`shrink`], with another idea of what a failure is.
+/// As [`shrink`], with another idea of what a failure is. It is told a flag that is set when the answer
+/// does not matter any more.
 pub fn shrink_by(
     scenario: &Scenario,
-    budget: Budget,
-    fails: impl Fn(&Scenario) -> bool + Sync,
-    progress: impl Fn(usize),
+    budget: &Budget,
+    fails: impl Fn(&Scenario, &Arc<AtomicBool>) -> bool + Sync,
+    progress: impl Fn(&Scenario),
 ) -> Shrunk {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let jobs = budget.jobs.map_or(cores, usize::from);
-    let end = Instant::now() + budget.time;
-    let mut search = Search { best: scenario.clone(), fails, progress, jobs, end, tried: 0 };
-    loop {
-        let before = search.best.clone();
-        search.steps();
-        search.each(herds);
-        search.each(members);
-        search.each(weaker);
-        search.each(settings);
-        search.each(times);
-        if search.best == before || search.is_over() {
-            break;
-        }
-    }
-    Shrunk { complete: !search.is_over(), tried: search.tried, scenario: search.best }
+    let jobs = budget.jobs.map_or_else(cores, usize::from);
+    let (over, end) = (Arc::new(AtomicBool::new(false)), Instant::now() + budget.time);
+    let mut search =
+        Search { best: scenario.clone(), fails, progress, jobs, over: over.clone(), tried: 0 };
+    let (done, is_done) = channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let ends = || budget.interrupted.load(Ordering::Relaxed) || Instant::now() >= end;
+            while !ends() && is_done.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {}
+            over.store(true, Ordering::Relaxed);
+        });
+        let complete = search.search();
+        drop(done);
+        Shrunk { complete, tried: search.tried, scenario: search.best }
+    })
 }
 
 struct Search<F, P> {
@@ -81,13 +93,31 @@ struct Search<F, P> {
     fails: F,
     progress: P,
     jobs: usize,
-    end: Instant,
+    /// Set when the time is over.
+    over: Arc<AtomicBool>,
     tried: u64,
 }
 
-impl<F: Fn(&Scenario) -> bool + Sync, P: Fn(usize)> Search<F, P> {
+impl<F: Fn(&Scenario, &Arc<AtomicBool>) -> bool + Sync, P: Fn(&Scenario)> Search<F, P> {
+    /// Takes away what can go, and says whether that is all there is.
+    fn search(&mut self) -> bool {
+        while !self.is_over() {
+            let before = self.best.clone();
+            self.steps();
+            self.each(herds);
+            self.each(members);
+            self.each(weaker);
+            self.each(settings);
+            self.each(times);
+            if self.best == before {
+                return !self.is_over();
+            }
+        }
+        false
+    }
+
     fn is_over(&self) -> bool {
-        Instant::now() >= self.end
+        self.over.load(Ordering::Relaxed)
     }
 
     /// Takes the candidate if it fails from any of its seeds, the earliest of them.
@@ -101,14 +131,15 @@ impl<F: Fn(&Scenario) -> bool + Sync, P: Fn(usize)> Search<F, P> {
             Scenario { seed, ..candidate.clone() }
         };
         let (next, found) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
-        let fails = &self.fails;
+        let (fails, over) = (&self.fails, &self.over);
         std::thread::scope(|scope| {
             for _ in 0..self.jobs {
                 scope.spawn(|| {
                     while let place = next.fetch_add(1, Ordering::Relaxed)
                         && place < SEEDS.min(found.load(Ordering::Relaxed))
+                        && !over.load(Ordering::Relaxed)
                     {
-                        if fails(&with_seed(place)) {
+                        if fails(&with_seed(place), over) {
                             found.fetch_min(place, Ordering::Relaxed);
                         }
                     }
@@ -118,7 +149,7 @@ impl<F: Fn(&Scenario) -> bool + Sync, P: Fn(usize)> Search<F, P> {
         let found = found.into_inner();
         if found < SEEDS {
             self.best = with_seed(found);
-            (self.progress)(self.best.steps.len());
+            (self.progress)(&self.best);
         }
         found < SEEDS
     }
@@ -166,8 +197,22 @@ fn herds(scenario: &Scenario) -> Vec<Scenario> {
                 simpler.push(candidate);
             }
         };
+        // Any of them may be the one that matters.
+        let leases = scenario.herds[place].leases;
+        let (half, quarter) = (leases / 2, leases / 4);
+        for (from, to) in [
+            (0, half),
+            (half, leases),
+            (0, leases - quarter),
+            (quarter, leases),
+            (0, leases - 1),
+            (1, leases),
+        ] {
+            if from < to && to - from < leases {
+                change(&|herd| *herd = part(herd, from, to));
+            }
+        }
         change(&|herd| herd.leases = 1);
-        change(&|herd| herd.leases = herd.leases.div_ceil(2));
         change(&|herd| herd.items = 0);
         change(&|herd| herd.over = Duration::ZERO);
         change(&|herd| herd.renew_every = None);
@@ -175,6 +220,23 @@ fn herds(scenario: &Scenario) -> Vec<Scenario> {
         change(&|herd| herd.patience = None);
     }
     simpler
+}
+
+/// Those of a herd from one number to another, who act when they did.
+fn part(herd: &Herd, from: u32, to: u32) -> Herd {
+    let begin = |number: u32| {
+        let at = herd.over * number / herd.leases;
+        // A file has whole milliseconds.
+        Duration::from_millis(u64::try_from(at.as_millis()).unwrap_or(u64::MAX))
+    };
+    let first = herd.first_lease.get() + i64::from(from);
+    Herd {
+        leases: to - from,
+        first_lease: LeaseId::new(first).expect("a herd has no lease 0"),
+        start: herd.start + begin(from),
+        over: begin(to) - begin(from),
+        ..herd.clone()
+    }
 }
 
 /// Fewer members: steps that name one who is gone go too, or name another.
@@ -441,13 +503,19 @@ fn times(scenario: &Scenario) -> Vec<Scenario> {
 
 /// From so many seeds a candidate is tried: from one the search gets stuck at several times the size.
 const SEEDS: u64 = 16;
+/// So often it is looked whether the time is over.
+const LOOK: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::schedule::generate;
 
-    const BUDGET: Budget = Budget { time: Duration::from_secs(60), jobs: Some(1) };
+    fn budget(time: Duration) -> Budget {
+        Budget { time, jobs: Some(1), interrupted: Arc::default() }
+    }
+
+    const MINUTE: Duration = Duration::from_secs(60);
 
     fn grants(scenario: &Scenario) -> usize {
         let grant =
@@ -467,8 +535,8 @@ mod tests {
             grants(&scenario) > 5 && crashes(&scenario) > 1 && scenario.members > 1
         });
         let scenario = generate(seed.expect("there is one"));
-        let fails = |candidate: &Scenario| grants(candidate) >= 2 && crashes(candidate) >= 1;
-        let shrunk = shrink_by(&scenario, BUDGET, fails, |_| {});
+        let fails = |candidate: &Scenario, _: &_| grants(candidate) >= 2 && crashes(candidate) >= 1;
+        let shrunk = shrink_by(&scenario, &budget(MINUTE), fails, |_| {});
         let found = shrunk.scenario;
         assert!(shrunk.complete);
         assert_eq!((found.steps.len(), found.members, found.herds.len()), (3, 1, 0), "{found:?}");
@@ -482,10 +550,43 @@ mod tests {
     #[test]
     fn a_failure_that_needs_luck_is_followed_to_another_seed() {
         let scenario = generate(3);
-        let fails = |candidate: &Scenario| {
+        let fails = |candidate: &Scenario, _: &_| {
             candidate.steps.len() == scenario.steps.len() || candidate.seed == 7
         };
-        let shrunk = shrink_by(&scenario, BUDGET, fails, |_| {});
+        let shrunk = shrink_by(&scenario, &budget(MINUTE), fails, |_| {});
         assert_eq!((shrunk.scenario.seed, shrunk.scenario.steps.len()), (7, 0));
+    }
+
+    const HERD: &str = "schema = 1\nduration = \"60s\"\n[[herd]]\nname = \"session\"\n\
+        leases = 96\nfirst_lease = 1000\nttl = \"9s\"\nstart = \"1s\"\nover = \"48s\"\n";
+
+    #[test]
+    fn of_a_herd_the_one_lease_that_matters_is_left() {
+        let scenario = Scenario::parse("herd.toml", HERD).expect("it is one");
+        let lease = LeaseId::new(1_077);
+        let fails = |candidate: &Scenario, _: &_| {
+            let holds =
+                |herd: &Herd| (Some(herd.first_lease)..=Some(herd.last_lease())).contains(&lease);
+            candidate.herds.iter().any(holds)
+        };
+        let shrunk = shrink_by(&scenario, &budget(MINUTE), fails, |_| {}).scenario;
+        assert_eq!((shrunk.herds[0].leases, Some(shrunk.herds[0].first_lease)), (1, lease));
+        let moved = part(&scenario.herds[0], 77, 78);
+        assert_eq!(moved.start, Duration::from_millis(39_500), "it begins when it did");
+    }
+
+    /// A candidate that never ends is told to give up, and the search with it.
+    #[test]
+    fn a_search_ends_when_its_time_is_over_whatever_is_under_way() {
+        let scenario = generate(3);
+        let never = |_: &Scenario, give_up: &Arc<AtomicBool>| {
+            while !give_up.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+            false
+        };
+        let shrunk = shrink_by(&scenario, &budget(Duration::from_millis(1)), never, |_| {});
+        assert!(!shrunk.complete && shrunk.tried <= 1, "{}", shrunk.tried);
+        assert_eq!(shrunk.scenario, scenario);
     }
 }

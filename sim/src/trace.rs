@@ -3,11 +3,11 @@
 //! The hash is the 128-bit XXH3 of every line with its time in nanoseconds, also of the lines that
 //! are too many to show. Nothing in it depends on an address, the wall clock, a path or a thread.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use lessor::MemberId;
+use lessor::{LeaseId, MemberId};
 use twox_hash::xxhash3_128::Hasher;
 
 /// The events of a run.
@@ -37,6 +37,56 @@ pub struct Line {
     pub words: String,
 }
 
+/// What is shown besides what always is. It adds lines, and changes no hash.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Focus {
+    /// Every event, also those that are only hashed or counted.
+    pub all: bool,
+    /// Every event whose line has this text.
+    pub text: Option<String>,
+    /// Every event of these leases.
+    pub leases: BTreeSet<LeaseId>,
+    /// Every event of these members, with the operations of their disks.
+    pub members: BTreeSet<MemberId>,
+}
+
+impl Focus {
+    /// Whether it adds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let Self { all, text, leases, members } = self;
+        !all && text.is_none() && leases.is_empty() && members.is_empty()
+    }
+
+    /// Whether the disk of a member is looked at.
+    #[must_use]
+    pub fn sees_disk(&self, member: MemberId) -> bool {
+        self.all || self.text.is_some() || self.members.contains(&member)
+    }
+}
+
+impl Line {
+    /// Whether it speaks of this lease.
+    #[must_use]
+    pub fn names(&self, lease: LeaseId) -> bool {
+        let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_digit());
+        let (named, bare) = (format!("lease {lease}"), lease.to_string());
+        let words = self.words.as_str();
+        let is_named = words.match_indices(&named).any(|(at, _)| ends(&words[at + named.len()..]));
+        let is_listed = || {
+            let listed = words.strip_prefix("expired: ").unwrap_or_default();
+            listed.split([',', ' ']).any(|word| word == bare)
+        };
+        is_named || is_listed()
+    }
+
+    /// Whether it is about the members, the links or the log, and so bears on all leases.
+    #[must_use]
+    pub fn is_general(&self) -> bool {
+        ["boot", "fault", "log", "role", "stop"].contains(&self.kind)
+    }
+}
+
 impl Default for Trace {
     fn default() -> Self {
         Self {
@@ -56,6 +106,12 @@ impl Trace {
         self.pass(line.at);
         let Line { at, member, kind, words } = &line;
         self.absorb(&Columns { at: *at, member: *member, kind, words: format_args!("{words}") });
+        self.lines.push(line);
+    }
+
+    /// Shows an event that was, or will be, hashed by itself.
+    pub fn show(&mut self, line: Line) {
+        self.pass(line.at);
         self.lines.push(line);
     }
 

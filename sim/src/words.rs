@@ -1,10 +1,14 @@
 //! How answers, changes and faults read in a trace; requests and commands have words of their own.
 #![expect(clippy::wildcard_enum_match_arm, reason = "faults of links have words of their own")]
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Display};
 use std::time::Duration;
 
-use lessor::{Change, Command, Error, Item, LeaseId, RequestError, Response, Write};
+use lessor::{
+    Change, Command, Error, Item, LeaseId, MemberInput, Output, Proposal, Request, RequestError,
+    Response, Role, Write,
+};
 
 use crate::scenario::Fault;
 
@@ -42,6 +46,139 @@ fn refusal(error: Error) -> &'static str {
         Error::LeaseExists => "exists",
         Error::TtlTooLarge => "too large a ttl",
         Error::EmptyItem => "an empty item",
+    }
+}
+
+/// A proposal.
+pub(crate) fn proposal(proposal: &Proposal) -> impl Display {
+    fmt::from_fn(move |f| {
+        let Proposal { term, sequence, command: of } = proposal;
+        write!(f, "{sequence} of term {term}: {of}")
+    })
+}
+
+/// What a member is told.
+pub(crate) fn input(input: &MemberInput) -> impl Display {
+    fmt::from_fn(move |f| match input {
+        MemberInput::Request { ticket, request } => write!(f, "request {}: {request}", ticket.0),
+        MemberInput::Committed(entries) => write!(f, "committed entries: {}", entries.len()),
+        MemberInput::Role(Role::Leader { term, barrier }) => {
+            write!(f, "leads term {term}, to promote behind {barrier}")
+        }
+        MemberInput::Role(Role::Follower { leader: Some(leader) }) => {
+            write!(f, "follows member {leader}")
+        }
+        MemberInput::Role(Role::Follower { leader: None }) => f.write_str("follows nobody"),
+        MemberInput::Confirmed { confirmation, committed: Some(place) } => {
+            write!(f, "learns that it leads, with {place} committed (question {})", confirmation.0)
+        }
+        MemberInput::Confirmed { confirmation, committed: None } => {
+            write!(f, "learns that it does not lead (question {})", confirmation.0)
+        }
+        MemberInput::Installed(state) => {
+            write!(f, "is given the whole state at {}", state.applied)
+        }
+        MemberInput::Persisted(place) => write!(f, "all up to {place} is durable"),
+        MemberInput::Forget(ticket) => write!(f, "nobody waits for request {} any more", ticket.0),
+        MemberInput::HoldExpired(true) => f.write_str("is to hold back what expires"),
+        MemberInput::HoldExpired(false) => f.write_str("is to hold back nothing more"),
+        MemberInput::Timeout => f.write_str("its timer comes"),
+        MemberInput::Stop => f.write_str("is told to stop"),
+    })
+}
+
+/// What a member says.
+pub(crate) fn output(output: &Output) -> impl Display {
+    fmt::from_fn(move |f| match output {
+        Output::Propose(of) => write!(f, "proposes {}", proposal(of)),
+        Output::Confirm(confirmation) => {
+            write!(f, "asks whether it leads (question {})", confirmation.0)
+        }
+        Output::Campaign => f.write_str("asks to lead"),
+        Output::Resign => f.write_str("gives up leading"),
+        Output::Commit(transaction) => {
+            write!(f, "commits {} {}", transaction.applied, changes(&transaction.changes))
+        }
+        Output::Waits(ticket) => write!(f, "lets request {} wait for a revoke", ticket.0),
+        Output::Answer { ticket, answer: of } => {
+            write!(f, "answers request {}, {},", ticket.0, answer(of))
+        }
+        Output::Expired(batch) => write!(f, "expired: {}", ids_in_words(&batch.leases)),
+    })
+}
+
+/// The lease that a request names, if it names one.
+pub(crate) fn leases_of_request(request: &Request) -> BTreeSet<LeaseId> {
+    let lease = match request {
+        Request::Grant { id, .. } => *id,
+        Request::Revoke { id }
+        | Request::Renew { id }
+        | Request::Attach { id, .. }
+        | Request::Detach { id, .. }
+        | Request::Lookup { id } => Some(*id),
+        Request::Leases { .. } | Request::LeaseOf { .. } | Request::Promote | Request::Demote => {
+            None
+        }
+    };
+    lease.into_iter().collect()
+}
+
+/// The leases that a command names.
+pub(crate) fn leases_of_command(command: &Command) -> BTreeSet<LeaseId> {
+    match command {
+        Command::Grant { id, .. }
+        | Command::Revoke { id }
+        | Command::Attach { id, .. }
+        | Command::Detach { id, .. } => BTreeSet::from([*id]),
+        Command::Checkpoint { checkpoints } => {
+            checkpoints.iter().map(|checkpoint| checkpoint.id).collect()
+        }
+    }
+}
+
+/// The lease that a change is of, if it names one.
+pub(crate) fn lease_of_change(change: &Change) -> Option<LeaseId> {
+    match change {
+        Change::Write(Write::PutLease(record)) => Some(record.id),
+        Change::Write(Write::DeleteLease(id) | Write::PutItem(_, id)) => Some(*id),
+        Change::Write(Write::DeleteItem(_)) => None,
+        Change::RangeDelete(delete) => Some(delete.lease),
+    }
+}
+
+/// The leases that are named by what a member is told.
+pub(crate) fn leases_of_input(input: &MemberInput) -> BTreeSet<LeaseId> {
+    match input {
+        MemberInput::Request { request, .. } => leases_of_request(request),
+        MemberInput::Committed(entries) => {
+            let proposals = entries.iter().filter_map(|entry| entry.proposal.as_ref());
+            proposals.flat_map(|proposal| leases_of_command(&proposal.command)).collect()
+        }
+        MemberInput::Role(_)
+        | MemberInput::Confirmed { .. }
+        | MemberInput::Installed(_)
+        | MemberInput::Persisted(_)
+        | MemberInput::Forget(_)
+        | MemberInput::HoldExpired(_)
+        | MemberInput::Timeout
+        | MemberInput::Stop => BTreeSet::new(),
+    }
+}
+
+/// The leases that are named by what a member says.
+pub(crate) fn leases_of_output(output: &Output) -> BTreeSet<LeaseId> {
+    match output {
+        Output::Propose(proposal) => leases_of_command(&proposal.command),
+        Output::Commit(transaction) => {
+            transaction.changes.iter().filter_map(lease_of_change).collect()
+        }
+        Output::Expired(batch) => batch.leases.iter().copied().collect(),
+        Output::Answer { answer: Ok(Response::Granted { id, .. }), .. } => BTreeSet::from([*id]),
+        Output::Answer { .. }
+        | Output::Waits(_)
+        | Output::Confirm(_)
+        | Output::Campaign
+        | Output::Resign => BTreeSet::new(),
     }
 }
 
@@ -84,6 +221,11 @@ pub(crate) fn ids_in_words(ids: &[LeaseId]) -> impl Display {
 /// Keys of items, the first few of them.
 pub(crate) fn keys(items: &[Item]) -> impl Display {
     list(items, "no items")
+}
+
+/// A moment of virtual time, as a trace has it.
+pub(crate) fn moment(at: Duration) -> String {
+    format!("{}.{:03}", at.as_secs(), at.subsec_millis())
 }
 
 /// A span in milliseconds, in the unit of scenarios.
@@ -142,4 +284,4 @@ fn and_more(f: &mut fmt::Formatter<'_>, count: usize) -> fmt::Result {
 }
 
 /// How many of a list are shown.
-const SHOWN: usize = 6;
+pub(crate) const SHOWN: usize = 6;

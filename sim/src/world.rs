@@ -3,7 +3,7 @@
 //! It decides everything that happens and does nothing of it: it is told the time and what it asked
 //! for, and says what must be done as [`Action`]s. No clock, no thread, no madsim.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use lessor::backend::Stored;
@@ -28,7 +28,7 @@ use crate::report::{Injected, Panic, Report};
 use crate::scenario::{
     self, AnswerKind, CRASH, CrashWhen, Expectation, FAIL_SYNC, Fault, Scenario, StoreKind,
 };
-use crate::trace::Trace;
+use crate::trace::{Focus, Trace};
 use crate::words;
 
 mod calls;
@@ -81,6 +81,10 @@ pub struct World {
     coverage: Coverage,
     broken: Vec<Violation>,
     panic: Option<Panic>,
+    /// What is shown besides what always is.
+    focus: Focus,
+    /// When it is stopped, before its end.
+    until: Option<Duration>,
     ended: bool,
 }
 
@@ -227,6 +231,8 @@ impl World {
             coverage: Coverage::default(),
             broken: Vec::new(),
             panic: None,
+            focus: Focus::default(),
+            until: None,
             ended: false,
             scenario: scenario.clone(),
             consensus,
@@ -259,6 +265,19 @@ impl World {
         &self.config
     }
 
+    /// Has it show more than what is always shown.
+    pub fn look_at(&mut self, focus: &Focus) {
+        self.focus.clone_from(focus);
+        for (member, machine) in &self.machines {
+            machine.disk.note_operations(focus.sees_disk(*member));
+        }
+    }
+
+    /// Has it stop at a moment, before its end if that is later. Nothing of the end is judged then.
+    pub fn stop_at(&mut self, until: Duration) {
+        self.until = Some(until).filter(|until| *until < self.scenario.duration);
+    }
+
     /// Does what is due.
     pub fn advance(&mut self, now: Duration) {
         while !self.has_ended()
@@ -281,6 +300,10 @@ impl World {
         }
         self.consensus.advance(now);
         self.settle(now);
+        if self.until.is_some_and(|until| now >= until) && !self.has_ended() {
+            self.ended = true;
+            self.trace.finish(now);
+        }
         if now >= self.scenario.duration && !self.has_ended() {
             self.end(now);
         }
@@ -291,7 +314,7 @@ impl World {
     pub fn poll_timeout(&self) -> Duration {
         let agenda = self.agenda.keys().next().map(|(at, _)| *at);
         let next = agenda.into_iter().chain(self.consensus.poll_timeout());
-        next.chain([self.scenario.duration]).min().unwrap_or_default()
+        next.chain([self.scenario.duration]).chain(self.until).min().unwrap_or_default()
     }
 
     /// The next thing to be done.
@@ -354,6 +377,7 @@ impl World {
         self.coverage.mark_if(replaced, Mark::EmptyDisk);
         self.coverage.mark_if(harmed, Mark::RotHarmless);
         self.oracle.opened(now, member, clock, stored, harmed);
+        self.show_disk(now, member);
         let (applied, leases) = (stored.applied, stored.snapshot.leases.len());
         self.say(now, Some(member), "boot", format!("store opened at {applied}, {leases} leases"));
     }
@@ -384,6 +408,7 @@ impl World {
         if self.is_dead(member) {
             return;
         }
+        self.show_disk(now, member);
         match outcome {
             Ok(()) => self.say(now, Some(member), "stop", "stopped".to_owned()),
             Err(error) => {
@@ -407,7 +432,7 @@ impl World {
                 }
                 if met == Met::default() && !self.machines[&member].harmed {
                     let at_ms = millis(now);
-                    self.broken.push(Violation { property: "S4", what, at_ms, member: member.0 });
+                    self.broken.push(Violation::new("S4", what, at_ms, member.0));
                 }
             }
         }
@@ -428,6 +453,10 @@ impl World {
             return self.power_lost(now, member);
         }
         self.hide(now, member, format_args!("propose {}", inside::proposal(&proposal)));
+        let leases = || words::leases_of_command(&proposal.command);
+        self.also(now, Some(member), "log", leases, |_| {
+            format!("takes proposal {}", words::proposal(&proposal))
+        });
         self.consensus.propose(now, member, proposal);
         self.settle(now);
     }
@@ -438,6 +467,9 @@ impl World {
             return;
         }
         self.hide(now, member, format_args!("confirm {confirmation:?}"));
+        self.also(now, Some(member), "log", BTreeSet::new, |_| {
+            format!("is asked whether it leads (question {})", confirmation.0)
+        });
         self.consensus.confirm(now, member, confirmation);
         self.settle(now);
     }
@@ -481,6 +513,7 @@ impl World {
         if !worked && !self.machines[&member].disk.power_is_off() {
             self.machine(member).lost_write = true;
         }
+        self.show_disk(now, member);
         let machine = self.machine(member);
         if let Some(trip) = machine.trip
             && trip.when == CrashWhen::AfterCommit
@@ -522,6 +555,7 @@ impl World {
             });
         }
         self.has_effect(CRASH);
+        self.show_disk(now, member);
         let cut = self.machine(member).disk.last_cut();
         self.coverage.power_cut(cut.unwrap_or_default());
         self.say(now, Some(member), "fault", fault::power_cut_in_words(cut));
@@ -568,7 +602,7 @@ impl World {
             | MemberInput::HoldExpired(_)
             | MemberInput::Timeout
             | MemberInput::Stop => {
-                self.hide(now, member, format_args!("input {}", inside::input(input)));
+                self.hide_input(now, member, input);
             }
         }
     }
@@ -596,22 +630,20 @@ impl World {
         if self.is_dead(member) {
             return;
         }
+        let asked = self.asked_of(member, output);
         self.oracle.output(now, member, clock, output);
         let most = self.config.revoke_rate.get().div_ceil(2) as usize;
         self.coverage.output(now, member, most, output);
         match output {
             Output::Commit(transaction) => self.say_commit(now, member, transaction),
-            Output::Expired(batch) => {
-                let words = format!("expired: {}", words::ids_in_words(&batch.leases));
-                self.say(now, Some(member), "expire", words);
-            }
+            Output::Expired(batch) => self.say_expired(now, member, &batch.leases),
             Output::Propose(_)
             | Output::Confirm(_)
             | Output::Campaign
             | Output::Resign
             | Output::Waits(_)
             | Output::Answer { .. } => {
-                self.hide(now, member, format_args!("output {}", inside::output(output)));
+                self.hide_output(now, member, output, asked.as_ref());
             }
         }
     }
@@ -632,8 +664,10 @@ impl World {
         Report {
             name: self.scenario.name.clone(),
             seed: self.scenario.seed,
-            virtual_time: first.unwrap_or(self.scenario.duration),
-            violations: self.violations().cloned().collect(),
+            may_miss: self.scenario.may_miss,
+            stopped_at: self.until.filter(|_| self.violations().next().is_none()),
+            virtual_time: first.or(self.until).unwrap_or(self.scenario.duration),
+            violations: self.violations().map(|violation| self.with_lessee(violation)).collect(),
             disappointments: self.disappointments.clone(),
             ineffective: self.ineffective.clone(),
             faults: self.faults.clone(),
@@ -643,6 +677,28 @@ impl World {
             judged: self.oracle.judged().clone(),
             trace: self.trace.clone(),
         }
+    }
+
+    /// A violation, with the name of the lessee whose lease it is about.
+    fn with_lessee(&self, violation: &Violation) -> Violation {
+        let of_herd = |herd: &scenario::Herd, id| {
+            (herd.first_lease..=herd.last_lease())
+                .contains(&id)
+                .then(|| format!("{}/{id}", herd.name))
+        };
+        let of_step = |step: &scenario::Step, id| match &step.action {
+            scenario::Action::Ask { request, lessee: Some(lessee), .. } => {
+                words::leases_of_request(request).contains(&id).then(|| lessee.clone())
+            }
+            scenario::Action::Ask { lessee: None, .. } | scenario::Action::Fault(_) => None,
+        };
+        let Violation { property, what, at_ms, member, .. } = violation;
+        let mut named = Violation::new(property, what.clone(), *at_ms, *member);
+        named.lessee = named.lease.and_then(LeaseId::new).and_then(|id| {
+            let herds = self.scenario.herds.iter().find_map(|herd| of_herd(herd, id));
+            herds.or_else(|| self.scenario.steps.iter().find_map(|step| of_step(step, id)))
+        });
+        named
     }
 
     fn violations(&self) -> impl Iterator<Item = &Violation> {

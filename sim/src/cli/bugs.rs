@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -18,8 +18,9 @@ use lessor_sim::report::Verdict;
 use lessor_sim::scenario::Scenario;
 use serde_json::{Value, json};
 
-use super::fuzz;
-use crate::{BAD_INPUT, NOTHING_RAN, complain, print, write_json};
+use super::input::time;
+use super::output::{Target, complain, count, print};
+use crate::{BAD_INPUT, NOTHING_RAN};
 
 #[derive(Args)]
 pub(crate) struct BugsArgs {
@@ -30,7 +31,7 @@ pub(crate) struct BugsArgs {
     #[arg(long, value_name = "N", default_value = "2000", value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// How long to shrink what a campaign finds, such as 30s; 0s for not at all
-    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = fuzz::time)]
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = time)]
     shrink: Duration,
     /// Runs the campaigns only, and not the tests of lessor
     #[arg(long)]
@@ -54,6 +55,10 @@ pub(crate) struct BugsArgs {
 
 /// Measures the bugs of the bank, and gives the exit code.
 pub(crate) fn run(args: &BugsArgs) -> u8 {
+    let target = match Target::open(args.json.as_deref()) {
+        Ok(target) => target,
+        Err(code) => return code,
+    };
     let bank = match Bank::open(args) {
         Ok(bank) => bank,
         Err((what, code)) => {
@@ -82,6 +87,9 @@ pub(crate) fn run(args: &BugsArgs) -> u8 {
             return BAD_INPUT;
         }
     };
+    let bugs = count(bank.bugs.len(), "bug", "bugs");
+    let verb = if args.check { "applies" } else { "plants, builds and measures" };
+    complain(&format!("{verb} {bugs}, one after the other"));
     // Who measures the bank must know that what it finds are the bugs.
     if !args.check
         && (args.names.is_empty() || args.gate || args.bless)
@@ -116,8 +124,9 @@ pub(crate) fn run(args: &BugsArgs) -> u8 {
     }
     let stale = !stale.is_empty();
     if args.check {
-        let verdict = if stale { "not all of" } else { "all of" };
-        print(&format!("{verdict} {} patches apply where they should\n", bank.bugs.len()));
+        let patches = count(bank.bugs.len(), "patch", "patches");
+        let all = if stale { "not all" } else { "all" };
+        print(&format!("{patches}: {all} apply where they should\n"));
         return if stale { REGRESSED } else { 0 };
     }
     // What nobody ever found is no news to the gate.
@@ -126,13 +135,10 @@ pub(crate) fn run(args: &BugsArgs) -> u8 {
         None => measured.values().any(|figures| !figures.is_found()),
     };
     let code = if stale || failed { REGRESSED } else { 0 };
-    if let Some(target) = &args.json {
-        let document = json!({ "schema": 1, "exit_code": code, "bugs": measured });
-        if let Err(code) = write_json(target, &document) {
-            return code;
-        }
-    }
-    if args.json.as_deref() != Some(Path::new("-")) {
+    let prints = target.leaves_stdout();
+    let document = json!({ "schema": 1, "exit_code": code, "bugs": measured });
+    let code = target.write_json(code, &document);
+    if prints {
         print(&table(&bank.bugs, &measured));
     }
     code
@@ -172,16 +178,28 @@ impl Bank {
     /// Makes the copy what the workspace is, with this bug in it.
     fn plant(&self, bug: &Bug) -> Result<(), String> {
         self.copy().map_err(|error| format!("cannot copy the workspace: {error}"))?;
-        let mut apply = Command::new("git");
-        // Else git would take the copy for a part of the repository around it.
-        apply.env("GIT_CEILING_DIRECTORIES", &self.folder);
-        apply.args(["apply", "--whitespace=nowarn"]).arg(&bug.path).current_dir(&self.tree);
-        let output = apply.output().map_err(|error| format!("git: {error}"))?;
-        if !output.status.success() {
-            let what = String::from_utf8_lossy(&output.stderr);
+        // Else a patch that only adds lines might be applied twice.
+        if self.git_apply(bug, &["--reverse", "--check"])?.status.success() {
+            let name = bug.path.strip_prefix(&self.root).unwrap_or(&bug.path).display();
+            return Err(format!(
+                "the workspace has this bug already; take it out: git apply --reverse {name}"
+            ));
+        }
+        let applied = self.git_apply(bug, &[])?;
+        if !applied.status.success() {
+            let what = String::from_utf8_lossy(&applied.stderr);
             return Err(format!("does not apply: {}", what.trim().replace('\n', "; ")));
         }
         bug.has_landed(&self.tree)
+    }
+
+    /// Applies a patch to the copy.
+    fn git_apply(&self, bug: &Bug, how: &[&str]) -> Result<Output, String> {
+        let mut apply = Command::new("git");
+        // Else git would take the copy for a part of the repository around it.
+        apply.env("GIT_CEILING_DIRECTORIES", &self.folder);
+        apply.args(["apply", "--whitespace=nowarn"]).args(how).arg(&bug.path);
+        apply.current_dir(&self.tree).output().map_err(|error| format!("git: {error}"))
     }
 
     /// Verifies that a campaign and the tests find nothing where there is no bug.
@@ -244,7 +262,10 @@ impl Bank {
         let mut fuzz = Command::new(program);
         fuzz.args(["fuzz", "--keep-going", "--seeds", &seeds, "--json"]).arg(&json);
         if within(fuzz.current_dir(&self.tree), LONGEST_CAMPAIGN, &log("campaign.txt"))?.is_none() {
-            return Err(format!("the campaign did not end within {LONGEST_CAMPAIGN:?}"));
+            return Err(format!(
+                "the campaign did not end within {} s",
+                LONGEST_CAMPAIGN.as_secs()
+            ));
         }
         let tally = std::fs::read(&json).map_err(|error| format!("no campaign: {error}"))?;
         let tally: Tally = serde_json::from_slice(&tally).map_err(|error| error.to_string())?;
@@ -264,7 +285,8 @@ impl Bank {
             commonest = commonest.max(Some((outcomes.len(), outcomes[0].seed)));
         }
         if let Some((_, seed)) = commonest.filter(|_| !args.shrink.is_zero()) {
-            let (file, time) = (kept.join("shrunk.toml"), format!("{}s", args.shrink.as_secs()));
+            let (file, time) =
+                (kept.join("shrunk.toml"), format!("{}s", args.shrink.as_secs_f64()));
             let mut shrink = Command::new(program);
             shrink.args(["shrink", &seed.to_string(), "--time", &time, "-o"]).arg(&file);
             within(
@@ -329,7 +351,7 @@ impl Bank {
                 Ok(lines.filter_map(|line| Some(line["executable"].as_str()?.into())).collect())
             }
             Some(_) => Err(format!("does not build, see {}", log.errors().display())),
-            None => Err(format!("is not built within {LONGEST_BUILD:?}")),
+            None => Err(format!("is not built within {} s", LONGEST_BUILD.as_secs())),
         }
     }
 
@@ -471,12 +493,14 @@ fn table(bugs: &[Bug], measured: &BTreeMap<String, Figures>) -> String {
         let found = if found.is_empty() { "nobody".to_owned() } else { found.join(", ") };
         let _ = writeln!(text, "{:width$}  {figures}  {found}", bug.name);
     }
-    let count = |is: &dyn Fn(&Figures) -> bool| measured.values().filter(|one| is(one)).count();
-    let (found, campaign) = (count(&Figures::is_found), count(&|figures| figures.hits > 0));
+    let these = |is: &dyn Fn(&Figures) -> bool| measured.values().filter(|one| is(one)).count();
+    let found = these(&Figures::is_found);
+    let campaign = these(&|figures| figures.hits > 0);
     let (all, missed) = (measured.len(), measured.len() - found);
     let _ = writeln!(
         text,
-        "{all} bugs: {campaign} found by the campaign, {} by tests alone, {missed} missed",
+        "{}: {campaign} found by the campaign, {} by tests alone, {missed} missed",
+        count(all, "bug", "bugs"),
         found - campaign
     );
     text

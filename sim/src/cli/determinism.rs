@@ -2,17 +2,20 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use clap::Args;
-use lessor_sim::cluster::replay;
+use lessor_sim::cluster::{Options, replay, replay_with};
 use lessor_sim::fuzz::{Elsewhere, Plan, elsewhere, fuzz};
 use lessor_sim::report::Verdict;
 use lessor_sim::schedule;
+use lessor_sim::trace::Focus;
 
 use super::diff::first_difference;
 use super::fuzz;
-use crate::{painted, print};
+use super::input::seed;
+use super::interrupt::{INTERRUPTED, Interrupt};
+use super::output::{complain, count, painted, print};
+use super::progress::Progress;
 
 #[derive(Args)]
 pub(crate) struct DeterminismArgs {
@@ -20,86 +23,160 @@ pub(crate) struct DeterminismArgs {
     #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// The first seed
-    #[arg(long, value_name = "SEED", default_value = "0", value_parser = fuzz::seed)]
+    #[arg(long, value_name = "SEED", default_value = "0", value_parser = seed)]
     start: u64,
-    /// Another build of this program to compare with, such as target/debug/lessor-sim; may be repeated
+    /// Compares with another build of this program, such as target/debug/lessor-sim, or one of the code
+    /// before or after a change; may be repeated
     #[arg(long, value_name = "PROGRAM")]
     against: Vec<PathBuf>,
 }
 
 /// Compares the same seeds in every way, and gives the exit code.
 pub(crate) fn run(args: &DeterminismArgs) -> u8 {
-    let program = match fuzz::this_program() {
+    let checked = fuzz::this_program().and_then(|program| {
+        fuzz::in_range(args.start, args.seeds)?;
+        match args.against.iter().find(|other| !other.is_file()) {
+            None => Ok(program),
+            Some(other) => {
+                complain(&format!("{}: no such program to compare with", other.display()));
+                Err(crate::BAD_INPUT)
+            }
+        }
+    });
+    let program = match checked {
         Ok(program) => program,
         Err(code) => return code,
     };
-    let plan = |jobs| Plan {
-        start: args.start,
-        seeds: args.seeds,
-        shard: (1, 1),
-        jobs,
-        time: None,
-        keep_going: true,
-        program: program.clone(),
+    let (last, ways) = (args.start + (args.seeds - 1), 5 + args.against.len() as u64);
+    let interrupt = Interrupt::listen("ends after the seed that is being replayed");
+    complain(&format!("replays seeds {} to {last} in {ways} ways each", args.start));
+    let work = Work {
+        plan: Plan {
+            start: args.start,
+            seeds: Some(args.seeds),
+            shard: (1, 1),
+            jobs: None,
+            time: None,
+            keep_going: true,
+            program: program.clone(),
+        },
+        progress: Progress::begin("replays", Some(args.seeds.saturating_mul(ways)), &interrupt),
+        interrupt,
     };
-    let go_on = AtomicBool::new(false);
-    let hashes = |jobs| -> Vec<_> {
-        let tally = fuzz(&plan(jobs), &go_on, |_, _| {});
-        tally.seeds.into_iter().map(|outcome| (outcome.seed, outcome.hash)).collect()
-    };
-    let base = hashes(Some(1));
+    let base = work.hashes(Some(1));
     let mut text = String::new();
     let mut failed = false;
     let mut axis = |name: &str, differ: Vec<String>| {
+        if work.interrupt.is_asked() {
+            return;
+        }
         let verdict = if differ.is_empty() { Verdict::Clean } else { Verdict::Nondeterminism };
         failed |= verdict != Verdict::Clean;
         let (equal, all) = (base.len().saturating_sub(differ.len()), base.len());
-        let _ = writeln!(text, "{} {equal} of {all} seeds are the same {name}", painted(verdict));
+        let all = count(all, "seed is", "seeds are");
+        let _ = writeln!(text, "{}: {equal} of {all} the same {name}", painted(verdict));
         for line in differ.iter().take(3) {
             let _ = writeln!(text, "  {line}");
         }
+        if let Some(first) = differ.first() {
+            work.progress.tell(&format!("nondeterminism: not the same {name}: {first}"));
+        }
     };
-    let all = hashes(None);
-    let differ = base.iter().zip(&all).filter(|(one, other)| one != other);
-    let differ =
-        differ.map(|((seed, hash), (_, other))| format!("seed {seed}: {hash} and {other}"));
-    axis("with one job and with one a core", differ.collect());
-    let again = base.iter().filter_map(|(seed, hash)| {
-        let report = replay(&schedule::generate(*seed));
-        (report.trace.hash() != *hash).then(|| format!("seed {seed}: {}", report.trace.hash()))
-    });
-    axis("on another fresh thread", again.collect());
-    axis("in a fresh process", compare(&base, &program, &[]));
-    axis("with the log at trace", compare(&base, &program, &["--log", "trace"]));
+    axis("with one job and with one a core", work.with_all_cores(&base));
+    axis("on another fresh thread", work.on_fresh_threads(&base));
+    axis("in a fresh process", work.compare(&base, &program, &[]));
+    axis("with the log at trace", work.compare(&base, &program, &["--log", "trace"]));
     for other in &args.against {
-        axis(&format!("in {}", other.display()), compare(&base, other, &[]));
+        axis(&format!("in the build {}", other.display()), work.compare(&base, other, &[]));
     }
+    let interrupted = work.interrupt.is_asked();
+    drop(work);
     print(&text);
+    if interrupted {
+        complain("interrupted: what is not in the list was not compared");
+        return INTERRUPTED;
+    }
     if failed { Verdict::Nondeterminism.code() } else { 0 }
 }
 
-/// The seeds of which another process makes another trace, with the first event that differs.
-fn compare(base: &[(u64, String)], program: &Path, more: &[&str]) -> Vec<String> {
-    let differ = base.iter().filter_map(|(seed, hash)| match elsewhere(program, *seed, more) {
-        Err(what) => Some(format!("seed {seed}: {what}")),
-        Ok(there) if there.hash == *hash => None,
-        Ok(Elsewhere { hash: other, trace }) => {
-            let report = replay(&schedule::generate(*seed));
-            let here: Vec<_> = report.trace.lines().iter().map(ToString::to_string).collect();
-            let first = first_difference(&here, &trace).map_or_else(
-                || "no event that is shown differs".to_owned(),
-                |(here, there)| format!("first\n    here:  {here}\n    there: {there}"),
-            );
-            Some(format!("seed {seed}: {hash} and {other}, {first}"))
-        }
-    });
-    differ.collect()
+/// The seeds, and how far they are.
+struct Work {
+    plan: Plan,
+    progress: Progress,
+    interrupt: Interrupt,
+}
+
+impl Work {
+    fn hashes(&self, jobs: Option<u16>) -> Vec<(u64, String)> {
+        let plan = Plan { jobs, ..self.plan.clone() };
+        let done = |_: &_, _: &_, _| self.progress.done();
+        let tally = fuzz(&plan, &self.interrupt.flag(), |_| {}, done);
+        tally.seeds.into_iter().map(|outcome| (outcome.seed, outcome.hash)).collect()
+    }
+
+    fn with_all_cores(&self, base: &[(u64, String)]) -> Vec<String> {
+        let all = self.hashes(None);
+        let differ = base.iter().zip(&all).filter(|(one, other)| one != other);
+        differ
+            .map(|((seed, hash), (_, other))| format!("seed {seed}: {hash} and {other}"))
+            .collect()
+    }
+
+    fn on_fresh_threads(&self, base: &[(u64, String)]) -> Vec<String> {
+        let seeds = base.iter().take_while(|_| !self.interrupt.is_asked());
+        let differ = seeds.filter_map(|(seed, hash)| {
+            let other = replay(&schedule::generate(*seed)).trace.hash();
+            self.progress.done();
+            (other != *hash).then(|| format!("seed {seed}: {hash} and {other}"))
+        });
+        differ.collect()
+    }
+
+    /// The seeds of which another process makes another trace, with the first event that differs.
+    fn compare(&self, base: &[(u64, String)], program: &Path, more: &[&str]) -> Vec<String> {
+        let seeds = base.iter().take_while(|_| !self.interrupt.is_asked());
+        let differ = seeds.filter_map(|(seed, hash)| {
+            let there = elsewhere(program, *seed, more);
+            self.progress.done();
+            match there {
+                Err(what) => Some(format!("seed {seed}: {what}")),
+                Ok(there) if there.hash == *hash => None,
+                Ok(there) => {
+                    let first = where_they_part(program, *seed, more, &there);
+                    Some(format!("seed {seed}: {hash} and {}, {first}", there.hash))
+                }
+            }
+        });
+        differ.collect()
+    }
+}
+
+/// The first event in which another process parts from this one: of all events if both can show all.
+fn where_they_part(program: &Path, seed: u64, more: &[&str], shown: &Elsewhere) -> String {
+    let focus = Focus { all: true, ..Focus::default() };
+    let scenario = schedule::generate(seed);
+    let here = |options: &Options| -> Vec<_> {
+        replay_with(&scenario, options).trace.lines().iter().map(ToString::to_string).collect()
+    };
+    let all = elsewhere(program, seed, &[more, &["--all"]].concat());
+    let (here, there) = match all {
+        Ok(all) => (here(&Options { focus, ..Options::default() }), all.trace),
+        // A build from before there was `--all`.
+        Err(_) => (here(&Options::default()), shown.trace.clone()),
+    };
+    first_difference(&here, &there).map_or_else(
+        || "no event differs in words, but the time of one in less than a millisecond".to_owned(),
+        |(here, there)| format!("first\n    here:  {here}\n    there: {there}"),
+    )
 }
 
 pub(crate) const DETERMINISM_HELP: &str = "\
 Examples:
   cargo sim determinism                                50 seeds, on threads, jobs and processes
   cargo sim determinism --against target/debug/lessor-sim   and in a debug build
+  cargo sim determinism --against ../good/target/release/lessor-sim   has a change of the code changed anything?
   cargo sim determinism --seeds 500 --start 1000
 
+With --against it compares a good build with a bad one: the first event in which the bad one does something
+else is where its bug begins to show, often long before a property is broken.
 Exit codes: 0 all equal · 5 something differs, with the first event that does.";

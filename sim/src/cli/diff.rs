@@ -4,9 +4,12 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
-use lessor_sim::cluster::replay;
+use lessor_sim::cluster::{Options, replay, replay_with};
+use lessor_sim::scenario::Scenario;
+use lessor_sim::trace::{Focus, Line};
 
-use crate::{draw_or_load, print};
+use super::input::draw_or_load;
+use super::output::{complain, print};
 
 #[derive(Args)]
 pub(crate) struct DiffArgs {
@@ -24,32 +27,46 @@ pub(crate) struct DiffArgs {
 /// Shows the first event at which two runs part, and gives the exit code.
 pub(crate) fn run(args: &DiffArgs) -> u8 {
     let (one, other) = match (draw_or_load(&args.one), draw_or_load(&args.other)) {
-        (Ok((one, _)), Ok((other, _))) => (replay(&one), replay(&other)),
+        (Ok(one), Ok(other)) => (one, other),
         (Err(code), _) | (_, Err(code)) => return code,
     };
-    let lines = |report: &lessor_sim::report::Report| -> Vec<_> {
-        report.trace.lines().iter().map(ToString::to_string).collect()
-    };
-    let (here, there) = (lines(&one), lines(&other));
-    if one.trace.hash() == other.trace.hash() {
-        print(&format!("the same: hash {} over {} events\n", one.trace.hash(), one.trace.events()));
+    complain(&format!("replays {} and {}", one.name, other.name));
+    let (first, second) = (replay(&one).trace, replay(&other).trace);
+    if first.hash() == second.hash() {
+        print(&format!("the same: hash {} over {} events\n", first.hash(), first.events()));
         return 0;
     }
+    // They may part in what is only counted or hashed, long before anything that is shown.
+    let (here, there) = (all(&one), all(&other));
     let mut text = String::new();
     let parted = here.iter().zip(&there).take_while(|(here, there)| here == there).count();
     for line in &here[parted.saturating_sub(args.context)..parted] {
         let _ = writeln!(text, "  {line}");
     }
-    match first_difference(&here, &there) {
-        Some((here, there)) => {
-            let _ = writeln!(text, "- {here}\n+ {there}");
-        }
-        None => text.push_str("no event that is shown differs, but one that is only hashed\n"),
-    }
+    let (here, there) = in_words(here.get(parted), there.get(parted));
+    let _ = writeln!(text, "- {here}\n+ {there}");
     let (one, other) = (args.one.display(), args.other.display());
     let _ = writeln!(text, "- is {one}, + is {other}; they part after {parted} lines");
     print(&text);
     DIFFERENT
+}
+
+/// Two lines that differ, so that they do so as text.
+fn in_words(here: Option<&Line>, there: Option<&Line>) -> (String, String) {
+    let words = |line: Option<&Line>, with_nanos: bool| match line {
+        None => "nothing more that has words".to_owned(),
+        Some(line) if with_nanos => format!("{line} [at {} ns]", line.at.as_nanos()),
+        Some(line) => line.to_string(),
+    };
+    let equal = words(here, false) == words(there, false);
+    (words(here, equal), words(there, equal))
+}
+
+/// Every event of a scenario.
+fn all(scenario: &Scenario) -> Vec<Line> {
+    let focus = Focus { all: true, ..Focus::default() };
+    let options = Options { focus, ..Options::default() };
+    replay_with(scenario, &options).trace.lines().to_vec()
 }
 
 /// The first lines in which two traces differ.

@@ -1,20 +1,25 @@
 //! `cargo sim fuzz` and `cargo sim merge`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
-use lessor_sim::cluster::replay;
-use lessor_sim::fuzz::{Outcome, Plan, Tally, fuzz};
+use lessor_sim::campaign::cores;
+use lessor_sim::cluster::replay_closely;
+use lessor_sim::fuzz::{Ended, MergeError, Outcome, Plan, SCHEMA, Tally, fuzz};
+use lessor_sim::invariant::Property;
 use lessor_sim::report::Verdict;
 use lessor_sim::schedule;
 
-use crate::{BAD_INPUT, LAST_LINES, NOTHING_RAN, complain, painted, print};
+use super::input::{seed, time};
+use super::interrupt::{INTERRUPTED, Interrupt};
+use super::output::{Target, complain, count, painted, print};
+use super::progress::Progress;
+use crate::{BAD_INPUT, LAST_LINES, NOTHING_RAN};
 
 #[derive(Args)]
 pub(crate) struct FuzzArgs {
@@ -27,7 +32,7 @@ pub(crate) struct FuzzArgs {
     /// How many seeds are replayed at a time [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
-    /// Begins no seed after this time, such as 90s, 10m or 2h
+    /// Begins no seed after this time, such as 90, 1.5s, 10m or 2h
     #[arg(long, value_name = "TIME", value_parser = time)]
     time: Option<Duration>,
     /// Takes only every N-th seed, from the I-th on, 1 being the first
@@ -53,49 +58,105 @@ pub(crate) struct MergeArgs {
 
 /// Runs a campaign, and gives the exit code.
 pub(crate) fn run(args: &FuzzArgs) -> u8 {
-    let program = match this_program() {
-        Ok(program) => program,
-        Err(code) => return code,
+    let (plan, target) = match (plan(args), Target::open(args.json.as_deref())) {
+        (Ok(plan), Ok(target)) => (plan, target),
+        (Err(code), _) | (_, Err(code)) => return code,
     };
-    let unlimited = if args.time.is_some() { u64::MAX } else { SEEDS };
-    let plan = Plan {
+    let interrupt = Interrupt::listen("waits for the seeds that are being replayed");
+    complain(&in_words(&plan));
+    let total = plan.seeds.map(|seeds| seeds.div_ceil(plan.shard.1));
+    let progress = Progress::begin("seeds", total, &interrupt);
+    let virtual_ms = AtomicU64::new(0);
+    let kept = Mutex::new(BTreeMap::<String, usize>::new());
+    let place = |seed: u64| usize::try_from(seed).unwrap_or(usize::MAX);
+    let begun = |seed: u64| interrupt.begin(place(seed), format!("seed {seed}"));
+    let tally = fuzz(&plan, &interrupt.flag(), begun, |outcome, _, failures| {
+        interrupt.end(place(outcome.seed));
+        let passed = virtual_ms.fetch_add(outcome.virtual_ms, Ordering::Relaxed);
+        let hours = (passed + outcome.virtual_ms) / 3_600_000;
+        let kinds = count(failures, "kind of failure", "kinds of failures");
+        progress.say(&format!("virtual {hours} h, {kinds}"));
+        progress.done();
+        if outcome.fingerprint.is_empty() {
+            return;
+        }
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = kept.entry(outcome.fingerprint.clone()).or_default();
+        *before += 1;
+        if *before <= KEPT {
+            save(outcome);
+        }
+        if *before == 1 {
+            progress.tell(&news(outcome));
+        }
+    });
+    drop(progress);
+    if tally.seeds.is_empty() && !interrupt.is_asked() {
+        complain("no seed was replayed; give more --seeds, more --time, or another --shard");
+        // A shard that has nothing to do is one of those that `merge` asks for.
+        return show(&tally, target, NOTHING_RAN);
+    }
+    for outcomes in tally.failures().into_values() {
+        for outcome in outcomes.into_iter().take(KEPT).filter(|outcome| !folder(outcome).exists()) {
+            save(outcome);
+        }
+    }
+    let code = if interrupt.is_asked() { INTERRUPTED } else { tally.verdict().code() };
+    show(&tally, target, code)
+}
+
+fn plan(args: &FuzzArgs) -> Result<Plan, u8> {
+    let program = this_program()?;
+    let seeds = match (args.seeds, args.time) {
+        (Some(seeds), _) => Some(in_range(args.start, seeds)?),
+        (None, Some(_)) => None,
+        (None, None) => Some(SEEDS.min((u64::MAX - args.start).saturating_add(1))),
+    };
+    Ok(Plan {
         start: args.start,
-        seeds: args.seeds.unwrap_or(unlimited),
+        seeds,
         shard: args.shard,
         jobs: args.jobs,
         time: args.time,
         keep_going: args.keep_going,
         program,
-    };
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = interrupted.clone();
-    // Without a handler an interrupt just ends the process, which is harmless too.
-    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
-    let (bar, virtual_ms, said) = (progress(&plan), AtomicU64::new(0), AtomicU64::new(0));
-    let tally = fuzz(&plan, &interrupted, |outcome, failures| {
-        let passed = virtual_ms.fetch_add(outcome.virtual_ms, Ordering::Relaxed);
-        let hours = (passed + outcome.virtual_ms) / 3_600_000;
-        bar.set_message(format!("virtual {hours} h  failures {failures}"));
-        bar.inc(1);
-        // Where there is no bar, a line now and then shows that it goes on.
-        let (elapsed, before) = (bar.elapsed().as_secs(), said.load(Ordering::Relaxed));
-        let due = bar.is_hidden() && elapsed >= before + SILENCE;
-        if due
-            && said.compare_exchange(before, elapsed, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-        {
-            let seeds = bar.position();
-            complain(&format!("{seeds} seeds in {elapsed} s, {failures} kinds of failures"));
-        }
-    });
-    bar.finish_and_clear();
-    if tally.seeds.is_empty() {
-        complain("no seed was replayed; give more --seeds, more --time, or another --shard");
-        return NOTHING_RAN;
+    })
+}
+
+/// A number of seeds, if there are so many from the first one on.
+pub(crate) fn in_range(start: u64, seeds: u64) -> Result<u64, u8> {
+    if start.checked_add(seeds - 1).is_some() {
+        return Ok(seeds);
     }
-    save(&tally);
-    let stopped = interrupted.load(Ordering::Relaxed);
-    let code = if stopped { INTERRUPTED } else { tally.verdict().code() };
-    show(&tally, args.json.as_deref(), code)
+    let left = u128::from(u64::MAX) - u128::from(start) + 1;
+    complain(&format!("--seeds {seeds}: from {start} on there are only {left}, up to 2^64 - 1"));
+    Err(BAD_INPUT)
+}
+
+/// What is about to run.
+fn in_words(plan: &Plan) -> String {
+    let (shard, shards) = plan.shard;
+    let of = if shards == 1 { String::new() } else { format!("shard {shard} of {shards} of ") };
+    let which = match plan.seeds.map(|seeds| plan.start.saturating_add(seeds - 1)) {
+        Some(last) => format!("seeds {} to {last}", plan.start),
+        None => format!("seeds from {} on", plan.start),
+    };
+    let time = plan.time.map_or(String::new(), |time| format!(", for {} s", time.as_secs_f64()));
+    let jobs = plan.jobs.map_or_else(cores, usize::from);
+    format!("replays {of}{which}{time}, {jobs} at a time")
+}
+
+/// A failure, as soon as it is known.
+fn news(outcome: &Outcome) -> String {
+    let Outcome { seed, verdict, fingerprint, .. } = outcome;
+    let title =
+        Property::of_id(fingerprint).map_or(String::new(), |of| format!(" ({})", of.title()));
+    let finding = outcome.findings.first().map_or("", String::as_str);
+    format!(
+        "{verdict}: {fingerprint}{title} by seed {seed}: {finding}\n  \
+         reproduce with: cargo sim replay {seed}\n  kept in: {}",
+        folder(outcome).display()
+    )
 }
 
 /// Where this program is, to be run afresh.
@@ -108,77 +169,122 @@ pub(crate) fn this_program() -> Result<PathBuf, u8> {
 
 /// Joins the results of shards, and gives the exit code of the whole.
 pub(crate) fn merge(args: &MergeArgs) -> u8 {
-    let mut whole = Tally::default();
-    for file in &args.files {
-        let tally = match load(file) {
-            Ok(tally) => tally,
-            Err(what) => {
-                complain(&format!("{}: {what}", file.display()));
-                return BAD_INPUT;
+    let target = match Target::open(args.json.as_deref()) {
+        Ok(target) => target,
+        Err(code) => return code,
+    };
+    match join(&args.files) {
+        Ok(whole) => {
+            let interrupted = whole.ended == Ended::Interrupted;
+            if interrupted {
+                complain("a shard was interrupted: this is not all of the campaign");
             }
-        };
-        if let Err(seed) = whole.merge(tally) {
-            let file = file.display();
-            complain(&format!("{file}: seed {seed} is in another file too; name each shard once"));
-            return BAD_INPUT;
+            let code = if interrupted { INTERRUPTED } else { whole.verdict().code() };
+            show(&whole, target, code)
+        }
+        Err(what) => {
+            complain(&what);
+            BAD_INPUT
         }
     }
-    let code = whole.verdict().code();
-    show(&whole, args.json.as_deref(), code)
+}
+
+/// The whole of what is in these files, or why it is none.
+fn join(files: &[PathBuf]) -> Result<Tally, String> {
+    let mut whole: Option<Tally> = None;
+    for file in files {
+        let tally = load(file).map_err(|what| format!("{}: {what}", file.display()))?;
+        let Some(whole) = &mut whole else {
+            whole = Some(tally);
+            continue;
+        };
+        let of = whole.campaign.of;
+        whole.merge(tally).map_err(|error| {
+            let what = match error {
+                MergeError::OtherCampaign(what) => {
+                    format!("another campaign than that of {}: {what}", files[0].display())
+                }
+                MergeError::ShardTwice(shard) => {
+                    format!("shard {shard} of {of} is in another file too; name each shard once")
+                }
+                MergeError::SeedTwice(seed) => {
+                    format!("seed {seed} is in another file too; name each shard once")
+                }
+            };
+            format!("{}: {what}", file.display())
+        })?;
+    }
+    let mut whole = whole.ok_or("no file is named")?;
+    let (all, missing) = (whole.campaign.of, whole.missing());
+    if missing.is_empty() {
+        return Ok(whole);
+    }
+    let names: Vec<_> = missing.iter().map(ToString::to_string).collect();
+    let missing =
+        format!("of the {all} shards of the campaign these are missing: {}", names.join(", "));
+    Err(format!("{missing}; name their files as well"))
 }
 
 fn load(file: &Path) -> Result<Tally, String> {
-    let text = std::fs::read(file).map_err(|error| format!("cannot read it: {error}"))?;
-    let read: Result<Tally, _> = serde_json::from_slice(&text);
-    match read {
-        Ok(tally) if tally.schema == 1 => Ok(tally),
-        Ok(tally) => Err(format!("it has schema {}, but this version joins 1", tally.schema)),
-        Err(error) => Err(format!("not what `fuzz --json` writes: {error}")),
+    let failed = |error: std::io::Error| format!("cannot read it: {error}");
+    // A pipe or a device may never end, and never begin.
+    if !std::fs::metadata(file).map_err(failed)?.is_file() {
+        return Err("it is no regular file".to_owned());
     }
+    let text = std::fs::read(file).map_err(failed)?;
+    let not_ours = |error| format!("not what `fuzz --json` writes: {error}");
+    let head: Head = serde_json::from_slice(&text).map_err(not_ours)?;
+    if head.schema != SCHEMA {
+        return Err(format!("it has schema {}, but this version joins {SCHEMA}", head.schema));
+    }
+    serde_json::from_slice(&text).map_err(not_ours)
 }
 
-fn show(tally: &Tally, json: Option<&Path>, code: u8) -> u8 {
-    if let Some(target) = json {
-        let document = serde_json::to_value(tally).expect("a tally has only text as keys");
-        if let Err(code) = crate::write_json(target, &document) {
-            return code;
-        }
-    }
-    if json != Some(Path::new("-")) {
+/// What every schema has.
+#[derive(serde::Deserialize)]
+struct Head {
+    schema: u64,
+}
+
+fn show(tally: &Tally, target: Target, code: u8) -> u8 {
+    let document = serde_json::to_value(tally).expect("a tally has only text as keys");
+    let prints = target.leaves_stdout();
+    let code = target.write_json(code, &document);
+    if prints && !tally.seeds.is_empty() {
         print(&summary(tally));
     }
     code
 }
 
-/// Keeps what is needed to look at each failure, and to replay it after the generator has changed.
-fn save(tally: &Tally) {
-    for (fingerprint, outcomes) in tally.failures() {
-        for outcome in outcomes.into_iter().take(KEPT) {
-            let scenario = schedule::generate(outcome.seed);
-            let folder = Path::new(FAILURES).join(fingerprint).join(&scenario.name);
-            let trace = replay(&scenario).trace.to_string();
-            let written = std::fs::create_dir_all(&folder)
-                .and_then(|()| std::fs::write(folder.join("scenario.toml"), scenario.to_toml()))
-                .and_then(|()| std::fs::write(folder.join("trace.txt"), trace));
-            if let Err(error) = written {
-                complain(&format!("{}: cannot keep the failure: {error}", folder.display()));
-            }
-        }
+/// Where a failure is kept.
+fn folder(outcome: &Outcome) -> PathBuf {
+    Path::new(FAILURES).join(&outcome.fingerprint).join(format!("seed-{}", outcome.seed))
+}
+
+/// Keeps what is needed to look at a failure, and to replay it after the generator has changed.
+fn save(outcome: &Outcome) {
+    let (scenario, folder) = (schedule::generate(outcome.seed), folder(outcome));
+    let trace = replay_closely(&scenario).trace.to_string();
+    let written = std::fs::create_dir_all(&folder)
+        .and_then(|()| std::fs::write(folder.join("scenario.toml"), scenario.to_toml()))
+        .and_then(|()| std::fs::write(folder.join("trace.txt"), trace));
+    if let Err(error) = written {
+        complain(&format!("{}: cannot keep the failure: {error}", folder.display()));
     }
 }
 
 fn summary(tally: &Tally) -> String {
-    let mut text = String::new();
+    let mut text = verdict_in_words(tally);
     for (fingerprint, outcomes) in tally.failures() {
         let seeds: Vec<_> = outcomes.iter().take(8).map(|o| o.seed.to_string()).collect();
         let first = outcomes[0];
         let verdict = Verdict::of_word(&first.verdict).unwrap_or(Verdict::Testbed);
-        let (count, seeds) = (outcomes.len(), seeds.join(", "));
-        let _ = writeln!(text, "{} {fingerprint} in {count} seeds: {seeds}", painted(verdict));
+        let (all, seeds) = (count(outcomes.len(), "seed", "seeds"), seeds.join(", "));
+        let _ = writeln!(text, "{} {fingerprint} in {all}: {seeds}", painted(verdict));
         for finding in first.findings.iter().take(5) {
             let _ = writeln!(text, "  {finding}");
         }
-        let report = replay(&schedule::generate(first.seed));
+        let report = replay_closely(&schedule::generate(first.seed));
         for line in report.relevant(LAST_LINES) {
             let _ = writeln!(text, "  | {line}");
         }
@@ -219,46 +325,44 @@ fn summary(tally: &Tally) -> String {
         rarest.join(", ")
     );
     let _ = writeln!(text, "slowest seeds: {}", slowest.join(", "));
-    let seeds = tally.seeds.len();
-    let clean = tally.seeds.iter().filter(|outcome| outcome.fingerprint.is_empty()).count();
     let virtual_s = tally.seeds.iter().map(|outcome| outcome.virtual_ms).sum::<u64>() / 1_000;
     let busy: u64 = tally.seeds.iter().map(|outcome| outcome.wall_us).sum();
     let _ = writeln!(
         text,
-        "{seeds} seeds: {clean} clean, {} not{}; {} acknowledged; {} also in a fresh process\n\
-         {virtual_s} virtual s in {:.1} s: {} seeds/s, {} virtual s a second and core",
-        seeds - clean,
-        if clean == seeds { format!(" (p < {:.4})", 3.0 / seeds as f64) } else { String::new() },
-        tally.acknowledged,
-        tally.verified,
+        "{virtual_s} virtual s in {:.1} s: {} seeds/s, {} virtual s a second and core",
         tally.wall_ms as f64 / 1_000.0,
-        seeds as u64 * 1_000 / tally.wall_ms.max(1),
+        tally.seeds.len() as u64 * 1_000 / tally.wall_ms.max(1),
         virtual_s * 1_000_000 / busy.max(1),
     );
     text
 }
 
-/// A bar on a terminal, and nothing elsewhere.
-fn progress(plan: &Plan) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let template = if plan.seeds == u64::MAX {
-        "{spinner} {pos} seeds  {per_sec}  {msg}  {elapsed}"
-    } else {
-        "{wide_bar} {pos}/{len} seeds  {per_sec}  {msg}  {elapsed}"
+/// What the campaign has come to, in a line.
+fn verdict_in_words(tally: &Tally) -> String {
+    let seeds = tally.seeds.len();
+    let clean = tally.seeds.iter().filter(|outcome| outcome.fingerprint.is_empty()).count();
+    // With 95 %: nothing is known of how likely something is from fewer than three seeds.
+    let bound = match seeds {
+        4.. if clean == seeds => format!(" (p < {:.4})", 3.0 / seeds as f64),
+        _ => String::new(),
     };
-    let style = ProgressStyle::with_template(template).expect("the template is well-formed");
-    ProgressBar::new(plan.seeds.div_ceil(plan.shard.1)).with_style(style)
-}
-
-/// A seed: a number, also in hexadecimal.
-pub(crate) fn seed(text: &str) -> Result<u64, String> {
-    let number = match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16),
-        None => text.parse(),
+    let kinds = match tally.failures().len() {
+        0 => String::new(),
+        kinds => format!(" in {}", count(kinds, "kind of failure", "kinds of failures")),
     };
-    number.map_err(|_| "a seed is a number up to 2^64 - 1, or 0x and its hexadecimal digits".into())
+    let early = match tally.ended {
+        Ended::Done => "",
+        Ended::Failures => "; ended early, for there are enough failures (--keep-going)",
+        Ended::Interrupted => "; interrupted",
+    };
+    format!(
+        "{}: {}: {clean} clean, {} not{kinds}{bound}; {} acknowledged; {} also in a fresh process{early}\n\n",
+        painted(tally.verdict()),
+        count(seeds, "seed", "seeds"),
+        seeds - clean,
+        tally.acknowledged,
+        tally.verified,
+    )
 }
 
 fn shard(text: &str) -> Result<(u64, u64), String> {
@@ -269,22 +373,7 @@ fn shard(text: &str) -> Result<(u64, u64), String> {
     }
 }
 
-pub(crate) fn time(text: &str) -> Result<Duration, String> {
-    let wrong = || "a time is a whole number and s, m or h, such as 90s".to_owned();
-    let (number, seconds) = match text.split_at_checked(text.len().saturating_sub(1)) {
-        Some((number, "s")) => (number, 1),
-        Some((number, "m")) => (number, 60),
-        Some((number, "h")) => (number, 3_600),
-        _ => return Err(wrong()),
-    };
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
-}
-
 const SEEDS: u64 = 200;
-const INTERRUPTED: u8 = 130;
-/// So many seconds pass between lines of progress.
-const SILENCE: u64 = 10;
 /// How many marks are shown.
 const RAREST: usize = 10;
 /// How many seeds of each kind of failure are kept.
@@ -297,11 +386,60 @@ Examples:
   cargo sim fuzz --time 10m --start 0xbeef             as many as ten minutes allow
   cargo sim fuzz --seeds 2000 --shard 1/4 --json 1.json   a quarter of them, for `cargo sim merge`
 
-What failed is kept in target/sim/failures. Exit codes: see `cargo sim --help`.";
+What failed is told when it is found, and kept in target/sim/failures. Exit codes: see `cargo sim --help`.";
 
 pub(crate) const MERGE_HELP: &str = "\
 Examples:
   cargo sim merge 1.json 2.json 3.json 4.json
   cargo sim merge shards/*.json --json whole.json
 
-Exit codes: see `cargo sim --help`; those of the whole campaign.";
+All shards of the campaign must be there, each once, from the same start, number of seeds, version and
+generator. Exit codes: see `cargo sim --help`; those of the whole campaign, 130 if a shard was interrupted.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(seed: u64, verdict: Verdict, fingerprint: &str) -> Outcome {
+        Outcome {
+            seed,
+            hash: String::new(),
+            verdict: verdict.word().to_owned(),
+            fingerprint: fingerprint.to_owned(),
+            findings: vec!["lease 7 is gone".to_owned()],
+            events: 1,
+            virtual_ms: 1,
+            wall_us: 1,
+        }
+    }
+
+    fn tally(seeds: Vec<Outcome>) -> Tally {
+        Tally { seeds, ..Tally::default() }
+    }
+
+    #[test]
+    fn news_of_a_failure_have_its_kind_property_seed_command_and_folder() {
+        let news = news(&outcome(17, Verdict::Safety, "S2"));
+        let lines: Vec<_> = news.lines().collect();
+        let expected = [
+            "safety: S2 (a promise is kept) by seed 17: lease 7 is gone",
+            "  reproduce with: cargo sim replay 17",
+            "  kept in: target/sim/failures/S2/seed-17",
+        ];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn the_verdict_comes_first_and_counts_in_plain_words() {
+        let clean = |seeds| (0..seeds).map(|seed| outcome(seed, Verdict::Clean, "")).collect();
+        let words =
+            |seeds| anstream::adapter::strip_str(&verdict_in_words(&tally(seeds))).to_string();
+        assert!(words(clean(1)).starts_with("clean: 1 seed: 1 clean, 0 not; "));
+        assert!(words(clean(3)).starts_with("clean: 3 seeds: 3 clean, 0 not; "));
+        assert!(words(clean(4)).starts_with("clean: 4 seeds: 4 clean, 0 not (p < 0.7500); "));
+        let mut seeds: Vec<Outcome> = clean(1);
+        seeds.push(outcome(1, Verdict::Liveness, "L6"));
+        let begin = "liveness: 2 seeds: 1 clean, 1 not in 1 kind of failure; ";
+        assert!(words(seeds.clone()).starts_with(begin), "{}", words(seeds));
+    }
+}

@@ -7,7 +7,7 @@ use clap::Args;
 use lessor_sim::invariant::Property;
 use serde_json::json;
 
-use crate::{print, write_json};
+use super::output::{Target, print};
 
 #[derive(Args)]
 pub(crate) struct PropertiesArgs {
@@ -18,7 +18,11 @@ pub(crate) struct PropertiesArgs {
 
 /// Prints the catalogue, and gives the exit code.
 pub(crate) fn run(args: &PropertiesArgs) -> u8 {
-    if let Some(target) = &args.json {
+    if args.json.is_some() {
+        let target = match Target::open(args.json.as_deref()) {
+            Ok(target) => target,
+            Err(code) => return code,
+        };
         let properties = Property::ALL.map(|property| {
             json!({
                 "id": property.id(),
@@ -28,7 +32,7 @@ pub(crate) fn run(args: &PropertiesArgs) -> u8 {
             })
         });
         let document = json!({ "schema": 1, "properties": &properties[..] });
-        return write_json(target, &document).err().unwrap_or(0);
+        return target.write_json(0, &document);
     }
     let mut text = String::new();
     for property in Property::ALL {

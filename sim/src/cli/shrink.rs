@@ -4,14 +4,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use lessor_sim::campaign::Replayed;
 use lessor_sim::cluster::replay;
 use lessor_sim::fuzz::fingerprint;
 use lessor_sim::scenario::Scenario;
-use lessor_sim::shrink::{Budget, shrink};
+use lessor_sim::shrink::{Budget, Shrunk, shrink};
 
-use super::fuzz;
-use crate::{BAD_INPUT, complain, draw_or_load, print};
+use super::input::{draw_or_load, time};
+use super::interrupt::{INTERRUPTED, Interrupt};
+use super::output::{Target, complain, count, print};
+use super::progress::Progress;
+use crate::BAD_INPUT;
 
 #[derive(Args)]
 pub(crate) struct ShrinkArgs {
@@ -21,8 +24,9 @@ pub(crate) struct ShrinkArgs {
     /// Writes the short scenario to this file [default: scenarios/found/PROPERTY-NAME.toml]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Tries nothing more after this time, such as 90s, 10m or 2h
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = fuzz::time)]
+    /// Ends after this time, such as 90, 1.5s or 10m, with the shortest that was found; the first replay is
+    /// part of it, and the last one comes behind
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time)]
     time: Duration,
     /// How many candidates are replayed at a time [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -32,59 +36,99 @@ pub(crate) struct ShrinkArgs {
 /// Shrinks a failure, and gives the exit code.
 pub(crate) fn run(args: &ShrinkArgs) -> u8 {
     let scenario = match draw_or_load(&args.what) {
-        Ok((scenario, _)) => scenario,
+        Ok(scenario) => scenario,
         Err(code) => return code,
     };
-    let report = replay(&scenario);
-    let goal = fingerprint(&report);
+    // Before the work, so that nothing is lost; without --output the name depends on what is broken.
+    let named = args.output.as_deref().map(|output| Target::open(Some(output))).transpose();
+    let named = match named {
+        Ok(named) => named,
+        Err(code) => return code,
+    };
+    let size = size(&scenario);
+    let interrupt = Interrupt::listen("ends with the shortest that was found");
+    complain(&format!("shrinks {} of {size}, for {} s", scenario.name, args.time.as_secs_f64()));
+    let progress = Progress::begin("changes", None, &interrupt);
+    let first = Replayed::once(&args.what, &scenario);
+    let goal = fingerprint(&first.report);
     if goal.is_empty() {
-        let what = args.what.display();
-        complain(&format!("{what}: the scenario is clean, there is nothing to shrink"));
+        let (what, word) = (args.what.display(), first.verdict().word());
+        drop(progress);
+        complain(&format!(
+            "{what}: the scenario is {word}: no property is broken, there is nothing to shrink"
+        ));
         return BAD_INPUT;
     }
-    let from = scenario.steps.len();
-    let style = ProgressStyle::with_template("{spinner} {msg}  {elapsed}");
-    let bar = ProgressBar::new_spinner().with_style(style.expect("the template is well-formed"));
-    bar.enable_steady_tick(Duration::from_millis(100));
-    let budget = Budget { time: args.time, jobs: args.jobs };
-    let shrunk =
-        shrink(&scenario, &goal, budget, |to| bar.set_message(format!("{from} → {to} steps")));
-    bar.finish_and_clear();
+    let default = format!("scenarios/found/{}-{}.toml", goal.to_lowercase(), scenario.name);
+    let output = args.output.clone().unwrap_or_else(|| default.into());
+    let target = match named.map_or_else(|| Target::open(Some(&output)), Ok) {
+        Ok(target) => target,
+        Err(code) => return code,
+    };
+    progress.say(&format!("breaks {goal}, {size}"));
+    let time = args.time.saturating_sub(first.wall);
+    let budget = Budget { time, jobs: args.jobs, interrupted: interrupt.flag() };
+    let shrunk = shrink(&scenario, &goal, &budget, |best| {
+        progress.done();
+        progress.say(&format!("breaks {goal}, {size} → {}", self::size(best)));
+    });
+    drop(progress);
+    let code = finish(&scenario, &goal, shrunk, &output, target, &interrupt);
+    if interrupt.is_asked() { INTERRUPTED } else { code }
+}
+
+/// Verifies what was found, writes and prints it, and gives the exit code.
+fn finish(
+    scenario: &Scenario,
+    goal: &str,
+    shrunk: Shrunk,
+    output: &Path,
+    target: Target,
+    interrupt: &Interrupt,
+) -> u8 {
     let mut found = shrunk.scenario;
-    let (to, again) = (found.steps.len(), replay(&found));
+    // Once its bug is mended, what is left of its faults need not meet anything.
+    found.may_miss = true;
+    let again = replay(&found);
     if fingerprint(&again) != goal {
         complain(&format!("the short scenario does not break {goal} again: it is not determined"));
         return lessor_sim::report::Verdict::Nondeterminism.code();
     }
     let finding = again.findings().next().unwrap_or_default();
-    let default = format!("scenarios/found/{}-{}.toml", goal.to_lowercase(), scenario.name);
-    let output = args.output.clone().unwrap_or_else(|| default.into());
+    let (from, to) = (size(scenario), size(&found));
     found.story = format!(
-        "Shrunk from {}, which breaks {goal}, from {from} to {to} steps:\n{finding}",
+        "Shrunk from {}, which breaks {goal}, from {from} to {to}:\n{finding}",
         scenario.name
     );
-    if let Err(error) = write(&output, &found) {
-        complain(&format!("{}: cannot write the scenario: {error}", output.display()));
-        return BAD_INPUT;
-    }
-    let how = if shrunk.complete { "nothing more can go" } else { "the time is over" };
+    let code = target.write(again.verdict().code(), &found.to_toml());
+    let how = match (shrunk.complete, interrupt.is_asked()) {
+        (true, _) => "nothing more can go",
+        (false, true) => "interrupted",
+        (false, false) => "the time is over",
+    };
+    let members = count(found.members.into(), "member", "members");
     print(&format!(
-        "{}\n{goal}: {from} → {to} steps, {} members, {} s; {} candidates, {how}\n  {finding}\n\
+        "{}\n{goal}: {from} → {to}, {members}, {} s; {} candidates, {how}\n  {finding}\n\
          reproduce with:\n  cargo sim replay {}\n",
         found.to_toml(),
-        found.members,
         found.duration.as_secs(),
         shrunk.tried,
         output.display(),
     ));
-    again.verdict().code()
+    code
 }
 
-fn write(path: &Path, scenario: &Scenario) -> std::io::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+/// How long a scenario is.
+fn size(scenario: &Scenario) -> String {
+    let steps = count(scenario.steps.len(), "step", "steps");
+    let leases: usize = scenario.herds.iter().map(|herd| herd.leases as usize).sum();
+    match scenario.herds.len() {
+        0 => steps,
+        herds => {
+            let (herds, leases) = (count(herds, "herd", "herds"), count(leases, "lease", "leases"));
+            format!("{steps} and {herds} of {leases}")
+        }
     }
-    std::fs::write(path, scenario.to_toml())
 }
 
 pub(crate) const SHRINK_HELP: &str = "\
@@ -94,4 +138,4 @@ Examples:
   cargo sim shrink 1123 --time 10m -o short.toml
 
 What is written stays in scenarios/found, where the tests replay it for ever: its fix must be there too.
-Exit codes: that of the failure, or 2 if there is none; else see `cargo sim --help`.";
+Exit codes: that of the failure, or 2 if there is none; 130 if it was interrupted; else see `cargo sim --help`.";

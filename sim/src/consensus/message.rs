@@ -41,6 +41,33 @@ impl fmt::Display for Envelope {
     }
 }
 
+impl Envelope {
+    /// What it says, for people: [`Display`](fmt::Display) is what the hash of a trace sees.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let Self { from, to: _, term, message } = self;
+        let said = match message {
+            Message::Vote(of, place) => format!("vote for me, my log ends at {place} of term {of}"),
+            Message::Voted(true) => "you have my vote".to_owned(),
+            Message::Voted(false) => "you do not have my vote".to_owned(),
+            Message::Append(Append { previous, entries, committed, round, .. }) => {
+                let count = entries.len();
+                format!("{count} entries behind {previous}, committed {committed}, round {round}")
+            }
+            Message::Appended { matched, agrees: true, round, .. } => {
+                format!("my log is yours up to {matched}, round {round}")
+            }
+            Message::Appended { matched, agrees: false, round, .. } => {
+                format!("my log may be yours up to {matched}, no further, round {round}")
+            }
+            Message::Install(place, of, round) => {
+                format!("take the whole state at {place} of term {of}, round {round}")
+            }
+        };
+        format!("from member {from} in term {term}: {said}")
+    }
+}
+
 /// What a message says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Message {

@@ -107,6 +107,7 @@ impl State {
             Operation::Write(offset, data) => *offset / PAGE..(offset + data.len()).div_ceil(PAGE),
             Operation::SetLen(len) if self.faults.full && *len > self.image.len() => {
                 self.faults.met.refused += 1;
+                self.note(|| "has no room to grow".to_owned());
                 return Err(full());
             }
             Operation::SetLen(_) => return Ok(()),
@@ -117,6 +118,7 @@ impl State {
         }
         if self.faults.full && !allocated[pages.clone()].iter().all(|page| *page) {
             self.faults.met.refused += 1;
+            self.note(|| "has no room for a page".to_owned());
             return Err(full());
         }
         allocated[pages].fill(true);
@@ -144,6 +146,8 @@ impl State {
             self.faults.failing = Some((count - 1, unsynced, seed.wrapping_add(1)));
         }
         self.faults.met.failed_syncs += 1;
+        let count = self.unsynced.len();
+        self.note(|| format!("fails to sync, operations in doubt: {count}"));
         self.settle_unsynced(unsynced, seed);
         self.faults.stale = true;
         Err(io::Error::other("the disk failed to sync"))

@@ -37,7 +37,7 @@ impl Invariant for Converged {
                 }
                 if let Some(member) = end.unsettled.first() {
                     let what = format!("member {member} neither runs nor has ended");
-                    return Err(Broken::new(Property::L10, what));
+                    return Err(Broken::new(Property::L10, what).of(*member));
                 }
                 if end.primary.is_none() {
                     return Err(Broken::new(
@@ -52,7 +52,7 @@ impl Invariant for Converged {
                     let stands = self.stands.get(member).copied().unwrap_or_default();
                     if stands < due {
                         let what = format!("member {member} stands at {stands}, not at {due}");
-                        return Err(Broken::new(Property::L3, what));
+                        return Err(Broken::new(Property::L3, what).of(*member));
                     }
                 }
                 return judged.hold(&[Property::L3, Property::L7, Property::L10]);

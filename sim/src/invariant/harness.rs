@@ -20,10 +20,12 @@ pub(crate) enum Judged {
     NotConcerned,
 }
 
-/// A property that does not hold, by its number.
+/// A property that does not hold, by its number, with what was said of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Broken {
     pub(crate) property: &'static str,
+    pub(crate) what: String,
+    pub(crate) member: Option<MemberId>,
 }
 
 pub(crate) struct History<I> {
@@ -97,7 +99,8 @@ impl<I: Invariant> History<I> {
         let verdict = self.invariant.observe(&scene, &event, &mut judged);
         match verdict {
             Err(broken) if blind() != Some(broken.property) => {
-                Err(Broken { property: broken.property.id() })
+                let super::Broken { property, what, member } = broken;
+                Err(Broken { property: property.id(), what, member })
             }
             Err(_) | Ok(()) if judged.iter().any(|(_, count)| count > 0) => Ok(Judged::Holds),
             Err(_) | Ok(()) => Ok(Judged::NotConcerned),

@@ -18,6 +18,7 @@ use lessor::{
 
 use super::{Broken, Event, Invariant, Judgements, Property, Scene};
 use crate::model::{Applied, Lease};
+use crate::words;
 
 /// What each lease and item was from which index on, what the log did, and where answers took place.
 #[derive(Debug, Default)]
@@ -52,8 +53,10 @@ impl Invariant for Linearizable {
                 let Some(place) = place else {
                     let (first, last) = between;
                     let what = format!(
-                        "no order allows that {request:?}, sent at {began:?}, was answered \
-                         {answer:?}: at no index from {first} to {last} is that right"
+                        "no order allows that {request}, sent at {}, was answered {}: at no place \
+                         from {first} to {last} is that right",
+                        words::moment(*began),
+                        words::answer(answer),
                     );
                     return Err(Broken::new(Property::S14, what));
                 };

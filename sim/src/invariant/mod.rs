@@ -248,12 +248,25 @@ pub struct End {
     pub stable_since: Duration,
     /// How many proposals were lost on purpose.
     pub losses: u32,
-    /// The requests that connected members have not answered, and when they came in.
-    pub unanswered: Vec<(MemberId, Duration, Request)>,
+    /// The requests that connected members have not answered.
+    pub unanswered: Vec<Unanswered>,
     /// The clock of the primary.
     pub clock: Instant,
     /// What a revoke takes from its decision to the last member, without losses.
     pub latency: Duration,
+}
+
+/// A request that has no answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unanswered {
+    /// Who was asked.
+    pub member: MemberId,
+    /// What the answer would carry.
+    pub ticket: Ticket,
+    /// When it came in.
+    pub came: Duration,
+    /// The request.
+    pub request: Request,
 }
 
 /// Where an event happened.
@@ -350,11 +363,21 @@ pub struct Broken {
     pub property: Property,
     /// What was seen, as a sentence.
     pub what: String,
+    /// On which member, if that is not where the event happened.
+    pub member: Option<MemberId>,
 }
 
 impl Broken {
-    fn new(property: Property, what: String) -> Self {
-        Self { property, what }
+    /// An objection to what has just happened.
+    #[must_use]
+    pub fn new(property: Property, what: String) -> Self {
+        Self { property, what, member: None }
+    }
+
+    /// The same, of a member that the event does not name.
+    #[must_use]
+    pub fn of(self, member: MemberId) -> Self {
+        Self { member: Some(member), ..self }
     }
 }
 
@@ -369,9 +392,20 @@ pub struct Violation {
     pub at_ms: u64,
     /// On which member, 0 if on none.
     pub member: u64,
+    /// The lease that it is about, if it is about one.
+    pub lease: Option<i64>,
+    /// Whose lease that is, where the scenario has a name for it.
+    pub lessee: Option<String>,
 }
 
 impl Violation {
+    /// A violation, of the lease that its sentence names, if it names one.
+    #[must_use]
+    pub fn new(property: &'static str, what: String, at_ms: u64, member: u64) -> Self {
+        let lease = named_lease(&what).map(LeaseId::get);
+        Self { property, what, at_ms, member, lease, lessee: None }
+    }
+
     /// Whether it is about something that must happen, rather than something that must not.
     #[must_use]
     pub fn is_liveness(&self) -> bool {
@@ -388,8 +422,21 @@ impl fmt::Display for Violation {
         if self.member > 0 {
             write!(f, " on member {}", self.member)?;
         }
-        write!(f, ": {}", self.what)
+        write!(f, ": {}", self.what)?;
+        match &self.lessee {
+            Some(lessee) => write!(f, " (its lessee is {lessee})"),
+            None => Ok(()),
+        }
     }
+}
+
+/// The first lease that a sentence names.
+fn named_lease(what: &str) -> Option<LeaseId> {
+    let behind = what.match_indices("lease ").map(|(at, word)| &what[at + word.len()..]);
+    behind.into_iter().find_map(|behind| {
+        let end = behind.find(|c: char| c != '-' && !c.is_ascii_digit()).unwrap_or(behind.len());
+        LeaseId::new(behind[..end].parse().ok()?)
+    })
 }
 
 /// A fresh judge for each of [`Property`]: each of these speaks for one or a few.
@@ -454,6 +501,19 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+
+    #[test]
+    fn a_violation_knows_the_lease_that_its_sentence_names() {
+        let of = |what: &str| Violation::new("S2", what.to_owned(), 12_034, 2).lease;
+        assert_eq!(of("lease 1000042 is gone 1.5s too early"), Some(1_000_042));
+        assert_eq!(of("member 1 never answered request 3, renew lease -7, which"), Some(-7));
+        assert_eq!(of("there are leases, and lease of one, but no lease"), None);
+        let mut named = Violation::new("S2", "lease 7 is gone".to_owned(), 12_034, 2);
+        named.lessee = Some("session/7".to_owned());
+        let text = "S2 (a promise is kept) at 12.034 on member 2: lease 7 is gone \
+            (its lessee is session/7)";
+        assert_eq!(named.to_string(), text);
+    }
 
     /// Whether all canaries sing in a process in which the objections of a property are ignored.
     fn canaries_are_green(blind: &str) -> bool {

@@ -2,7 +2,8 @@
 //! without an answer.
 
 use super::revoked_in_time::slack;
-use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+use super::{Broken, Event, Invariant, Judgements, Property, Scene, Unanswered};
+use crate::words;
 
 /// Whoever shows the events knows what is unanswered.
 #[derive(Debug, Default)]
@@ -26,10 +27,14 @@ impl Invariant for OneAnswer {
                 // A renew may wait for a revoke.
                 let patience =
                     scene.config.request_timeout + slack(scene.config, self.most_leases, end);
-                for (member, asked, request) in &end.unanswered {
-                    if scene.now >= asked.max(&end.stable_since).saturating_add(patience) {
-                        let what = format!("member {member} never answered {request:?}");
-                        return Err(Broken::new(Property::L6, what));
+                for Unanswered { member, ticket, came, request } in &end.unanswered {
+                    if scene.now >= came.max(&end.stable_since).saturating_add(patience) {
+                        let what = format!(
+                            "member {member} never answered request {}, {request}, which came at {}",
+                            ticket.0,
+                            words::moment(*came),
+                        );
+                        return Err(Broken::new(Property::L6, what).of(*member));
                     }
                 }
                 judged.hold(&[Property::L6])
@@ -65,13 +70,16 @@ mod tests {
     #[test]
     fn canary_a_request_that_is_never_answered_is_found() {
         let mut history = History::<OneAnswer>::default();
-        let unanswered = vec![(MemberId(1), Duration::from_secs(5), renew(7))];
+        let (member, ticket, came) = (MemberId(1), Ticket(12), Duration::from_secs(5));
+        let unanswered = vec![Unanswered { member, ticket, came, request: renew(7) }];
         let end = End { unanswered, ..End::default() };
         // Seven seconds of patience, a retry of three, one for the rate.
         history.at(15_999);
         assert_eq!(history.see(Event::Ended { end: &end }), Ok(Judged::Holds));
         history.at(16_000);
-        let found = history.see(Event::Ended { end: &end }).map_err(|b| b.property);
-        assert_eq!(found, Err("L6"));
+        let found = history.see(Event::Ended { end: &end }).expect_err("it is owed");
+        assert_eq!((found.property, found.member), ("L6", Some(MemberId(1))));
+        let what = "member 1 never answered request 12, renew lease 7, which came at 5.000";
+        assert_eq!(found.what, what);
     }
 }

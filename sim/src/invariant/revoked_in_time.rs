@@ -129,7 +129,7 @@ impl RevokedInTime {
                     let late = end.clock.saturating_since(deadline);
                     let what =
                         format!("member {member} still has lease {id}, {late:?} after its end");
-                    return Err(Broken::new(Property::L1, what));
+                    return Err(Broken::new(Property::L1, what).of(*member));
                 }
             }
             judged.add_one(Property::L1);

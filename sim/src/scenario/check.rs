@@ -1,5 +1,6 @@
 //! From a file to a scenario: everything that the types of the file cannot say is checked here.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
@@ -18,7 +19,8 @@ use crate::consensus::{Delays, Loss};
 use crate::disk::Unsynced;
 
 pub(super) fn parse(path: &Path, text: &str) -> Result<Scenario, ScenarioError> {
-    let line = |at: usize| text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
+    let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
+    let line = |at: usize| ends.partition_point(|end| *end < at) + 1;
     let invalid =
         |line, message| ScenarioError::Invalid { path: path.to_path_buf(), line, message };
     let syntax = |error: toml::de::Error| {
@@ -38,6 +40,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Scenario, ScenarioError> 
         name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
         story: story(text),
         seed: file.seed,
+        may_miss: file.may_miss,
         members: checker.members,
         duration: checker.duration,
         store: file.store,
@@ -59,8 +62,9 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Scenario, ScenarioError> 
         scenario.steps.push(Step { at, line, action });
     }
     scenario.steps.sort_by_key(|step| step.at);
+    let mut taken = BTreeMap::new();
     for herd in file.herd {
-        let herd = checker.herd(herd.into_inner(), &scenario.herds).map_err(mistake)?;
+        let herd = checker.herd(herd.into_inner(), &mut taken).map_err(mistake)?;
         scenario.herds.push(herd);
     }
     for expect in &file.expect {
@@ -526,7 +530,12 @@ impl Checker {
         Ok(Fault::Lose { member, loss, count })
     }
 
-    fn herd(&self, herd: file::Herd, others: &[Herd]) -> Result<Herd, Mistake> {
+    /// A herd, of whose leases none is taken yet: by the first of each herd, the last and the name.
+    fn herd(
+        &self,
+        herd: file::Herd,
+        taken: &mut BTreeMap<i64, (i64, String)>,
+    ) -> Result<Herd, Mistake> {
         let leases = *herd.leases.get_ref();
         if !(1..=MOST_LEASES).contains(&leases) {
             let message = format!("leases is {leases}, but must be 1 to {MOST_LEASES}");
@@ -538,13 +547,13 @@ impl Checker {
             let message = format!("first_lease is {first}, but no id may be 0 or too large");
             return Err(mistake(place, message));
         };
-        let meets =
-            |other: &&Herd| first <= other.last_lease().get() && other.first_lease.get() <= last;
-        if let Some(Herd { name, .. }) = others.iter().find(meets) {
+        let before = taken.range(..=last).next_back();
+        if let Some((_, (_, name))) = before.filter(|(_, (other, _))| first <= *other) {
             let name = name.escape_debug();
             let message = format!("leases {first} to {last} overlap with those of herd {name}");
             return Err(mistake(place, message));
         }
+        taken.insert(first, (last, herd.name.clone()));
         let start = self.moment("start", &herd.start)?;
         let over = herd.over.as_ref().map_or(Duration::ZERO, |over| over.get_ref().0);
         if let Some(field) = &herd.over

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::str::Utf8Error;
 
-use super::SCHEMA;
+use super::{MOST_BYTES, SCHEMA};
 
 /// Why a file is no scenario that can be replayed.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +16,20 @@ pub enum ScenarioError {
         /// Why not.
         #[source]
         error: std::io::Error,
+    },
+    /// It is a folder, a pipe or a device.
+    #[error("{}: a scenario is a regular file; write it to one", path.display())]
+    NoFile {
+        /// Its name.
+        path: PathBuf,
+    },
+    /// It is too large.
+    #[error("{}: it has {bytes} bytes, but a scenario has at most {MOST_BYTES}", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// How many bytes it has.
+        bytes: u64,
     },
     /// It is no TOML, or not what a scenario must be.
     #[error("{}:{line}: {message}", path.display())]

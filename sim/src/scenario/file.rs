@@ -22,6 +22,8 @@ pub(super) struct File {
     schema: u64,
     #[serde(default)]
     pub(super) seed: u64,
+    #[serde(default, rename = "may_miss")]
+    pub(super) may_miss: bool,
     #[serde(default = "one")]
     pub(super) members: Spanned<i64>,
     pub(super) duration: Spanned<Span>,

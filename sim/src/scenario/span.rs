@@ -86,7 +86,7 @@ impl<'de> Deserialize<'de> for Signed {
 }
 
 /// The number of milliseconds must be whole, the number of anything may have decimals.
-fn parse(text: &str) -> Option<Duration> {
+pub(super) fn parse(text: &str) -> Option<Duration> {
     let unit = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
     let (number, unit) = text.split_at(unit);
     let millis_a_unit = match unit {

@@ -25,6 +25,7 @@ pub(super) fn to_toml(scenario: &Scenario) -> String {
     let head = Fields::default()
         .field("schema", SCHEMA)
         .field_unless("seed", scenario.seed, &0)
+        .field_unless("may_miss", scenario.may_miss, &false)
         .field_unless("members", scenario.members, &1)
         .span("duration", scenario.duration)
         .maybe("store", (scenario.store == StoreKind::Journal).then(|| quoted("journal")));
@@ -119,7 +120,18 @@ fn log(log: Delays, upkeep: Upkeep) -> Fields {
 }
 
 fn step(step: &Step) -> Fields {
-    let (name, fields) = match &step.action {
+    let (name, fields) = self::named(&step.action);
+    Fields::default().span("at", step.at).field(name, fields.inline())
+}
+
+/// An action, without its moment.
+pub(super) fn action(action: &Action) -> String {
+    let (name, fields) = named(action);
+    format!("{name} = {}", fields.inline())
+}
+
+fn named(action: &Action) -> (&'static str, Fields) {
+    match action {
         Action::Ask { request, member, lessee, answer, patience } => {
             let (name, fields) = self::request(request);
             let lessee = lessee.as_deref().map(quoted);
@@ -129,8 +141,7 @@ fn step(step: &Step) -> Fields {
             (name, fields.maybe("answer", answer).maybe("patience", patience))
         }
         Action::Fault(fault) => self::fault(fault),
-    };
-    Fields::default().span("at", step.at).field(name, fields.inline())
+    }
 }
 
 fn request(request: &Request) -> (&'static str, Fields) {

@@ -63,6 +63,10 @@ impl World {
                 let asked = &pending.request;
                 let words = format_args!("{asked} {}", inside::answer(&answer));
                 self.gather(now, None, "lessees", words, next.label);
+                let leases = || words::leases_of_request(asked);
+                self.also(now, None, "lessees", leases, |_| {
+                    format!("{asked} [of member {}]: {}", pending.member, words::answer(&answer))
+                });
                 if let Some(at) = next.at {
                     self.plan(at, Due::Lessee(place));
                 }
@@ -93,6 +97,10 @@ impl World {
             Asker::Lessee(place) => {
                 let next = self.lessees[place].gave_up(now, member);
                 self.gather(now, None, "lessees", format_args!("{asked} of {member}"), next.label);
+                let leases = || words::leases_of_request(asked);
+                self.also(now, None, "lessees", leases, |_| {
+                    format!("{asked}: gives up waiting for member {member}")
+                });
                 if let Some(at) = next.at {
                     self.plan(at, Due::Lessee(place));
                 }
@@ -129,12 +137,16 @@ impl World {
     pub(super) fn act(&mut self, now: Duration, place: usize) {
         let Some(request) = self.lessees[place].ask(now) else { return };
         let member = self.reached(self.lessees[place].whom());
-        if member.is_some() {
+        if let Some(whom) = member {
+            let leases = || words::leases_of_request(&request);
+            self.also(now, None, "lessees", leases, |_| format!("{request} [of member {whom}]"));
             return self.ask(now, Asker::Lessee(place), member, request);
         }
         let next = self.lessees[place].answered(now, now, None);
         let words = format_args!("{request}");
         self.gather(now, None, "lessees", words, next.label);
+        let leases = || words::leases_of_request(&request);
+        self.also(now, None, "lessees", leases, |_| format!("{words}: nobody to ask"));
         if let Some(at) = next.at {
             self.plan(at, Due::Lessee(place));
         }

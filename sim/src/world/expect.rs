@@ -116,10 +116,9 @@ impl World {
             if let scenario::Action::Ask { request, answer: Some(expected), .. } = &step.action {
                 let answer = self.answers.get(&place).copied().unwrap_or(AnswerKind::None);
                 if answer != *expected {
-                    let (line, asked) = (step.line, request);
+                    let (place, asked) = (step.place(), request);
                     let (answer, expected) = (answer.word(), expected.word());
-                    let what =
-                        format!("line {line}: {asked} was answered {answer}, not {expected}");
+                    let what = format!("{place}: {asked} was answered {answer}, not {expected}");
                     self.disappointments.push(what);
                 }
             }
@@ -147,9 +146,9 @@ impl World {
         }
         for machine in self.machines.values() {
             if let Some(trip) = machine.trip {
-                let line = self.scenario.steps[trip.step].line;
+                let place = self.scenario.steps[trip.step].place();
                 self.ineffective
-                    .push(format!("line {line}: the crash never came, for want of a commit"));
+                    .push(format!("{place}: the crash never came, for want of a commit"));
             }
         }
         let left = self.consensus.losses_left();

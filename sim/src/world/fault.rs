@@ -58,8 +58,9 @@ impl World {
             Met::Yes => self.has_effect(fault.name()),
             Met::Later => {}
             Met::Nothing => {
-                let line = self.scenario.steps[place].line;
-                self.ineffective.push(format!("line {line}: the fault meets nothing, {fault:?}"));
+                let step = &self.scenario.steps[place];
+                let what = format!("{}: {} meets nothing", step.place(), step.action_in_words());
+                self.ineffective.push(what);
             }
         }
         if let Some(span) = fault.span() {

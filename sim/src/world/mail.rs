@@ -1,5 +1,6 @@
 //! Messages between members: what the links make of them, before the network has them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Action, Due, World};
@@ -12,6 +13,7 @@ impl World {
     pub fn received(&mut self, now: Duration, envelope: Envelope) {
         if !self.is_dead(envelope.to) {
             self.hide(now, envelope.to, format_args!("hears {envelope}"));
+            self.also(now, Some(envelope.to), "hears", BTreeSet::new, |_| envelope.in_words());
             self.consensus.received(now, envelope);
             self.settle(now);
         }

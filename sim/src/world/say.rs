@@ -1,14 +1,18 @@
 //! What the world does, in words, line by line.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use lessor::{Change, Command, Entry, LeaseId, MemberId, Transaction, Write};
+use lessor::{
+    Change, Command, Entry, LeaseId, MemberId, MemberInput, Output, Request, Transaction, Write,
+};
 
 use super::World;
 use crate::consensus::Note;
+use crate::inside;
 use crate::scenario::{self, ELECT, LOSE, REPEAT};
-use crate::trace::Line;
+use crate::trace::{Focus, Line};
 use crate::words;
 
 impl World {
@@ -71,6 +75,8 @@ impl World {
         };
         if of_herd {
             self.gather(now, Some(member), "apply", words, words::label(&proposal.command));
+            let leases = || words::leases_of_command(&proposal.command);
+            self.also(now, Some(member), "apply", leases, |_| words.to_string());
         } else {
             self.say(now, Some(member), "apply", words.to_string());
         }
@@ -94,6 +100,117 @@ impl World {
             self.gather(now, Some(member), "commit", words, "commits");
         } else {
             self.say(now, Some(member), "commit", words.to_string());
+            if transaction.changes.len() <= words::SHOWN {
+                return;
+            }
+        }
+        // Of a long transaction only what is looked for.
+        let leases = || transaction.changes.iter().filter_map(words::lease_of_change).collect();
+        self.also(now, Some(member), "commit", leases, |focus| {
+            let concerns = |change: &&Change| {
+                words::lease_of_change(change).is_some_and(|lease| focus.leases.contains(&lease))
+            };
+            let mut some: Vec<_> = transaction.changes.iter().filter(concerns).cloned().collect();
+            if some.is_empty() {
+                some.clone_from(&transaction.changes);
+            }
+            format!("{} {}", transaction.applied, words::changes(&some))
+        });
+    }
+
+    /// Leases have expired on a member.
+    pub(super) fn say_expired(&mut self, now: Duration, member: MemberId, leases: &[LeaseId]) {
+        let words = format!("expired: {}", words::ids_in_words(leases));
+        self.say(now, Some(member), "expire", words);
+        let behind = leases.get(words::SHOWN..).unwrap_or_default();
+        for lease in behind {
+            self.also(
+                now,
+                Some(member),
+                "expire",
+                || BTreeSet::from([*lease]),
+                |_| format!("expired, with {} others: lease {lease}", leases.len() - 1),
+            );
+        }
+    }
+
+    /// A member is told something that is only hashed.
+    pub(super) fn hide_input(&mut self, now: Duration, member: MemberId, input: &MemberInput) {
+        self.hide(now, member, format_args!("input {}", inside::input(input)));
+        let leases = || words::leases_of_input(input);
+        self.also(now, Some(member), "input", leases, |_| words::input(input).to_string());
+    }
+
+    /// A member says something that is only hashed.
+    pub(super) fn hide_output(
+        &mut self,
+        now: Duration,
+        member: MemberId,
+        output: &Output,
+        asked: Option<&Request>,
+    ) {
+        self.hide(now, member, format_args!("output {}", inside::output(output)));
+        let leases = || {
+            let of_request = asked.map(words::leases_of_request).unwrap_or_default();
+            words::leases_of_output(output).into_iter().chain(of_request).collect()
+        };
+        self.also(now, Some(member), "output", leases, |_| match asked {
+            Some(request) => format!("{} to: {}", words::output(output), request),
+            None => words::output(output).to_string(),
+        });
+    }
+
+    /// What an answer answers, if somebody wants to see it.
+    pub(super) fn asked_of(&self, member: MemberId, output: &Output) -> Option<Request> {
+        match output {
+            Output::Answer { ticket, .. } | Output::Waits(ticket) if !self.focus.is_empty() => {
+                self.oracle.request_of(member, *ticket).cloned()
+            }
+            Output::Answer { .. }
+            | Output::Waits(_)
+            | Output::Propose(_)
+            | Output::Confirm(_)
+            | Output::Campaign
+            | Output::Resign
+            | Output::Commit(_)
+            | Output::Expired(_) => None,
+        }
+    }
+
+    /// Shows what a member's disk has been asked since it was last looked at.
+    pub(super) fn show_disk(&mut self, now: Duration, member: MemberId) {
+        if !self.focus.sees_disk(member) {
+            return;
+        }
+        for operation in self.machine(member).disk.take_operations() {
+            self.also(now, Some(member), "disk", BTreeSet::new, |_| operation);
+        }
+    }
+
+    /// Shows what is not shown anyway, if somebody looks for one of these leases, for this member, or for
+    /// some text in the line.
+    pub(super) fn also(
+        &mut self,
+        at: Duration,
+        member: Option<MemberId>,
+        kind: &'static str,
+        leases: impl FnOnce() -> BTreeSet<LeaseId>,
+        words: impl FnOnce(&Focus) -> String,
+    ) {
+        if self.focus.is_empty() {
+            return;
+        }
+        let focus = &self.focus;
+        let of_member = member.is_some_and(|member| focus.members.contains(&member));
+        let wanted = focus.all || of_member || !focus.leases.is_disjoint(&leases());
+        if !wanted && focus.text.is_none() {
+            return;
+        }
+        let words = words(focus);
+        let line = Line { at, member: member.map(|member| self.with_role(member)), kind, words };
+        let has_text = |text: &String| line.to_string().contains(text.as_str());
+        if wanted || self.focus.text.as_ref().is_some_and(has_text) {
+            self.trace.show(line);
         }
     }
 

@@ -96,7 +96,9 @@ fn load(load: fn(&Path) -> Result<Scenario, ScenarioError>, bytes: &Bytes) -> Ou
 fn names_a_line(error: &ScenarioError, bytes: &[u8]) -> Outcome {
     let line = match error {
         ScenarioError::Invalid { line, .. } | ScenarioError::OtherSchema { line, .. } => *line,
-        ScenarioError::Io { .. } => 0,
+        ScenarioError::Io { .. }
+        | ScenarioError::NoFile { .. }
+        | ScenarioError::TooLarge { .. } => 0,
     };
     let lines = 1 + bytes.iter().filter(|byte| **byte == b'\n').count();
     ensure((1..=lines).contains(&line), || format!("line {line} is no line of it: {error}"))?;
@@ -134,7 +136,10 @@ fn counting_from_0(text: &str) -> Result<Scenario, ScenarioError> {
         ScenarioError::Invalid { path, line, message } => {
             ScenarioError::Invalid { path, line: line - 1, message }
         }
-        other @ (ScenarioError::OtherSchema { .. } | ScenarioError::Io { .. }) => other,
+        other @ (ScenarioError::OtherSchema { .. }
+        | ScenarioError::Io { .. }
+        | ScenarioError::NoFile { .. }
+        | ScenarioError::TooLarge { .. }) => other,
     })
 }
 
@@ -143,7 +148,10 @@ fn quoting_the_file(text: &str) -> Result<Scenario, ScenarioError> {
         ScenarioError::Invalid { path, line, message } => {
             ScenarioError::Invalid { path, line, message: format!("{message}:\n{text}") }
         }
-        other @ (ScenarioError::OtherSchema { .. } | ScenarioError::Io { .. }) => other,
+        other @ (ScenarioError::OtherSchema { .. }
+        | ScenarioError::Io { .. }
+        | ScenarioError::NoFile { .. }
+        | ScenarioError::TooLarge { .. }) => other,
     })
 }
 

@@ -3,6 +3,8 @@
 mod bank;
 #[cfg(madsim)]
 mod command_line;
+#[cfg(madsim)]
+mod first_hour;
 mod guard;
 mod laws;
 #[cfg(madsim)]

@@ -81,8 +81,7 @@ fn nothing_that_was_found_comes_back() {
         let scenario = load(&path);
         let report = replay(&scenario);
         let findings: Vec<_> = report.findings().collect();
-        let verdict = lessor_sim::fuzz::verdict(&report);
-        assert_eq!(verdict, Verdict::Clean, "{}: {findings:#?}", scenario.name);
+        assert_eq!(report.verdict(), Verdict::Clean, "{}: {findings:#?}", scenario.name);
         assert!(scenario.story.len() > 40, "{} tells no story", path.display());
     }
 }
