@@ -11,7 +11,6 @@ use clap::Args;
 use lessor_sim::campaign::cores;
 use lessor_sim::cluster::replay_closely;
 use lessor_sim::fuzz::{Ended, MergeError, Outcome, Plan, SCHEMA, Tally, fuzz};
-use lessor_sim::invariant::Property;
 use lessor_sim::report::Verdict;
 use lessor_sim::schedule;
 
@@ -149,11 +148,10 @@ fn in_words(plan: &Plan) -> String {
 /// A failure, as soon as it is known.
 fn news(outcome: &Outcome) -> String {
     let Outcome { seed, verdict, fingerprint, .. } = outcome;
-    let title =
-        Property::of_id(fingerprint).map_or(String::new(), |of| format!(" ({})", of.title()));
-    let finding = outcome.findings.first().map_or("", String::as_str);
+    // A finding begins with its property.
+    let finding = outcome.findings.first().unwrap_or(fingerprint);
     format!(
-        "{verdict}: {fingerprint}{title} by seed {seed}: {finding}\n  \
+        "{verdict}: seed {seed}: {finding}\n  \
          reproduce with: cargo sim replay {seed}\n  kept in: {}",
         folder(outcome).display()
     )
@@ -406,7 +404,7 @@ mod tests {
             hash: String::new(),
             verdict: verdict.word().to_owned(),
             fingerprint: fingerprint.to_owned(),
-            findings: vec!["lease 7 is gone".to_owned()],
+            findings: vec!["S2 (a promise is kept) at 12.034: lease 7 is gone".to_owned()],
             events: 1,
             virtual_ms: 1,
             wall_us: 1,
@@ -422,7 +420,7 @@ mod tests {
         let news = news(&outcome(17, Verdict::Safety, "S2"));
         let lines: Vec<_> = news.lines().collect();
         let expected = [
-            "safety: S2 (a promise is kept) by seed 17: lease 7 is gone",
+            "safety: seed 17: S2 (a promise is kept) at 12.034: lease 7 is gone",
             "  reproduce with: cargo sim replay 17",
             "  kept in: target/sim/failures/S2/seed-17",
         ];

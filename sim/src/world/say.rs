@@ -138,7 +138,16 @@ impl World {
     pub(super) fn hide_input(&mut self, now: Duration, member: MemberId, input: &MemberInput) {
         self.hide(now, member, format_args!("input {}", inside::input(input)));
         let leases = || words::leases_of_input(input);
-        self.also(now, Some(member), "input", leases, |_| words::input(input).to_string());
+        if let MemberInput::Request { request: Request::Promote | Request::Demote, .. } = input {
+            // It bears on every lease, so that whoever looks at one sees it.
+            let primary = self.oracle.is_primary(member);
+            let already = if primary { "it is primary" } else { "it is not primary" };
+            self.also_of_all(now, member, "role", |_| {
+                format!("{}; {already}", words::input(input))
+            });
+        } else {
+            self.also(now, Some(member), "input", leases, |_| words::input(input).to_string());
+        }
     }
 
     /// A member says something that is only hashed.
@@ -185,6 +194,18 @@ impl World {
         for operation in self.machine(member).disk.take_operations() {
             self.also(now, Some(member), "disk", BTreeSet::new, |_| operation);
         }
+    }
+
+    /// Shows what is not shown anyway and bears on every lease, if somebody looks for any.
+    fn also_of_all(
+        &mut self,
+        at: Duration,
+        member: MemberId,
+        kind: &'static str,
+        words: impl FnOnce(&Focus) -> String,
+    ) {
+        let leases = self.focus.leases.clone();
+        self.also(at, Some(member), kind, || leases, words);
     }
 
     /// Shows what is not shown anyway, if somebody looks for one of these leases, for this member, or for
