@@ -196,7 +196,12 @@ impl Report {
             };
             line.at <= until && concerned
         };
-        let lines: Vec<_> = self.trace.lines().iter().filter(bears).collect();
+        let mut lines: Vec<_> = self.trace.lines().iter().filter(bears).collect();
+        // What is missed at the end went wrong when something was last heard of the lease.
+        let names = |line: &&Line| lease.is_some_and(|lease| line.names(lease));
+        if let Some(last) = lines.iter().rposition(names) {
+            lines.truncate(last + 1 + BEHIND);
+        }
         lines[lines.len().saturating_sub(most)..].to_vec()
     }
 
@@ -208,5 +213,37 @@ impl Report {
         let disappointments = self.disappointments.iter().cloned();
         let ineffective = self.ineffective.iter().filter(|_| !self.may_miss).cloned();
         panic.chain(violations).chain(disappointments).chain(ineffective)
+    }
+}
+
+/// So many lines are shown behind the last that names the lease.
+const BEHIND: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_of_a_failure_ends_where_the_lease_was_last_heard_of() {
+        let mut report = crate::world::World::new(&scenario()).report();
+        let what = "member 1 never answered request 3, renew lease 7, which came at 20.000";
+        report.violations = vec![Violation::new("L6", what.to_owned(), 99_000, 1)];
+        for second in 1..90 {
+            let (kind, words) = match second {
+                20 => ("apply", "#5 renew lease 7".to_owned()),
+                21 => ("apply", "#6 renew lease 77".to_owned()),
+                _ => ("role", format!("request {second}: promote; it is primary")),
+            };
+            let at = Duration::from_secs(second);
+            report.trace.show(Line { at, member: None, kind, words });
+        }
+        let shown = report.relevant(6);
+        let seconds: Vec<_> = shown.iter().map(|line| line.at.as_secs()).collect();
+        assert_eq!(seconds, [19, 20, 22, 23, 24, 25]);
+    }
+
+    fn scenario() -> crate::scenario::Scenario {
+        let text = "schema = 1\nduration = \"99s\"\n";
+        crate::scenario::Scenario::parse("x.toml", text).expect("it is one")
     }
 }
