@@ -212,6 +212,37 @@ async fn an_engine_lives_with_a_lease_whose_items_cannot_be_deleted() {
     assert_eq!(host.open(&store).undeleted(), []);
 }
 
+/// A commit waits for an attempt that is under way; what needs no disk does not.
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_during_an_attempt_is_done() {
+    let store = Store::new();
+    let (started, mut starts) = tokio::sync::mpsc::unbounded_channel();
+    let (let_go, gate) = std::sync::mpsc::channel::<bool>();
+    let backend = store.open().range_deleter(move |_, _| {
+        started.send(()).unwrap();
+        let deleted = gate.recv().map_err(|error| error.to_string())?;
+        if deleted { Ok(()) } else { Err("not yet".to_owned()) }
+    });
+    let engine = engine(backend).await;
+    engine.grant(Some(id(1)), MINUTE).await.unwrap();
+    engine.attach(id(1), ["a"]).await.unwrap();
+    let_go.send(false).unwrap();
+    engine.revoke(id(1)).await.unwrap();
+    starts.recv().await.unwrap();
+
+    // The next one is the attempt that comes 1 s later.
+    starts.recv().await.unwrap();
+    let handle = engine.clone();
+    let grant = tokio::spawn(async move { handle.grant(Some(id(2)), MINUTE).await });
+    assert_eq!(engine.lease_of("a").await.unwrap(), None);
+    assert!(!grant.is_finished(), "it is not durable");
+    let_go.send(true).unwrap();
+    assert!(grant.await.unwrap().is_ok());
+    engine.stop().await.unwrap();
+    assert_eq!(store.open().undeleted(), []);
+    assert_eq!(store.open().load().unwrap().snapshot.leases.len(), 1);
+}
+
 /// Keys of a host in its own table, some of which it refuses to delete.
 #[derive(Clone, Default)]
 struct Host(Arc<Mutex<HostState>>);
@@ -229,11 +260,7 @@ impl Host {
     }
 
     async fn engine(&self, store: &Store) -> Handle {
-        let (runtime, log) = (TokioRuntime::new(), LocalLog::new());
-        let opened = Driver::open(&Config::default(), runtime, self.open(store), log).await;
-        let (handle, driver) = opened.unwrap();
-        drop(tokio::spawn(driver.run()));
-        handle
+        engine(self.open(store)).await
     }
 
     fn delete(&self, write: &WriteTransaction, delete: &RangeDelete) -> Result<(), String> {
@@ -268,6 +295,13 @@ impl Host {
     fn calls(&self) -> usize {
         self.0.lock().unwrap().calls
     }
+}
+
+async fn engine(store: RedbBackend) -> Handle {
+    let (runtime, log) = (TokioRuntime::new(), LocalLog::new());
+    let (handle, driver) = Driver::open(&Config::default(), runtime, store, log).await.unwrap();
+    drop(tokio::spawn(driver.run()));
+    handle
 }
 
 fn refuse(key: &str) -> Result<(), String> {
