@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use lessor::{Command, Config, Instant, Item, LeaseRecord, Lessor, Snapshot, Ticket, Ttl};
+use lessor::{
+    Command, Config, Instant, Item, LeaseOrder, LeaseRecord, Lessor, Snapshot, Ticket, Ttl,
+};
 
 use self::ids::id;
 
@@ -74,6 +76,66 @@ fn attach_and_detach(bencher: Bencher<'_, '_>, leases: u64) {
         lessor.apply(NOW, Command::Detach { id, items }).expect("it is there");
         drain(&mut lessor);
     });
+}
+
+/// A page of 1,000 of many leases, from anywhere.
+#[divan::bench(args = LEASES, sample_size = 1)]
+fn page_by_id(bencher: Bencher<'_, '_>, leases: u64) {
+    page(bencher, leases, LeaseOrder::Id);
+}
+
+/// The same in the order in which they expire.
+#[divan::bench(args = LEASES, sample_size = 1)]
+fn page_by_expiry(bencher: Bencher<'_, '_>, leases: u64) {
+    page(bencher, leases, LeaseOrder::Expiry);
+}
+
+fn page(bencher: Bencher<'_, '_>, leases: u64, order: LeaseOrder) {
+    let mut lessor = primary(leases, short);
+    lessor.put_in_order();
+    while lessor.poll_timeout() == Some(NOW) {
+        lessor.handle_timeout(NOW);
+    }
+    let mut random = Random::default();
+    bencher.bench_local(|| {
+        let after = lessor.lookup(id(random.below(leases)));
+        black_box(lessor.leases(order, after.as_ref(), 1_000))
+    });
+}
+
+/// So many items for one lease by one command.
+#[divan::bench(args = ITEMS, sample_count = SAMPLES, sample_size = 1)]
+fn attach_of_many(bencher: Bencher<'_, '_>, items: u64) {
+    bencher
+        .counter(ItemsCount::new(items))
+        .with_inputs(|| (primary(1, short), many(items)))
+        .bench_local_values(|(mut lessor, items)| {
+            lessor.apply(NOW, Command::Attach { id: id(0), items }).expect("it is there");
+            drain(&mut lessor);
+            lessor
+        });
+}
+
+/// The end of a lease with so many items.
+#[divan::bench(args = ITEMS, sample_count = SAMPLES, sample_size = 1)]
+fn revoke_of_many(bencher: Bencher<'_, '_>, items: u64) {
+    let made = || {
+        let mut lessor = primary(1, short);
+        let attach = Command::Attach { id: id(0), items: many(items) };
+        lessor.apply(NOW, attach).expect("it is there");
+        drain(&mut lessor);
+        lessor
+    };
+    let work = |lessor: &mut Lessor| {
+        lessor.apply(NOW, Command::Revoke { id: id(0) }).expect("it is there");
+        drain(lessor);
+    };
+    all(bencher, items, made, work);
+}
+
+fn many(items: u64) -> Vec<Item> {
+    let key = |number: u64| Item::from(format!("{:08}", number * STRIDE % items));
+    (0..items).map(key).collect()
 }
 
 /// So many leases expire and leave in one batch, with no limit to the rate.
@@ -249,6 +311,7 @@ impl Random {
 }
 
 const LEASES: [u64; 4] = [1_000, 100_000, 1_000_000, 10_000_000];
+const ITEMS: [u64; 3] = [10_000, 500_000, 1_000_000];
 const SAMPLES: u32 = 3;
 /// Prime to every number of leases.
 const STRIDE: u64 = 7_368_787;

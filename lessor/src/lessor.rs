@@ -71,7 +71,17 @@ pub enum LeaseOrder {
     #[default]
     Id,
     /// By expiry, then by id (etcd: `Leases`); by id on a member that is not primary.
+    ///
+    /// A renew moves a lease behind what was shown already, so page by page this may go on for as long
+    /// as leases are renewed; [`ExpiryUntil`](Self::ExpiryUntil) ends.
     Expiry,
+    /// The same, and only leases that expire at this moment or before; none on a member that is not
+    /// primary.
+    ///
+    /// That ends, because sooner or later every renew moves its lease behind the moment. To see all that
+    /// there are, take the expiry of the first one and add the longest ttl. A lease that is renewed before
+    /// its turn comes is shown again if it is still due by then, and else not at all.
+    ExpiryUntil(Instant),
 }
 
 impl Lessor {
@@ -286,6 +296,9 @@ impl Lessor {
     /// changes nothing; one that comes late does everything that was missed, at the usual rates.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.set_clock(now);
+        if self.table.is_being_ordered() {
+            self.table.put_in_order(PIECE);
+        }
         if self.primary {
             self.emit_expired();
             self.emit_checkpoints();
@@ -300,7 +313,8 @@ impl Lessor {
         let expired = expired.map(|first| not_before(first, self.expired_rate.free_at()));
         let checkpoint = self.checkpoints.first();
         let checkpoint = checkpoint.map(|first| not_before(first, self.checkpoint_rate.free_at()));
-        expired.into_iter().chain(checkpoint).min()
+        let order = self.table.is_being_ordered().then_some(self.now);
+        expired.into_iter().chain(checkpoint).chain(order).min()
     }
 
     /// The next thing that the host must do.
@@ -398,26 +412,56 @@ impl Lessor {
 
     /// Up to `limit` leases in `order`, beginning behind `after`, the last lease of the page before.
     ///
-    /// A page costs one pass over all leases.
+    /// A page by id costs O(`limit` · log n) once the ids are [in order](Self::put_in_order); else, and
+    /// by expiry, one pass over all leases, 2 to 10 ms for a million.
     #[must_use]
     pub fn leases(&self, order: LeaseOrder, after: Option<&Lease>, limit: usize) -> Vec<Lease> {
-        let key = |lease: &Lease| match order {
-            LeaseOrder::Id => (None, lease.record.id),
-            LeaseOrder::Expiry => (lease.expiry, lease.record.id),
+        if (order == LeaseOrder::Id || !self.primary)
+            && let Some(ids) = self.table.in_order()
+        {
+            if matches!(order, LeaseOrder::ExpiryUntil(_)) {
+                return Vec::new();
+            }
+            let page = ids.behind(after.map(|lease| lease.record.id)).take(limit);
+            return page.filter_map(|id| self.lookup(id)).collect();
+        }
+        let latest = match order {
+            LeaseOrder::Id | LeaseOrder::Expiry => Instant::MAX,
+            LeaseOrder::ExpiryUntil(_) if !self.primary => return Vec::new(),
+            LeaseOrder::ExpiryUntil(latest) => latest,
         };
-        let after = after.map(key);
-        let mut first = BinaryHeap::new();
+        let moment = |expiry: Instant| if order == LeaseOrder::Id { Instant::ZERO } else { expiry };
+        let after = after.map(|lease| {
+            (moment(lease.expiry.filter(|_| self.primary).unwrap_or(Instant::MAX)), lease.record.id)
+        });
+        // The greatest of the first `limit` is on top, so most leases cost one comparison.
+        let mut first: BinaryHeap<((Instant, LeaseId), u32)> = BinaryHeap::new();
         for (slot, row) in (0_u32..).zip(self.table.rows()) {
-            let place = (key(&self.lease(row)), slot);
-            if after.is_none_or(|after| after < place.0) {
-                first.push(place);
-                if first.len() > limit {
-                    first.pop();
-                }
+            let place = (moment(row.expiry), row.id);
+            if row.expiry > latest || after.is_some_and(|after| place <= after) {
+                continue;
+            }
+            if first.len() < limit {
+                first.push((place, slot));
+            } else if let Some(mut greatest) = first.peek_mut()
+                && place < greatest.0
+            {
+                *greatest = (place, slot);
             }
         }
         let places = first.into_sorted_vec();
         places.into_iter().map(|(_, slot)| self.lease(self.table.row(slot))).collect()
+    }
+
+    /// Begins to keep the ids of all leases in order, for [listings](Self::leases) by id. It takes about
+    /// 12 bytes a lease, and from then on a grant and a revoke cost O(log n).
+    ///
+    /// Many leases are put in order bit by bit, by [`handle_timeout`](Self::handle_timeout);
+    /// [`poll_timeout`](Self::poll_timeout) asks for it. A recovered state begins anew.
+    pub fn put_in_order(&mut self) {
+        if self.table.in_order().is_none() {
+            self.table.put_in_order(PIECE);
+        }
     }
 
     /// A hash of the replicated state, which is equal on members that applied the same log.
@@ -770,6 +814,8 @@ impl Source for Checkpoints<'_> {
     }
 }
 
+/// So many leases are put in order by one call, in a few milliseconds.
+const PIECE: usize = 10_000;
 const HALF_SECOND: Duration = Duration::from_millis(500);
 /// etcd: at each tick of half a second 500 batches (`leaseCheckpointRate` / 2).
 const CHECKPOINTS_A_HALF_SECOND: usize = 500 * Checkpoint::MAX_BATCH;

@@ -125,6 +125,7 @@ mod lessor;
 mod limit;
 mod log;
 mod member;
+mod order;
 mod outputs;
 mod spread;
 mod table;

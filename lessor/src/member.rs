@@ -929,6 +929,9 @@ impl Member {
                 (Response::Lookup(self.status(now, id)), self.outputs.touched(id))
             }
             Request::Leases { order, after, limit } => {
+                if order == LeaseOrder::Id {
+                    self.lessor.put_in_order();
+                }
                 (Response::Leases(self.lessor.leases(order, after.as_ref(), limit)), self.applied)
             }
             Request::LeaseOf { item } => {

@@ -13,6 +13,7 @@ use hashbrown::hash_table::Entry;
 use siphasher::sip::SipHasher13;
 
 use crate::deadline::MAX_SLOTS;
+use crate::order::IdOrder;
 use crate::{Instant, Item, LeaseId, LeaseRecord, Ticket, Ttl};
 
 /// The lease table.
@@ -21,6 +22,8 @@ pub(crate) struct Table {
     rows: Vec<Row>,
     index: HashTable<u32>,
     hasher: SipHasher13,
+    /// There once somebody has listed.
+    order: Option<IdOrder>,
 }
 
 /// One lease: what every renew touches, and a box for what most leases lack.
@@ -56,13 +59,28 @@ pub(crate) struct Cold {
 impl Table {
     pub(crate) fn new(hash_key: u128) -> Self {
         let hasher = SipHasher13::new_with_key(&hash_key.to_le_bytes());
-        Self { rows: Vec::new(), index: HashTable::new(), hasher }
+        Self { rows: Vec::new(), index: HashTable::new(), hasher, order: None }
     }
 
     /// An empty table with the same key, and room for so many leases.
     pub(crate) fn emptied(&self, leases: usize) -> Self {
         let (rows, index) = (Vec::with_capacity(leases), HashTable::with_capacity(leases));
-        Self { rows, index, hasher: self.hasher }
+        Self { rows, index, hasher: self.hasher, order: None }
+    }
+
+    /// Begins to keep the ids in order, or goes on with at most `count` leases.
+    pub(crate) fn put_in_order(&mut self, count: usize) {
+        self.order.get_or_insert_default().take_in(&self.rows, count);
+    }
+
+    /// The ids in order, if all of them are by now.
+    pub(crate) fn in_order(&self) -> Option<&IdOrder> {
+        self.order.as_ref().filter(|order| order.is_complete(self.rows.len()))
+    }
+
+    /// Whether the ids are being put in order, and some are left.
+    pub(crate) fn is_being_ordered(&self) -> bool {
+        self.order.is_some() && self.in_order().is_none()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -91,7 +109,7 @@ impl Table {
 
     /// Adds a lease; `None` if its id is there already.
     pub(crate) fn insert(&mut self, id: LeaseId, ttl: Ttl, expiry: Instant) -> Option<u32> {
-        let Self { rows, index, hasher } = self;
+        let Self { rows, index, hasher, order } = self;
         let is_it = |&slot: &u32| rows[slot as usize].id == id;
         let rehash = |&slot: &u32| hash(hasher, rows[slot as usize].id);
         let Entry::Vacant(entry) = index.entry(hash(hasher, id), is_it, rehash) else {
@@ -100,6 +118,9 @@ impl Table {
         assert!(rows.len() < MAX_SLOTS, "a lessor holds fewer than 2^32 leases");
         let slot = u32::try_from(rows.len()).expect("fewer than 2^32 leases");
         entry.insert(slot);
+        if let Some(order) = order {
+            order.inserted(rows.len(), id);
+        }
         rows.push(Row { id, ttl, expiry, cold: None });
         Some(slot)
     }
@@ -119,6 +140,9 @@ impl Table {
                 .find_mut(moved, |&other| other == last)
                 .expect("every lease is in the index") = slot;
         }
+        if let Some(order) = &mut self.order {
+            order.swap_removed(slot as usize, &self.rows);
+        }
         let row = self.rows.swap_remove(slot as usize);
         self.shrink();
         row
@@ -137,10 +161,13 @@ impl Table {
                 row.id
             );
         }
+        if let Some(order) = &self.order {
+            order.check(&self.rows);
+        }
     }
 
     fn shrink(&mut self) {
-        let Self { rows, index, hasher } = self;
+        let Self { rows, index, hasher, .. } = self;
         if let Some(room) = room_to_keep(rows.capacity(), rows.len()) {
             rows.shrink_to(room);
             index.shrink_to(room, |&slot| hash(hasher, rows[slot as usize].id));
@@ -255,7 +282,17 @@ mod tests {
     #[test]
     fn the_check_finds_what_is_damaged() {
         type Damage = fn(&mut Table);
-        let damages: [(&str, Damage); 4] = [
+        let damages: [(&str, Damage); 6] = [
+            ("the id of lease 3 is in order", |table| {
+                let order = table.order.as_mut().unwrap();
+                order.swap_removed(2, &table.rows);
+                order.inserted(2, id(99));
+            }),
+            ("2 ids are in order, of 3 rows", |table| {
+                let order = table.order.as_mut().unwrap();
+                order.swap_removed(2, &table.rows);
+                order.inserted(2, id(1));
+            }),
             ("the box of lease 1 holds something", |table| _ = table.rows[0].cold_mut()),
             ("3 leases are indexed, but there are 2", |table| drop(table.rows.pop())),
             ("is indexed at Some(1), not 2", |table| table.rows[2].id = table.rows[1].id),
@@ -263,6 +300,7 @@ mod tests {
         ];
         for (what, damage) in damages {
             let mut table = table(3);
+            table.put_in_order(3);
             table.check();
             damage(&mut table);
             let said = complaint(|| table.check());

@@ -46,6 +46,9 @@ impl Display for Request {
             Self::Leases { order: LeaseOrder::Expiry, limit, .. } => {
                 write!(f, "list {limit} leases by expiry")
             }
+            Self::Leases { order: LeaseOrder::ExpiryUntil(latest), limit, .. } => {
+                write!(f, "list {limit} leases that expire by {latest}")
+            }
             Self::LeaseOf { item } => write!(f, "who holds {item}"),
             Self::Promote => f.write_str("promote"),
             Self::Demote => f.write_str("demote"),

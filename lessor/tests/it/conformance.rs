@@ -725,19 +725,67 @@ fn leases_come_in_pages_by_id_and_by_expiry() {
     for (number, ttl) in [(3, 10), (1, 30), (2, 20), (-5, 20)] {
         host.grant(number, ttl).unwrap();
     }
-    let ids = |order| {
-        let (mut ids, mut last) = (Vec::new(), None);
-        loop {
-            let page = host.lessor.leases(order, last.as_ref(), 3);
-            ids.extend(page.iter().map(|lease| lease.record.id.get()));
-            last = page.last().cloned();
-            if page.len() < 3 {
-                return ids;
-            }
+    for ordered in [false, true] {
+        if ordered {
+            host.lessor.put_in_order();
         }
-    };
-    assert_eq!(ids(LeaseOrder::Id), [-5, 1, 2, 3]);
-    assert_eq!(ids(LeaseOrder::Expiry), [3, -5, 2, 1]);
+        assert_eq!(listed(&host.lessor, LeaseOrder::Id), [-5, 1, 2, 3]);
+        assert_eq!(listed(&host.lessor, LeaseOrder::Expiry), [3, -5, 2, 1]);
+        let until = |secs| LeaseOrder::ExpiryUntil(Instant::from_secs(secs));
+        assert_eq!(listed(&host.lessor, until(20)), [3, -5, 2]);
+        assert!(listed(&host.lessor, until(9)).is_empty());
+    }
+    host.demote();
+    assert_eq!(listed(&host.lessor, LeaseOrder::Expiry), [-5, 1, 2, 3]);
+    assert!(listed(&host.lessor, LeaseOrder::ExpiryUntil(Instant::MAX)).is_empty());
+}
+
+/// More than are put in order by one call, while some come and go.
+#[test]
+fn many_leases_are_put_in_order_bit_by_bit() {
+    let mut host = Host::primary();
+    for number in (1..=25_000).rev() {
+        host.grant(number, 100_000).unwrap();
+    }
+    host.take();
+    host.lessor.put_in_order();
+    let mut pieces = 1;
+    while host.lessor.poll_timeout() == Some(host.now) {
+        host.revoke(pieces).unwrap();
+        host.revoke(25_001 - pieces).unwrap();
+        host.grant(-pieces, 100_000).unwrap();
+        assert_eq!(host.lessor.leases(LeaseOrder::Id, None, 1)[0].record.id.get(), -pieces);
+        host.to(host.now);
+        host.lessor.check();
+        pieces += 1;
+    }
+    assert_eq!(pieces, 3);
+    let expected: Vec<i64> = (-2..=-1).chain(3..=24_998).collect();
+    assert_eq!(listed(&host.lessor, LeaseOrder::Id), expected);
+    let last = host.lessor.lookup(LeaseId::new(24_997).unwrap());
+    assert_eq!(host.lessor.leases(LeaseOrder::Id, last.as_ref(), 3).len(), 1);
+}
+
+/// Issue 14: each page finds all leases renewed, behind what it has shown.
+#[test]
+fn a_listing_by_expiry_until_a_moment_ends_though_leases_are_renewed() {
+    let mut host = Host::primary();
+    for number in 1..=100 {
+        host.grant(number, 10).unwrap();
+    }
+    let first = host.lessor.leases(LeaseOrder::Expiry, None, 1)[0].expiry.unwrap();
+    let order = LeaseOrder::ExpiryUntil(first + secs(10));
+    let (mut last, mut pages) = (None, 0);
+    loop {
+        let page = host.lessor.leases(order, last.as_ref(), 7);
+        let Some(lease) = page.last() else { break };
+        last = Some(*lease);
+        pages += 1;
+        host.sleep(1);
+        (1..=100).for_each(|number| _ = host.renew(number));
+    }
+    assert_eq!(pages, 11, "one for each second up to the moment");
+    assert_eq!(host.lessor.leases(LeaseOrder::Expiry, last.as_ref(), 7).len(), 7, "it goes on");
 }
 
 // The whole
@@ -825,6 +873,19 @@ fn the_writes_of_a_life_add_up_to_the_snapshot() {
 
 /// No lease at all; a bare `[]` has no type where numbers can be compared with JSON as well.
 const NONE: [i64; 0] = [];
+
+/// The ids of all leases, page by page.
+fn listed(lessor: &Lessor, order: LeaseOrder) -> Vec<i64> {
+    let (mut ids, mut last) = (Vec::new(), None);
+    loop {
+        let page = lessor.leases(order, last.as_ref(), 3);
+        ids.extend(page.iter().map(|lease| lease.record.id.get()));
+        last = page.last().copied();
+        if page.len() < 3 {
+            return ids;
+        }
+    }
+}
 
 /// A bare lessor with a clock that the test moves, and all effects so far.
 struct Host {

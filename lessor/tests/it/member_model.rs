@@ -319,7 +319,10 @@ impl MemberModel {
     pub(crate) fn leases(&self, order: LeaseOrder) -> Vec<Lease> {
         let ids = self.core.leases.keys();
         let mut leases: Vec<Lease> = ids.map(|id| self.lease(*id).expect("it is there")).collect();
-        if order == LeaseOrder::Expiry {
+        if let LeaseOrder::ExpiryUntil(latest) = order {
+            leases.retain(|lease| lease.expiry.is_some_and(|at| at <= latest));
+        }
+        if order != LeaseOrder::Id {
             leases.sort_by_key(|lease| (lease.expiry, lease.record.id));
         }
         leases
@@ -623,7 +626,9 @@ impl MemberModel {
             Request::Leases { order, after, limit } => {
                 let place = |lease: &Lease| match order {
                     LeaseOrder::Id => (None, lease.record.id),
-                    LeaseOrder::Expiry => (lease.expiry, lease.record.id),
+                    LeaseOrder::Expiry | LeaseOrder::ExpiryUntil(_) => {
+                        (lease.expiry, lease.record.id)
+                    }
                 };
                 let after = after.as_ref().map(place);
                 let leases = self.leases(*order).into_iter();

@@ -197,7 +197,8 @@ impl Draw for Lease {
 
 impl Draw for LeaseOrder {
     fn draw(g: &mut Gen) -> Self {
-        one_of!(g, 1: Self::Id => Self::Id, 1: Self::Expiry => Self::Expiry,)
+        one_of!(g, 1: Self::Id => Self::Id, 1: Self::Expiry => Self::Expiry,
+            1: Self::ExpiryUntil(_) => Self::ExpiryUntil(any(g)),)
     }
 }
 
