@@ -146,6 +146,7 @@ pub use self::lessor::{LeaseOrder, Lessor};
 pub use self::log::{Entry, LogIndex, MemberId, Proposal, Role, StateAt, Term};
 pub use self::member::{
     Confirmation, LeaseStatus, Member, MemberInput, Output, Request, RequestError, Response,
+    TimeToLive,
 };
 pub use self::time::Instant;
 pub use self::transaction::{Change, Transaction};

@@ -7,6 +7,7 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -217,8 +218,17 @@ impl Row {
     }
 
     pub(crate) fn items(&self) -> impl ExactSizeIterator<Item = &Item> {
+        self.item_set().iter()
+    }
+
+    pub(crate) fn items_behind(&self, after: Option<&Item>) -> impl Iterator<Item = &Item> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.item_set().range::<Item, _>((from, Bound::Unbounded))
+    }
+
+    fn item_set(&self) -> &BTreeSet<Item> {
         static NONE: BTreeSet<Item> = BTreeSet::new();
-        self.cold.as_ref().map_or(&NONE, |cold| &cold.items).iter()
+        self.cold.as_ref().map_or(&NONE, |cold| &cold.items)
     }
 
     /// The box, which is made if it is not there.

@@ -40,6 +40,11 @@ impl Display for Request {
             Self::Attach { id, items } => write!(f, "attach {} to lease {id}", keys(items)),
             Self::Detach { id, items } => write!(f, "detach {} from lease {id}", keys(items)),
             Self::Lookup { id } => write!(f, "look up lease {id}"),
+            Self::TimeToLive { id } => write!(f, "how long has lease {id}"),
+            Self::Items { id, after: None, limit } => write!(f, "list {limit} items of lease {id}"),
+            Self::Items { id, after: Some(after), limit } => {
+                write!(f, "list {limit} items of lease {id} behind {after}")
+            }
             Self::Leases { order: LeaseOrder::Id, limit, .. } => {
                 write!(f, "list {limit} leases by id")
             }

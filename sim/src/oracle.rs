@@ -118,7 +118,13 @@ impl Undurable {
     fn of(&self, request: &Request, response: &Response, applied: LogIndex) -> LogIndex {
         let lease = |id: &LeaseId| self.leases.get(id).copied().unwrap_or_default();
         let last = match (request, response) {
-            (Request::Renew { id } | Request::Lookup { id }, _)
+            (
+                Request::Renew { id }
+                | Request::Lookup { id }
+                | Request::TimeToLive { id }
+                | Request::Items { id, .. },
+                _,
+            )
             | (_, Response::LeaseOf(Some(id))) => lease(id),
             (_, Response::LeaseOf(None)) => self.losses,
             // A role is not stored.

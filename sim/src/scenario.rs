@@ -647,7 +647,12 @@ impl AnswerKind {
     #[must_use]
     pub fn of(answer: &Result<Response, RequestError>) -> Self {
         match answer {
-            Ok(Response::Lookup(None) | Response::LeaseOf(None)) => Self::NotFound,
+            Ok(
+                Response::Lookup(None)
+                | Response::TimeToLive(None)
+                | Response::Items(None)
+                | Response::LeaseOf(None),
+            ) => Self::NotFound,
             Ok(_) => Self::Ok,
             Err(RequestError::Refused(Error::LeaseNotFound)) => Self::NotFound,
             Err(RequestError::Refused(Error::LeaseExists)) => Self::Exists,

@@ -443,7 +443,9 @@ fn lease_of(request: &mut Request) -> Option<&mut LeaseId> {
         | Request::Renew { id }
         | Request::Attach { id, .. }
         | Request::Detach { id, .. }
-        | Request::Lookup { id } => Some(id),
+        | Request::Lookup { id }
+        | Request::TimeToLive { id }
+        | Request::Items { id, .. } => Some(id),
         Request::Leases { .. } | Request::LeaseOf { .. } | Request::Promote | Request::Demote => {
             None
         }

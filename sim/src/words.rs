@@ -23,6 +23,13 @@ pub(crate) fn answer(answer: &Result<Response, RequestError>) -> String {
             let left = status.remaining.as_millis();
             format!("{} of {} left, {}", millis(left), status.record.ttl, keys(&status.items))
         }
+        Ok(Response::TimeToLive(None) | Response::Items(None)) => "no such lease".to_owned(),
+        Ok(Response::TimeToLive(Some(found))) => {
+            let left = millis(found.remaining.as_millis());
+            let (ttl, items) = (found.record.ttl, found.items);
+            format!("{left} of {ttl} left, {items} items")
+        }
+        Ok(Response::Items(Some(items))) => keys(items).to_string(),
         Ok(Response::Leases(leases)) => {
             let ids: Vec<LeaseId> = leases.iter().map(|lease| lease.record.id).collect();
             ids_in_words(&ids).to_string()

@@ -201,7 +201,9 @@ impl Handle {
         self.done(Request::Detach { id, items }).await
     }
 
-    /// Everything about a lease, or `None` if there is none with this id.
+    /// Everything about a lease with all its items, or `None` if there is none with this id. The engine
+    /// copies the items meanwhile, so for a lease with very many of them prefer
+    /// [`time_to_live`](Self::time_to_live) and [`items`](Self::items).
     ///
     /// # Errors
     ///
@@ -219,10 +221,31 @@ impl Handle {
     ///
     /// [`Error::LeaseNotFound`], or what every call can meet.
     pub async fn time_to_live(&self, id: LeaseId) -> Result<Duration, CallError> {
-        let status = self.lookup(id).await?;
-        status
-            .map(|status| status.remaining)
+        let Response::TimeToLive(found) = self.request(Request::TimeToLive { id }).await? else {
+            unreachable!("a question for the time is not answered so")
+        };
+        found
+            .map(|found| found.remaining)
             .ok_or(CallError::Request(RequestError::Refused(Error::LeaseNotFound)))
+    }
+
+    /// Up to `limit` items of a lease in the order of their keys, beginning behind `after`, the last of the
+    /// page before; `None` if there is no such lease.
+    ///
+    /// # Errors
+    ///
+    /// What every call can meet.
+    pub async fn items(
+        &self,
+        id: LeaseId,
+        after: Option<Item>,
+        limit: usize,
+    ) -> Result<Option<Vec<Item>>, CallError> {
+        let Response::Items(items) = self.request(Request::Items { id, after, limit }).await?
+        else {
+            unreachable!("a question for items is not answered so")
+        };
+        Ok(items)
     }
 
     /// Up to `limit` leases in `order`, beginning behind `after`, the last of the page before.

@@ -210,7 +210,9 @@ impl<D: Disk> Host<D> {
         | Request::Renew { id }
         | Request::Attach { id, .. }
         | Request::Detach { id, .. }
-        | Request::Lookup { id } = &mut request
+        | Request::Lookup { id }
+        | Request::TimeToLive { id }
+        | Request::Items { id, .. } = &mut request
             && id.get() == -1
         {
             *id = latest.unwrap_or(*id);

@@ -512,7 +512,10 @@ pub(crate) fn request(listed: Vec<Lease>) -> impl Strategy<Value = Request> {
         20 => id().prop_map(|id| Request::Renew { id }),
         8 => (id(), items()).prop_map(|(id, items)| Request::Attach { id, items }),
         4 => (id(), items()).prop_map(|(id, items)| Request::Detach { id, items }),
-        5 => id().prop_map(|id| Request::Lookup { id }),
+        3 => id().prop_map(|id| Request::Lookup { id }),
+        1 => id().prop_map(|id| Request::TimeToLive { id }),
+        1 => (id(), prop::option::of(item()), 0_usize..3)
+            .prop_map(|(id, after, limit)| Request::Items { id, after, limit }),
         3 => (order, after, 0_usize..5)
             .prop_map(|(order, after, limit)| Request::Leases { order, after, limit }),
         2 => item().prop_map(|item| Request::LeaseOf { item }),

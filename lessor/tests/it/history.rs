@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use lessor::{
-    Command, Entry, Error, Input, LeaseId, LogIndex, Proposal, Request, RequestError, Response,
-    Snapshot, StateAt, Term,
+    Command, Entry, Error, Input, Item, LeaseId, LogIndex, Proposal, Request, RequestError,
+    Response, Snapshot, StateAt, Term,
 };
 
 use super::member_model::Answer;
@@ -154,6 +154,15 @@ fn is_right(request: &Request, response: &Response, state: &Snapshot) -> bool {
         (Request::Lookup { id }, Response::Lookup(None)) => record(*id).is_none(),
         (Request::Lookup { id }, Response::Lookup(Some(status))) => {
             record(*id) == Some(&status.record) && items(*id).eq(&status.items)
+        }
+        (Request::TimeToLive { id }, Response::TimeToLive(found)) => {
+            let found = found.map(|found| (found.record, found.items));
+            record(*id).map(|record| (*record, items(*id).count())) == found
+        }
+        (Request::Items { id, after, limit }, Response::Items(found)) => {
+            let behind = |item: &&Item| after.as_ref().is_none_or(|after| *item > after);
+            let page = || items(*id).filter(behind).take(*limit).cloned().collect();
+            record(*id).map(|_| page()) == *found
         }
         (Request::Leases { limit, .. }, Response::Leases(leases)) => {
             let known = |lease: &lessor::Lease| {

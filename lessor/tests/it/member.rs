@@ -9,6 +9,41 @@ use lessor::{
     StateAt, Term, Ticket, Ttl, Write,
 };
 
+/// Issue 14: the time of a lease cost a copy of all its items.
+#[test]
+fn a_lease_is_read_without_its_items_and_they_page_by_page() {
+    let mut host = Host::with_lease(7, 10);
+    let items: Vec<Item> = (0..10).map(|number| Item::from(format!("{number}"))).collect();
+    host.ask(Request::Attach { id: id(7), items: items.clone() });
+    let proposal = host.proposals().remove(0);
+    host.commit(vec![entry(host.member.applied().0 + 1, 1, Some(proposal))]);
+    host.take();
+    let mut ask = |request| {
+        host.ask(request);
+        host.confirm();
+        host.answers().remove(0).1.unwrap()
+    };
+    let Response::TimeToLive(Some(found)) = ask(Request::TimeToLive { id: id(7) }) else {
+        panic!("the lease is there")
+    };
+    assert_eq!((found.record.id, found.items), (id(7), 10));
+    assert!(found.remaining <= Duration::from_secs(10));
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let request = Request::Items { id: id(7), after: after.clone(), limit: 4 };
+        let Response::Items(Some(page)) = ask(request) else { panic!("the lease is there") };
+        after = page.last().cloned().or(after);
+        seen.extend(page.iter().cloned());
+        if page.len() < 4 {
+            break;
+        }
+    }
+    assert_eq!(seen, items);
+    let none = Request::Items { id: id(8), after: None, limit: 4 };
+    assert_eq!(ask(none), Response::Items(None));
+    assert_eq!(ask(Request::TimeToLive { id: id(8) }), Response::TimeToLive(None));
+}
+
 // Promotion
 
 #[test]

@@ -137,6 +137,8 @@ impl Host {
         if let Ok(
             Response::Renewed { .. }
             | Response::Lookup(_)
+            | Response::TimeToLive(_)
+            | Response::Items(_)
             | Response::Leases(_)
             | Response::LeaseOf(_),
         ) = answer

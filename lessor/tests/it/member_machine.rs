@@ -413,7 +413,13 @@ fn kind(said: &Said) -> &'static str {
             Ok(Response::Granted { .. }) => "granted",
             Ok(Response::Renewed { .. }) => "renewed",
             Ok(Response::Done) => "done",
-            Ok(Response::Lookup(_) | Response::Leases(_) | Response::LeaseOf(_)) => "found",
+            Ok(
+                Response::Lookup(_)
+                | Response::TimeToLive(_)
+                | Response::Items(_)
+                | Response::Leases(_)
+                | Response::LeaseOf(_),
+            ) => "found",
             Err(RequestError::Refused(_)) => "refused",
             Err(RequestError::NotPrimary { .. }) => "not primary",
             Err(RequestError::Unknown) => "unknown",

@@ -8,7 +8,7 @@ use std::time::Duration;
 use lessor::{
     Checkpoint, Command, Config, Entry, Error, Input, Instant, Item, Lease, LeaseId, LeaseOrder,
     LeaseStatus, LogIndex, MemberId, MemberInput, Output, Proposal, Request, RequestError,
-    Response, Role, StateAt, Term, Ticket, Ttl,
+    Response, Role, StateAt, Term, Ticket, TimeToLive, Ttl,
 };
 
 use super::model::{Model, nanos};
@@ -383,6 +383,8 @@ impl MemberModel {
             // D15: so is whatever no log has to agree to.
             Request::Renew { .. }
             | Request::Lookup { .. }
+            | Request::TimeToLive { .. }
+            | Request::Items { .. }
             | Request::Leases { .. }
             | Request::LeaseOf { .. } => {}
             Request::Grant { .. }
@@ -409,6 +411,8 @@ impl MemberModel {
             Request::Detach { id, items } => (Command::Detach { id, items }, Response::Done),
             Request::Renew { .. }
             | Request::Lookup { .. }
+            | Request::TimeToLive { .. }
+            | Request::Items { .. }
             | Request::Leases { .. }
             | Request::LeaseOf { .. }
             | Request::Promote
@@ -623,6 +627,17 @@ impl MemberModel {
                 let (record, remaining) = (lease.record, Duration::from_nanos(left));
                 LeaseStatus { record, remaining, items: self.items(*id) }
             })),
+            Request::TimeToLive { id } => Response::TimeToLive(self.lease(*id).map(|lease| {
+                let left = self.core.leases[id].expiry.saturating_sub(self.time(now));
+                let (record, remaining) = (lease.record, Duration::from_nanos(left));
+                TimeToLive { record, remaining, items: self.items(*id).len() }
+            })),
+            Request::Items { id, after, limit } => Response::Items(self.lease(*id).map(|_| {
+                let mut items = self.items(*id);
+                items.retain(|item| after.as_ref().is_none_or(|after| item > after));
+                items.truncate(*limit);
+                items
+            })),
             Request::Leases { order, after, limit } => {
                 let place = |lease: &Lease| match order {
                     LeaseOrder::Id => (None, lease.record.id),
@@ -650,7 +665,11 @@ impl MemberModel {
         };
         // What it speaks of must be durable.
         let after = match (request, &response) {
-            (Request::Lookup { id }, _) | (_, Response::LeaseOf(Some(id))) => self.change_of(*id),
+            (
+                Request::Lookup { id } | Request::TimeToLive { id } | Request::Items { id, .. },
+                _,
+            )
+            | (_, Response::LeaseOf(Some(id))) => self.change_of(*id),
             (_, Response::LeaseOf(None)) => {
                 let takes = self.changed.iter().filter(|changed| changed.takes_items);
                 takes.map(|changed| changed.at).max().unwrap_or(0)

@@ -136,6 +136,16 @@ fn tickets_commands_and_requests_are_said_in_words() {
         (Request::Attach { id, items: many }, "attach 0, 1, 2, 3, 4, 5, … 1000 in all to lease 7"),
         (Request::Detach { id, items: items() }, "detach a, ö from lease 7"),
         (Request::Lookup { id }, "look up lease 7"),
+        (Request::TimeToLive { id }, "how long has lease 7"),
+        (Request::Items { id, after: None, limit: 9 }, "list 9 items of lease 7"),
+        (
+            Request::Items { id, after: Some(Item::from("ö")), limit: 9 },
+            "list 9 items of lease 7 behind ö",
+        ),
+        (
+            leases(LeaseOrder::ExpiryUntil(Instant::from_secs(3))),
+            "list 100 leases that expire by 3.000000000s",
+        ),
         (leases(LeaseOrder::Id), "list 100 leases by id"),
         (leases(LeaseOrder::Expiry), "list 100 leases by expiry"),
         (Request::LeaseOf { item: Item::from("ö") }, "who holds ö"),

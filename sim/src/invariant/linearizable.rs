@@ -142,6 +142,12 @@ impl Linearizable {
                     found(*id, lease) == status.as_ref().map(known)
                 })
             }
+            (Request::TimeToLive { id }, Ok(Response::TimeToLive(status))) => {
+                self.place_where(*id, between, |lease| {
+                    let held = found(*id, lease).map(|(record, items)| (record, items.len()));
+                    held == status.map(|status| (status.record, status.items))
+                })
+            }
             (Request::LeaseOf { item }, Ok(Response::LeaseOf(holder))) => {
                 let versions = self.holders.get(item).map_or(&[][..], Vec::as_slice);
                 let mut places = places(versions, between);

@@ -155,6 +155,9 @@ fn request(request: &Request) -> (&'static str, Fields) {
         Request::Attach { id, items } => ("attach", of(id).field("items", keys(items))),
         Request::Detach { id, items } => ("detach", of(id).field("items", keys(items))),
         Request::Lookup { id } => ("lookup", of(id)),
+        Request::TimeToLive { .. } | Request::Items { .. } => {
+            unreachable!("no step of a scenario asks so")
+        }
         Request::Leases { order, after: _, limit } => {
             let expiry = (*order == LeaseOrder::Expiry).then(|| quoted("expiry"));
             ("leases", Fields::default().maybe("order", expiry).field("limit", limit))

@@ -347,6 +347,10 @@ impl Draw for Request {
             2: Self::Attach { .. } => Self::Attach { id: any(g), items: few(g) },
             1: Self::Detach { .. } => Self::Detach { id: any(g), items: few(g) },
             1: Self::Lookup { .. } => Self::Lookup { id: any(g) },
+            1: Self::TimeToLive { .. } => Self::TimeToLive { id: any(g) },
+            1: Self::Items { .. } => {
+                Self::Items { id: any(g), after: any(g), limit: usize::arbitrary(g) }
+            },
             1: Self::Leases { .. } => {
                 Self::Leases { order: any(g), after: any(g), limit: usize::arbitrary(g) }
             },

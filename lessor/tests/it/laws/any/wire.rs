@@ -2,7 +2,7 @@
 
 use lessor::{
     Confirmation, Effect, Error, ExpiredBatch, LeaseStatus, MemberId, MemberInput, Output,
-    RequestError, Response, Role, Snapshot, StateAt, Ticket,
+    RequestError, Response, Role, Snapshot, StateAt, Ticket, TimeToLive,
 };
 use quickcheck::{Arbitrary, Gen};
 
@@ -88,6 +88,12 @@ impl Draw for LeaseStatus {
     }
 }
 
+impl Draw for TimeToLive {
+    fn draw(g: &mut Gen) -> Self {
+        Self { record: any(g), remaining: any(g), items: usize::arbitrary(g) }
+    }
+}
+
 impl Draw for Response {
     fn draw(g: &mut Gen) -> Self {
         one_of!(g,
@@ -95,6 +101,8 @@ impl Draw for Response {
             1: Self::Renewed { .. } => Self::Renewed { ttl: any(g) },
             1: Self::Done => Self::Done,
             1: Self::Lookup(_) => Self::Lookup(any(g)),
+            1: Self::TimeToLive(_) => Self::TimeToLive(any(g)),
+            1: Self::Items(_) => Self::Items(bool::arbitrary(g).then(|| few(g))),
             1: Self::Leases(_) => Self::Leases(few(g)),
             1: Self::LeaseOf(_) => Self::LeaseOf(any(g)),
         )
