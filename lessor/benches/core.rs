@@ -116,6 +116,28 @@ fn attach_of_many(bencher: Bencher<'_, '_>, items: u64) {
         });
 }
 
+/// One call of those that attach a million items, piece by piece; the slowest is what others wait for.
+#[divan::bench(sample_count = 900, sample_size = 1)]
+fn piece_of_an_attach(bencher: Bencher<'_, '_>) {
+    let mut lessor = primary(1, short);
+    lessor.begin(NOW, Command::Attach { id: id(0), items: many(1_000_000) }).expect("it is there");
+    drain(&mut lessor);
+    bencher.bench_local(|| {
+        assert!(!lessor.go_on(NOW), "there are a thousand pieces");
+        drain(&mut lessor);
+    });
+}
+
+/// The same of a revoke.
+#[divan::bench(sample_count = 900, sample_size = 1)]
+fn piece_of_a_revoke(bencher: Bencher<'_, '_>) {
+    let mut lessor = primary(1, short);
+    lessor.apply(NOW, Command::Attach { id: id(0), items: many(1_000_000) }).expect("it is there");
+    drain(&mut lessor);
+    lessor.begin(NOW, Command::Revoke { id: id(0) }).expect("it is there");
+    bencher.bench_local(|| assert!(!lessor.go_on(NOW), "there are a thousand pieces"));
+}
+
 /// The end of a lease with so many items.
 #[divan::bench(args = ITEMS, sample_count = SAMPLES, sample_size = 1)]
 fn revoke_of_many(bencher: Bencher<'_, '_>, items: u64) {

@@ -5,7 +5,7 @@
 //! member that is not primary has none.
 
 use alloc::collections::{BTreeMap, BinaryHeap, VecDeque};
-use alloc::vec::Vec;
+use alloc::vec::{IntoIter, Vec};
 use core::time::Duration;
 
 use crate::deadline::{Deadlines, Source};
@@ -60,6 +60,8 @@ pub struct Lessor {
     /// The leases that the last command took items from, to give them to another.
     moved_from: Vec<LeaseId>,
     effects: VecDeque<Effect>,
+    /// What is left of a command that was begun.
+    begun: Option<Begun>,
 }
 
 /// The order of a listing.
@@ -106,6 +108,7 @@ impl Lessor {
             digest: Digest::default(),
             moved_from: Vec::new(),
             effects: VecDeque::new(),
+            begun: None,
         }
     }
 
@@ -137,20 +140,71 @@ impl Lessor {
     /// - [`Error::LeaseExists`], [`Error::TtlTooLarge`] for a grant;
     /// - [`Error::LeaseNotFound`] for a revoke, an attach or a detach.
     pub fn apply(&mut self, now: Instant, command: Command) -> Result<(), Error> {
+        let mut done = self.begin(now, command)?;
+        while !done {
+            done = self.go_on(now);
+        }
+        Ok(())
+    }
+
+    /// Begins to [apply](Self::apply) a command that may be of so many items that it would take long, and
+    /// says whether it is done already. If not, [`go_on`](Self::go_on) does a piece of it, some
+    /// milliseconds of work, until it is.
+    ///
+    /// Between the pieces a host may do everything but apply: renew, let time pass, promote, demote, look
+    /// up leases. Items, [`lease_of`](Self::lease_of), the [digest](Self::digest) and the
+    /// [snapshot](Self::snapshot) are neither those before the command nor those after it. What the pieces
+    /// write belongs into one transaction, with the place of the log behind the command.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`apply`](Self::apply); then nothing was begun.
+    ///
+    /// # Panics
+    ///
+    /// If another command was begun and is not done.
+    pub fn begin(&mut self, now: Instant, command: Command) -> Result<bool, Error> {
+        assert!(self.begun.is_none(), "a command that was begun comes to its end first");
         self.set_clock(now);
         self.moved_from.clear();
         match command {
-            Command::Grant { id, ttl } => self.grant(id, ttl),
-            Command::Revoke { id } => self.revoke(id),
-            Command::Attach { id, items } => self.attach(id, items),
-            Command::Detach { id, items } => self.detach(id, &items),
+            Command::Grant { id, ttl } => self.grant(id, ttl)?,
             Command::Checkpoint { checkpoints } => {
                 for checkpoint in checkpoints {
                     self.checkpoint(checkpoint);
                 }
-                Ok(())
+            }
+            Command::Revoke { id } => {
+                let slot = self.table.find(id).ok_or(Error::LeaseNotFound)?;
+                let deleted = Vec::with_capacity(self.table.row(slot).items().len());
+                return Ok(self.go_on_with(Begun::Revoke { id, deleted }));
+            }
+            Command::Attach { id, items } => {
+                self.table.find(id).ok_or(Error::LeaseNotFound)?;
+                return Ok(self.go_on_with(Begun::Attach { id, items: items.into_iter() }));
+            }
+            Command::Detach { id, items } => {
+                self.table.find(id).ok_or(Error::LeaseNotFound)?;
+                return Ok(self.go_on_with(Begun::Detach { id, items: items.into_iter() }));
             }
         }
+        Ok(true)
+    }
+
+    /// Does the next piece of the command that was [begun](Self::begin), and says whether it is done.
+    /// Without one it does nothing.
+    pub fn go_on(&mut self, now: Instant) -> bool {
+        self.set_clock(now);
+        match self.begun.take() {
+            Some(begun) => self.go_on_with(begun),
+            None => true,
+        }
+    }
+
+    /// Whether a command was [begun](Self::begin) and is not done.
+    #[must_use]
+    pub fn is_applying(&self) -> bool {
+        self.begun.is_some()
     }
 
     /// Extends a lease to `now` + ttl, and answers the ticket by an [`Effect::Renewed`]: at once, or
@@ -354,6 +408,7 @@ impl Lessor {
             digest.add_item(item, *holder);
         }
         self.demote(now);
+        self.begun = None;
         (self.table, self.holders, self.digest) = (table, holders, digest);
         Ok(())
     }
@@ -557,8 +612,50 @@ impl Lessor {
         Ok(())
     }
 
-    fn revoke(&mut self, lease: LeaseId) -> Result<(), Error> {
-        let slot = self.table.find(lease).ok_or(Error::LeaseNotFound)?;
+    /// Does one piece of a command, and keeps what is left of it.
+    fn go_on_with(&mut self, mut begun: Begun) -> bool {
+        let done = match &mut begun {
+            Begun::Attach { id, items } => {
+                self.attach(*id, items.by_ref().take(ITEMS_A_PIECE));
+                items.len() == 0
+            }
+            Begun::Detach { id, items } => {
+                self.detach(*id, items.by_ref().take(ITEMS_A_PIECE));
+                items.len() == 0
+            }
+            Begun::Revoke { id, deleted } => {
+                let slot = self.table.find(*id).expect("only its revoke removes a lease");
+                let done = self.delete_items(slot, deleted);
+                if done {
+                    self.revoke(slot, core::mem::take(deleted));
+                }
+                done
+            }
+        };
+        if !done {
+            self.begun = Some(begun);
+        }
+        done
+    }
+
+    /// Takes the first items out of a lease that is revoked, and says whether they were the last.
+    fn delete_items(&mut self, slot: u32, deleted: &mut Vec<Item>) -> bool {
+        let row = self.table.row_mut(slot);
+        let id = row.id;
+        let Some(cold) = row.cold_if_any() else { return true };
+        for _ in 0..ITEMS_A_PIECE {
+            let Some(item) = cold.items.pop_first() else { break };
+            self.holders.remove(&item);
+            self.digest.remove_item(&item, id);
+            deleted.push(item);
+        }
+        let done = cold.items.is_empty();
+        row.tidy();
+        done
+    }
+
+    /// Removes a lease whose items are deleted already.
+    fn revoke(&mut self, slot: u32, items: Vec<Item>) {
         self.expiries.clear(slot, &Expiries(&self.table));
         self.checkpoints.clear(slot, &Checkpoints(&self.table));
         let last = self.slots() - 1;
@@ -570,28 +667,20 @@ impl Lessor {
         self.expiries.shrink(self.table.len());
         self.checkpoints.shrink(self.table.len());
 
+        let lease = row.id;
         self.digest.remove_lease(&row.record());
-        let mut waiting = Vec::new();
-        if let Some(cold) = row.cold_if_any().map(core::mem::take) {
-            let items: Vec<Item> = cold.items.into_iter().collect();
-            for item in &items {
-                self.holders.remove(item);
-                self.digest.remove_item(item, lease);
-            }
-            if !items.is_empty() {
-                self.effects.push_back(Effect::RangeDelete(RangeDelete { lease, items }));
-            }
-            waiting = cold.waiting;
+        if !items.is_empty() {
+            self.effects.push_back(Effect::RangeDelete(RangeDelete { lease, items }));
         }
         self.effects.push_back(Effect::Write(Write::DeleteLease(lease)));
-        for ticket in waiting {
+        let waiting = row.cold_if_any().map(|cold| core::mem::take(&mut cold.waiting));
+        for ticket in waiting.unwrap_or_default() {
             self.answer(ticket, Err(Error::LeaseNotFound));
         }
-        Ok(())
     }
 
-    fn attach(&mut self, id: LeaseId, items: Vec<Item>) -> Result<(), Error> {
-        let slot = self.table.find(id).ok_or(Error::LeaseNotFound)?;
+    fn attach(&mut self, id: LeaseId, items: impl Iterator<Item = Item>) {
+        let slot = self.table.find(id).expect("only its revoke removes a lease");
         for item in items {
             let holder = self.holders.insert(item.clone(), id);
             if holder == Some(id) {
@@ -605,19 +694,16 @@ impl Lessor {
             self.digest.add_item(&item, id);
             self.effects.push_back(Effect::Write(Write::PutItem(item, id)));
         }
-        Ok(())
     }
 
-    fn detach(&mut self, id: LeaseId, items: &[Item]) -> Result<(), Error> {
-        self.table.find(id).ok_or(Error::LeaseNotFound)?;
+    fn detach(&mut self, id: LeaseId, items: impl Iterator<Item = Item>) {
         for item in items {
-            if self.lease_of(item) == Some(id) {
-                self.holders.remove(item);
-                self.take_item(id, item);
-                self.effects.push_back(Effect::Write(Write::DeleteItem(item.clone())));
+            if self.lease_of(&item) == Some(id) {
+                self.holders.remove(&item);
+                self.take_item(id, &item);
+                self.effects.push_back(Effect::Write(Write::DeleteItem(item)));
             }
         }
-        Ok(())
     }
 
     /// Takes an item out of the lease that holds it; the other direction is the caller's.
@@ -795,6 +881,24 @@ impl Lessor {
 #[cfg(test)]
 mod tests;
 
+/// A command of which a part is applied.
+#[derive(Clone, Debug)]
+enum Begun {
+    Attach {
+        id: LeaseId,
+        items: IntoIter<Item>,
+    },
+    Detach {
+        id: LeaseId,
+        items: IntoIter<Item>,
+    },
+    /// What was under the lease is here already; the lease itself goes last.
+    Revoke {
+        id: LeaseId,
+        deleted: Vec<Item>,
+    },
+}
+
 /// The expiries as the deadline queue sees them: a renew has moved them later.
 struct Expiries<'a>(&'a Table);
 
@@ -821,6 +925,8 @@ impl Source for Checkpoints<'_> {
     }
 }
 
+/// So many items are attached, detached or deleted by one call, in a few milliseconds.
+const ITEMS_A_PIECE: usize = 1_000;
 /// So many leases are put in order by one call, in a few milliseconds.
 const PIECE: usize = 10_000;
 const HALF_SECOND: Duration = Duration::from_millis(500);

@@ -22,6 +22,7 @@ mod member_machine;
 mod member_model;
 mod member_planted;
 mod model;
+mod pieces;
 mod random;
 mod redb_backend;
 mod seed;

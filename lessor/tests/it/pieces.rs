@@ -1,0 +1,116 @@
+//! Commands of many items that are applied in pieces, while others are served.
+
+use std::time::Duration;
+
+use lessor::{Command, Config, Effect, Error, Instant, Item, LeaseId, Lessor, Ticket, Ttl, Write};
+
+/// Whatever the pieces, what is written and the digest are those of one call; and the rules hold between.
+#[test]
+fn a_command_in_pieces_writes_what_it_writes_at_once() {
+    let commands = [
+        Command::Attach { id: id(1), items: items(0..4_500) },
+        Command::Attach { id: id(2), items: items(1_500..6_000) },
+        Command::Detach { id: id(2), items: items(1_000..3_700) },
+        Command::Attach { id: id(2), items: Vec::new() },
+        Command::Revoke { id: id(2) },
+        Command::Revoke { id: id(1) },
+    ];
+    let mut at_once = lessor();
+    let mut in_pieces = at_once.clone();
+    let mut calls = Vec::new();
+    for command in commands {
+        at_once.apply(NOW, command.clone()).unwrap();
+        let mut done = in_pieces.begin(NOW, command).unwrap();
+        calls.push(1);
+        while !done {
+            assert!(in_pieces.is_applying());
+            in_pieces.check();
+            done = in_pieces.go_on(NOW);
+            *calls.last_mut().unwrap() += 1;
+        }
+        in_pieces.check();
+        assert!(!in_pieces.is_applying());
+        assert_eq!(effects(&mut in_pieces), effects(&mut at_once));
+        assert_eq!(in_pieces.snapshot(), at_once.snapshot());
+        assert_eq!(in_pieces.digest(), at_once.digest());
+    }
+    assert_eq!(calls, [5, 5, 3, 1, 3, 2]);
+    assert!(in_pieces.go_on(NOW), "there is nothing to do");
+}
+
+/// A lease is renewed, and another one expires, between the pieces of a revoke; and the role changes.
+#[test]
+fn others_are_served_between_the_pieces() {
+    let mut lessor = lessor();
+    lessor.apply(NOW, Command::Attach { id: id(1), items: items(0..4_500) }).unwrap();
+    lessor.renew(NOW, Ticket(1), id(1));
+    effects(&mut lessor);
+    assert_eq!(lessor.begin(NOW, Command::Revoke { id: id(1) }), Ok(false));
+
+    let later = NOW + Duration::from_secs(10);
+    lessor.handle_timeout(later);
+    lessor.renew(later, Ticket(2), id(3));
+    lessor.renew(later, Ticket(3), id(1));
+    let ttl = Ttl::from_secs(30);
+    let served = effects(&mut lessor);
+    assert!(matches!(&served[0], Effect::Expired(batch) if batch.leases == [id(2)]));
+    assert_eq!(served[1], Effect::Renewed { ticket: Ticket(2), result: Ok(ttl) });
+    assert_eq!(served[2], Effect::Renewed { ticket: Ticket(3), result: Ok(ttl) });
+    lessor.demote(later);
+    lessor.promote(later, Duration::ZERO);
+    lessor.handle_timeout(later + Duration::from_secs(30));
+    lessor.renew(later + Duration::from_secs(30), Ticket(4), id(1));
+    effects(&mut lessor);
+    lessor.check();
+
+    while !lessor.go_on(later) {
+        assert_eq!(effects(&mut lessor), [], "all is deleted at once, at the end");
+    }
+    let ended = effects(&mut lessor);
+    assert!(matches!(&ended[0], Effect::RangeDelete(all) if all.items == items(0..4_500)));
+    assert_eq!(ended[1], Effect::Write(Write::DeleteLease(id(1))));
+    let result = Err(Error::LeaseNotFound);
+    assert_eq!(ended[2..], [Effect::Renewed { ticket: Ticket(4), result }]);
+    lessor.check();
+}
+
+#[test]
+fn a_refusal_begins_nothing_and_a_state_that_is_recovered_ends_what_was_begun() {
+    let mut lessor = lessor();
+    let unknown = Command::Attach { id: id(9), items: items(0..4_500) };
+    assert_eq!(lessor.begin(NOW, unknown), Err(Error::LeaseNotFound));
+    assert!(!lessor.is_applying());
+    let before = lessor.snapshot();
+    let attach = Command::Attach { id: id(1), items: items(0..4_500) };
+    assert_eq!(lessor.begin(NOW, attach), Ok(false));
+    lessor.recover(NOW, &before).unwrap();
+    assert!(!lessor.is_applying());
+    lessor.check();
+    assert_eq!(lessor.snapshot(), before);
+}
+
+/// A primary with three leases, of which the second expires first.
+fn lessor() -> Lessor {
+    let mut lessor = Lessor::new(&Config::default());
+    lessor.promote(NOW, Duration::ZERO);
+    for (number, secs) in [(1, 30), (2, 10), (3, 30)] {
+        let ttl = Ttl::from_secs(secs);
+        lessor.apply(NOW, Command::Grant { id: id(number), ttl }).unwrap();
+    }
+    effects(&mut lessor);
+    lessor
+}
+
+fn items(numbers: std::ops::Range<u32>) -> Vec<Item> {
+    numbers.map(|number| Item::from(format!("{number:05}"))).collect()
+}
+
+fn effects(lessor: &mut Lessor) -> Vec<Effect> {
+    std::iter::from_fn(|| lessor.poll_effect()).collect()
+}
+
+fn id(number: i64) -> LeaseId {
+    LeaseId::new(number).unwrap()
+}
+
+const NOW: Instant = Instant::from_secs(1);
