@@ -122,7 +122,9 @@ pub(crate) fn leases_of_request(request: &Request) -> BTreeSet<LeaseId> {
         | Request::Renew { id }
         | Request::Attach { id, .. }
         | Request::Detach { id, .. }
-        | Request::Lookup { id } => Some(*id),
+        | Request::Lookup { id }
+        | Request::TimeToLive { id }
+        | Request::Items { id, .. } => Some(*id),
         Request::Leases { .. } | Request::LeaseOf { .. } | Request::Promote | Request::Demote => {
             None
         }

@@ -509,7 +509,7 @@ impl World {
     }
 
     /// A member's commit is done or has failed, and its power may go before anybody learns of it.
-    pub fn after_commit(&mut self, member: MemberId, worked: bool) {
+    pub fn after_commit(&mut self, now: Duration, member: MemberId, worked: bool) {
         if !worked && !self.machines[&member].disk.power_is_off() {
             self.machine(member).lost_write = true;
         }
