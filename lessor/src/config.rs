@@ -72,6 +72,11 @@ pub struct Config {
     ///
     /// Default 4096.
     pub queue: NonZeroU32,
+    /// The most items of a command, and the most entries of the log, that are worked off at once. In between
+    /// whatever else has come is served, so this bounds how long it waits.
+    ///
+    /// Default 1000, a few milliseconds (etcd: none, a large command holds up all others).
+    pub piece: NonZeroU32,
     /// The secret key of the hash index, against ids that are chosen to collide. Nothing observable
     /// depends on it.
     ///
@@ -137,6 +142,7 @@ impl Default for Config {
             request_timeout: Duration::from_secs(7),
             observer_patience: Duration::from_secs(10),
             queue: const { NonZeroU32::new(4_096).unwrap() },
+            piece: const { NonZeroU32::new(1_000).unwrap() },
             hash_key: None,
             id_salt: None,
         }

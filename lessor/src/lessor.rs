@@ -46,6 +46,8 @@ pub struct Lessor {
     retry_interval: Duration,
     checkpoint_interval: Duration,
     revoke_rate: usize,
+    /// The most items that are worked off at once.
+    piece: usize,
     now: Instant,
     primary: bool,
     hold_expired: bool,
@@ -96,6 +98,7 @@ impl Lessor {
             retry_interval: config.retry_interval.max(SHORTEST_INTERVAL),
             checkpoint_interval: config.checkpoint_interval.max(SHORTEST_INTERVAL),
             revoke_rate,
+            piece: config.piece.get() as usize,
             now: Instant::ZERO,
             primary: false,
             hold_expired: false,
@@ -148,8 +151,8 @@ impl Lessor {
     }
 
     /// Begins to [apply](Self::apply) a command that may be of so many items that it would take long, and
-    /// says whether it is done already. If not, [`go_on`](Self::go_on) does a piece of it, some
-    /// milliseconds of work, until it is.
+    /// says whether it is done already. If not, [`go_on`](Self::go_on) does a piece of it, of
+    /// [`Config::piece`] items, until it is.
     ///
     /// Between the pieces a host may do everything but apply: renew, let time pass, promote, demote, look
     /// up leases. Items, [`lease_of`](Self::lease_of), the [digest](Self::digest) and the
@@ -234,7 +237,20 @@ impl Lessor {
         };
         let now = self.now;
         let row = self.table.row_mut(slot);
-        if row.expiry <= asked.min(now) && !row.is_kept() {
+        if row.expiry > now && !row.is_waited_for() && !row.needs_unset() {
+            // By far the most frequent call: nothing but the row is touched.
+            let ttl = row.ttl;
+            row.expiry = row.expiry.max(ttl.after(now));
+            return self.answer(ticket, Ok(ttl));
+        }
+        self.renew_slowly(asked.min(now), ticket, slot);
+    }
+
+    /// A renew that comes late, has to wait, or whose lease is due.
+    fn renew_slowly(&mut self, asked: Instant, ticket: Ticket, slot: u32) {
+        let row = self.table.row_mut(slot);
+        let id = row.id;
+        if row.expiry <= asked && !row.is_kept() {
             let cold = row.cold_mut();
             cold.waiting.push(ticket);
             cold.in_time = false;
@@ -616,11 +632,11 @@ impl Lessor {
     fn go_on_with(&mut self, mut begun: Begun) -> bool {
         let done = match &mut begun {
             Begun::Attach { id, items } => {
-                self.attach(*id, items.by_ref().take(ITEMS_A_PIECE));
+                self.attach(*id, items.by_ref().take(self.piece));
                 items.len() == 0
             }
             Begun::Detach { id, items } => {
-                self.detach(*id, items.by_ref().take(ITEMS_A_PIECE));
+                self.detach(*id, items.by_ref().take(self.piece));
                 items.len() == 0
             }
             Begun::Revoke { id, deleted } => {
@@ -643,7 +659,7 @@ impl Lessor {
         let row = self.table.row_mut(slot);
         let id = row.id;
         let Some(cold) = row.cold_if_any() else { return true };
-        for _ in 0..ITEMS_A_PIECE {
+        for _ in 0..self.piece {
             let Some(item) = cold.items.pop_first() else { break };
             self.holders.remove(&item);
             self.digest.remove_item(&item, id);
@@ -925,8 +941,6 @@ impl Source for Checkpoints<'_> {
     }
 }
 
-/// So many items are attached, detached or deleted by one call, in a few milliseconds.
-const ITEMS_A_PIECE: usize = 1_000;
 /// So many leases are put in order by one call, in a few milliseconds.
 const PIECE: usize = 10_000;
 const HALF_SECOND: Duration = Duration::from_millis(500);

@@ -37,6 +37,13 @@ pub struct Member {
     request_timeout: Duration,
     observer_patience: Duration,
     applied: LogIndex,
+    /// The last entry that it was handed, and those that it has not applied.
+    received: LogIndex,
+    backlog: VecDeque<Entry>,
+    /// The proposal that is applied in part, at the place behind `applied`.
+    applying: Option<(Term, u64)>,
+    /// The most entries, and items, that are worked off at once.
+    piece: u32,
     leader: Option<MemberId>,
     reign: Option<Reign>,
     /// The term of the latest reign that has ended.
@@ -275,6 +282,8 @@ pub enum MemberInput {
     },
     /// [`Member::installed`]
     Installed(StateAt),
+    /// [`Member::go_on`]
+    GoOn,
     /// [`Member::persisted`]
     Persisted(LogIndex),
     /// [`Member::forget`]
@@ -403,6 +412,10 @@ impl Member {
             request_timeout: config.request_timeout,
             observer_patience: config.observer_patience,
             applied: stored.applied,
+            received: stored.applied,
+            backlog: VecDeque::new(),
+            applying: None,
+            piece: config.piece.get(),
             leader: None,
             reign: None,
             left: None,
@@ -439,6 +452,7 @@ impl Member {
                 self.confirmed(now, confirmation, committed);
             }
             MemberInput::Installed(state) => return self.installed(now, &state),
+            MemberInput::GoOn => self.go_on(now),
             MemberInput::Persisted(applied) => self.persisted(now, applied),
             MemberInput::Forget(ticket) => self.forget(now, ticket),
             MemberInput::HoldExpired(hold) => self.hold_expired(now, hold),
@@ -466,46 +480,81 @@ impl Member {
         self.accept(now, Asked { ticket, asked, deadline }, request);
     }
 
-    /// Applies committed entries, in the order of the log. Those at or below
-    /// [`applied`](Self::applied) are ignored, so that the log may repeat itself.
+    /// Takes committed entries, in the order of the log. Those that it has are ignored, so that the log may
+    /// repeat itself.
+    ///
+    /// It applies them, and if they come to more than [`Config::piece`] entries or items, the rest later:
+    /// call [`go_on`](Self::go_on) for as long as it [is applying](Self::is_applying), and in between hand
+    /// in whatever else has come.
     ///
     /// # Panics
     ///
     /// If an entry is missing before one of these, which is a bug of the log.
     pub fn committed(&mut self, now: Instant, entries: Vec<Entry>) {
-        let now = self.set_clock(now);
         if self.stopped {
+            self.set_clock(now);
             return;
         }
-        let before = self.applied;
         for entry in entries {
-            if entry.index <= self.applied {
-                continue;
+            if entry.index > self.received {
+                let before = core::mem::replace(&mut self.received, entry.index);
+                assert!(
+                    entry.index == before.next(),
+                    "the log hands out {} behind {before}",
+                    entry.index
+                );
+                self.backlog.push_back(entry);
             }
-            assert!(
-                entry.index == self.applied.next(),
-                "the log hands out {} behind {}",
-                entry.index,
-                self.applied
-            );
-            self.applied = entry.index;
+        }
+        self.go_on(now);
+    }
+
+    /// Applies the next piece of what was committed. Harmless if there is nothing.
+    pub fn go_on(&mut self, now: Instant) {
+        let now = self.set_clock(now);
+        let mut before = self.applied;
+        let mut left = self.piece;
+        if let Some((term, sequence)) = self.applying.take() {
+            let done = self.lessor.go_on(now);
+            self.pump(now);
+            if !done {
+                self.applying = Some((term, sequence));
+                return;
+            }
+            self.finish_entry(term, sequence, Ok(()));
+            left = 0;
+        }
+        while left > 0
+            && let Some(entry) = self.backlog.pop_front()
+        {
+            left -= 1;
             // What a deposed leader proposed must not take effect in the term of another.
-            let Some(proposal) = entry.proposal.filter(|proposal| proposal.term == entry.term)
-            else {
+            let proposal = entry.proposal.filter(|proposal| proposal.term == entry.term);
+            let Some(Proposal { term, sequence, command }) = proposal else {
+                self.applied = entry.index;
                 continue;
             };
-            self.outputs.touch(&proposal.command, self.applied);
-            let result = self.lessor.apply(now, proposal.command);
-            self.outputs.touch_all(self.lessor.moved_from(), self.applied);
+            if self.is_large(&command) {
+                // What a part of it writes belongs to no commit of those before.
+                self.stand(now, before);
+                before = self.applied;
+            }
+            self.outputs.touch(&command, entry.index);
+            let result = self.lessor.begin(now, command);
             self.pump(now);
-            self.settle(proposal.term, proposal.sequence, result);
+            if result == Ok(false) {
+                self.applying = Some((term, sequence));
+                break;
+            }
+            self.finish_entry(term, sequence, result.map(drop));
         }
-        if self.applied == before {
-            return;
-        }
-        self.commit(before, false);
-        self.promote_if_ready(now);
-        self.work_off(now);
+        self.stand(now, before);
+    }
+
+    /// Whether there is more that was committed and is to be applied, by [`go_on`](Self::go_on).
+    #[must_use]
+    pub fn is_applying(&self) -> bool {
+        self.applying.is_some() || !self.backlog.is_empty()
     }
 
     /// Notes that everything up to `applied` is durable here: a commit is done, and answers that
@@ -606,6 +655,9 @@ impl Member {
         self.abdicate(now);
         self.lessor.recover(now, &state.snapshot)?;
         let before = core::mem::replace(&mut self.applied, state.applied);
+        self.received = self.received.max(state.applied);
+        self.backlog.retain(|entry| entry.index > state.applied);
+        self.applying = None;
         self.outputs.touch_everything(state.applied);
         let leases = state.snapshot.leases.iter().map(|record| Write::PutLease(*record));
         let items = state.snapshot.items.iter();
@@ -681,6 +733,9 @@ impl Member {
             for turn in core::mem::take(&mut self.turns) {
                 self.fail(turn.ticket, RequestError::Stopped);
             }
+            self.backlog.clear();
+            self.applying = None;
+            self.changes.clear();
             self.stopped = true;
         }
     }
@@ -750,10 +805,12 @@ impl Member {
         self.applied
     }
 
-    /// Everything that is replicated, for a member that is far behind.
+    /// Everything that is replicated, for a member that is far behind; `None` while an entry is applied
+    /// in part.
     #[must_use]
-    pub fn state(&self) -> StateAt {
-        StateAt { applied: self.applied, snapshot: self.lessor.snapshot() }
+    pub fn state(&self) -> Option<StateAt> {
+        let snapshot = self.applying.is_none().then(|| self.lessor.snapshot())?;
+        Some(StateAt { applied: self.applied, snapshot })
     }
 
     /// The clock never goes back: the deadlines of each queue rise, and only its front is looked at.
@@ -880,6 +937,32 @@ impl Member {
         self.outputs.push(Output::Propose(Proposal { term, sequence, command }));
     }
 
+    /// Whether a command is of so many items that it is worked off in pieces.
+    fn is_large(&self, command: &Command) -> bool {
+        let items = match command {
+            Command::Attach { items, .. } | Command::Detach { items, .. } => items.len(),
+            Command::Revoke { id } => self.lessor.lookup(*id).map_or(0, |lease| lease.items),
+            Command::Grant { .. } | Command::Checkpoint { .. } => 0,
+        };
+        items > self.piece as usize
+    }
+
+    /// Stands at the place that it has come to: commits what led there, and does what waited for it.
+    fn stand(&mut self, now: Instant, before: LogIndex) {
+        if self.applied > before {
+            self.commit(before, false);
+            self.promote_if_ready(now);
+            self.work_off(now);
+        }
+    }
+
+    /// The next entry is applied as a whole.
+    fn finish_entry(&mut self, term: Term, sequence: u64, result: Result<(), Error>) {
+        self.applied = self.applied.next();
+        self.outputs.touch_all(self.lessor.moved_from(), self.applied);
+        self.settle(term, sequence, result);
+    }
+
     /// Notes that a proposal was applied. Those of the same reign before it that are still pending
     /// were lost, because a log keeps the order of one leader's proposals.
     fn settle(&mut self, term: Term, sequence: u64, result: Result<(), Error>) {
@@ -932,11 +1015,16 @@ impl Member {
 
     /// Does the held work that waits for nothing any more.
     fn work_off(&mut self, now: Instant) {
-        while let Some(held) = self.held.front()
+        let mut place = 0;
+        while let Some(held) = self.held.get(place)
             && let Stage::Applied(index) = held.stage
             && index <= self.applied
         {
-            let Some(held) = self.held.pop_front() else { break };
+            if self.applying.is_some() && held.reads_items() {
+                place += 1;
+                continue;
+            }
+            let Some(held) = self.held.remove(place) else { break };
             match held.work {
                 Work::Request(ticket, request) => {
                     let (asked, deadline) = (held.asked, held.deadline);
@@ -1028,7 +1116,8 @@ impl Member {
     /// Hands on the effects of the lessor outside of an apply, where there is nothing to commit.
     fn pump_now(&mut self, now: Instant) {
         self.pump(now);
-        assert!(self.changes.is_empty(), "only an applied entry changes what is stored");
+        let entry = self.applying.is_some();
+        assert!(entry || self.changes.is_empty(), "only an applied entry changes what is stored");
     }
 
     fn pump(&mut self, now: Instant) {
@@ -1120,6 +1209,27 @@ impl Member {
 }
 
 impl Held {
+    /// Whether it shows items, which may be neither as before nor as after while a command is applied.
+    fn reads_items(&self) -> bool {
+        match &self.work {
+            Work::Revoke(_) => false,
+            Work::Request(_, request) => match request {
+                Request::Lookup { .. }
+                | Request::TimeToLive { .. }
+                | Request::Items { .. }
+                | Request::Leases { .. }
+                | Request::LeaseOf { .. } => true,
+                Request::Grant { .. }
+                | Request::Revoke { .. }
+                | Request::Renew { .. }
+                | Request::Attach { .. }
+                | Request::Detach { .. }
+                | Request::Promote
+                | Request::Demote => false,
+            },
+        }
+    }
+
     fn is_asked_by(&self, ticket: Ticket) -> bool {
         matches!(self.work, Work::Request(asked, _) if asked == ticket)
     }

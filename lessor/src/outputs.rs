@@ -220,9 +220,9 @@ mod tests {
     }
 
     fn tickets(outputs: &mut Outputs) -> Vec<u64> {
-        let ticket = |output| match output {
-            Output::Answer { ticket, .. } => ticket.0,
-            other => panic!("{other:?} is no answer"),
+        let ticket = |output| {
+            let Output::Answer { ticket, .. } = output else { panic!("{output:?} is no answer") };
+            ticket.0
         };
         core::iter::from_fn(|| outputs.poll()).map(ticket).collect()
     }

@@ -263,6 +263,7 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                     self.closing = true;
                 }
                 Wake::NoMoreCalls => self.stopping = true,
+                Wake::GoOn => self.input(MemberInput::GoOn)?,
                 Wake::Abort => {
                     self.aborted = true;
                     return Err(DriverError::Aborted);
@@ -383,6 +384,8 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
             count = self.calls.recv_many(&mut calls, CALLS_AT_ONCE), if !self.stopping => {
                 if count == 0 { Wake::NoMoreCalls } else { Wake::Calls(calls) }
             }
+            // Last, so that whatever has come is served between two pieces.
+            () = std::future::ready(()), if self.member.is_applying() => Wake::GoOn,
         }
     }
 
@@ -453,6 +456,7 @@ enum Wake<B> {
     Stop,
     Calls(Vec<Call>),
     NoMoreCalls,
+    GoOn,
     Abort,
 }
 

@@ -260,6 +260,9 @@ impl<D: Disk> Host<D> {
         }
         let input = MemberInput::from(event);
         self.member.handle_input(self.clock, input).expect("nothing is installed");
+        while self.member.is_applying() {
+            self.member.go_on(self.clock);
+        }
         Ok(())
     }
 
@@ -336,6 +339,9 @@ impl<D: Disk> Host<D> {
         }
         let entries = self.ledger.history.behind(applied.saturating_sub(2)).to_vec();
         self.member.committed(self.clock, entries);
+        while self.member.is_applying() {
+            self.member.go_on(self.clock);
+        }
         self.log = LocalLog::new();
         self.log.start(LogIndex(self.ledger.history.len()));
         self.drain()

@@ -120,6 +120,9 @@ impl Ledger {
         let mut store = store_of(stored);
         for entries in self.history.behind(applied.saturating_sub(2)).chunks(3) {
             member.committed(Instant::ZERO, planted.hand_out(entries));
+            while member.is_applying() {
+                member.go_on(Instant::ZERO);
+            }
             while let Some(output) = member.poll_output() {
                 let Output::Commit(transaction) = output else {
                     return Err(TestCaseError::fail(format!("a follower says {output:?}")));

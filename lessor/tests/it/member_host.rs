@@ -85,6 +85,7 @@ impl Host {
             }
             MemberInput::Forget(ticket) => drop(self.asked.remove(ticket)),
             MemberInput::Installed(_)
+            | MemberInput::GoOn
             | MemberInput::Persisted(_)
             | MemberInput::HoldExpired(_)
             | MemberInput::Timeout => {}

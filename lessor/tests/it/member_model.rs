@@ -71,6 +71,7 @@ pub(crate) struct Settings {
     pub(crate) extend: Duration,
     pub(crate) patience: Duration,
     pub(crate) observers: Duration,
+    pub(crate) piece: NonZeroU32,
     /// Whether the members' inputs are made as data.
     pub(crate) as_data: bool,
 }
@@ -85,6 +86,7 @@ impl Settings {
             extend: self.extend,
             request_timeout: self.patience,
             observer_patience: self.observers,
+            piece: self.piece,
             ..Config::default()
         }
     }
@@ -269,6 +271,8 @@ impl MemberModel {
                 self.changed.retain(|changed| changed.at > *applied);
             }
             MemberInput::Forget(ticket) => self.forget(now, *ticket),
+            // Its host lets a member come to the end of what was committed, as this one does at once.
+            MemberInput::GoOn => {}
             MemberInput::Timeout => self.timeout(now),
             _ if self.stopped => {}
             MemberInput::Committed(entries) => self.committed(now, entries),
@@ -348,10 +352,9 @@ impl MemberModel {
     }
 
     fn forget(&mut self, now: u64, ticket: Ticket) {
-        self.said.retain(|waiting| match waiting.said {
-            Said::Answer(of, _) | Said::Waits(of) => of != ticket,
-            _ => true,
-        });
+        let of_it =
+            |said: &Said| matches!(said, Said::Answer(of, _) | Said::Waits(of) if *of == ticket);
+        self.said.retain(|waiting| !of_it(&waiting.said));
         self.turns.retain(|turn| turn.ticket != ticket);
         let of_it = |held: &Held| matches!(held.work, Work::Serve(of, _) if of == ticket);
         if let Some(held) = self.held.iter().position(of_it).and_then(|at| self.held.remove(at)) {
@@ -433,35 +436,66 @@ impl MemberModel {
         }
     }
 
+    /// So many entries at once; and a command of many items has a commit of its own.
     fn committed(&mut self, now: u64, entries: &[Entry]) {
-        let before = self.applied;
-        for entry in entries.iter().filter(|entry| entry.index.0 > before) {
+        let piece = self.settings.piece.get() as usize;
+        let had = self.applied;
+        let mut before = had;
+        let mut left = piece;
+        for entry in entries.iter().filter(|entry| entry.index.0 > had) {
             assert_eq!(entry.index.0, self.applied + 1, "the log has no gap");
-            self.applied = entry.index.0;
-            let Some(proposal) = &entry.proposal else { continue };
-            if proposal.term != entry.term {
-                continue;
+            let counts = entry.proposal.as_ref().filter(|proposal| proposal.term == entry.term);
+            let large = counts.is_some_and(|proposal| self.items_of(&proposal.command) > piece);
+            if left == 0 || large {
+                self.stand(now, before);
+                before = self.applied;
+                left = if left == 0 { piece } else { left };
             }
-            self.note_change(&proposal.command);
-            let result = self.core(now, &Input::Apply(proposal.command.clone()));
-            if self.reign.is_some_and(|reign| reign.term == proposal.term.0) {
-                let decided = |pending: &Pending| pending.sequence <= proposal.sequence;
-                while let Some(pending) = self.pending.pop_front_if(|pending| decided(pending)) {
-                    let Some((ticket, response)) = pending.asked else { continue };
-                    if pending.sequence < proposal.sequence {
-                        self.answer(ticket, Err(RequestError::Unknown));
-                    } else {
-                        let answer = result.map(|()| response).map_err(RequestError::Refused);
-                        self.answer_after(self.applied, pending.deadline, ticket, answer);
-                    }
-                }
+            left -= 1;
+            self.applied = entry.index.0;
+            let Some(proposal) = counts else { continue };
+            let applied = self.apply(now, proposal);
+            if large && applied.is_ok() {
+                self.stand(now, before);
+                before = self.applied;
+                left = piece;
             }
         }
+        self.stand(now, before);
+    }
+
+    fn items_of(&self, command: &Command) -> usize {
+        match command {
+            Command::Attach { items, .. } | Command::Detach { items, .. } => items.len(),
+            Command::Revoke { id } => self.items(*id).len(),
+            Command::Grant { .. } | Command::Checkpoint { .. } => 0,
+        }
+    }
+
+    fn stand(&mut self, now: u64, before: u64) {
         if self.applied > before {
             self.commit(before, false);
             self.promote_if_ready(now);
             self.work_off(now);
         }
+    }
+
+    fn apply(&mut self, now: u64, proposal: &Proposal) -> Result<(), Error> {
+        self.note_change(&proposal.command);
+        let result = self.core(now, &Input::Apply(proposal.command.clone()));
+        if self.reign.is_some_and(|reign| reign.term == proposal.term.0) {
+            let decided = |pending: &Pending| pending.sequence <= proposal.sequence;
+            while let Some(pending) = self.pending.pop_front_if(|pending| decided(pending)) {
+                let Some((ticket, response)) = pending.asked else { continue };
+                if pending.sequence < proposal.sequence {
+                    self.answer(ticket, Err(RequestError::Unknown));
+                } else {
+                    let answer = result.map(|()| response).map_err(RequestError::Refused);
+                    self.answer_after(self.applied, pending.deadline, ticket, answer);
+                }
+            }
+        }
+        result
     }
 
     fn role(&mut self, now: u64, role: Role) {

@@ -151,6 +151,9 @@ impl Adapter {
             (_, _) => {}
         }
         self.make(at, input);
+        while self.member.is_applying() {
+            self.make(at, MemberInput::GoOn);
+        }
         for output in self.member.outputs() {
             if let Output::Confirm(Confirmation(number)) = output {
                 self.question = self.question.max(*number);
@@ -181,6 +184,7 @@ impl Adapter {
             MemberInput::Installed(state) => {
                 self.member.installed(now, &state).expect("what is installed is consistent");
             }
+            MemberInput::GoOn => self.member.go_on(now),
             MemberInput::Persisted(applied) => self.member.persisted(now, applied),
             MemberInput::Forget(ticket) => self.member.forget(now, ticket),
             MemberInput::HoldExpired(hold) => self.member.hold_expired(now, hold),

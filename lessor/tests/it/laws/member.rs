@@ -77,6 +77,8 @@ enum Step {
     Stop,
     /// The commit on its way is durable.
     Persist,
+    /// It applies another piece of what was committed.
+    GoOn,
     /// Whoever asked so many calls ago is gone.
     Leave(u64),
 }
@@ -98,6 +100,7 @@ impl Draw for Step {
             30: Self::Sleep => Self::Sleep,
             1: Self::Stop => Self::Stop,
             30: Self::Persist => Self::Persist,
+            30: Self::GoOn => Self::GoOn,
             2: Self::Leave(_) => Self::Leave(below(g, 6)),
         )
     }
@@ -178,6 +181,7 @@ impl Host {
             }
             Step::Stop => self.call(MemberInput::Stop),
             Step::Persist => self.persist(),
+            Step::GoOn => self.call(MemberInput::GoOn),
             Step::Leave(back) => {
                 let ticket = Ticket((self.record.len() as u64).saturating_sub(*back));
                 self.call(MemberInput::Forget(ticket));
@@ -230,6 +234,7 @@ fn config() -> Config {
         min_ttl: Ttl::from_millis(500),
         checkpoint_interval: Duration::from_millis(700),
         request_timeout: Duration::from_secs(2),
+        piece: 2.try_into().expect("it is not 0"),
         ..Config::default()
     }
 }
@@ -261,6 +266,7 @@ fn by_methods(record: &Record) -> Vec<Seen> {
                 member.confirmed(now, confirmation, committed);
             }
             MemberInput::Installed(state) => return member.installed(now, &state),
+            MemberInput::GoOn => member.go_on(now),
             MemberInput::Persisted(applied) => member.persisted(now, applied),
             MemberInput::Forget(ticket) => member.forget(now, ticket),
             MemberInput::HoldExpired(hold) => member.hold_expired(now, hold),

@@ -44,7 +44,7 @@ fn split(
     for place in 0..=log.len() {
         let mut first = Life::new();
         first.apply(&log[..place]);
-        let mut second = resume(&log[..place], &first.member.state(), first.store);
+        let mut second = resume(&log[..place], &first.state(), first.store);
         // The log may repeat itself.
         second.apply(&log[place.saturating_sub(2)..]);
         let end = second.end();
@@ -95,11 +95,15 @@ impl Life {
         self.member.installed(Instant::ZERO, state).expect("it is a member's state");
     }
 
+    fn state(&self) -> StateAt {
+        self.member.state().expect("it applies nothing in part")
+    }
+
     fn end(mut self) -> End {
         let digest = self.member.lessor().digest();
         self.member.lessor().check();
         let stored = self.store.load().expect("memory can be read");
-        End { state: self.member.state(), digest, stored }
+        End { state: self.state(), digest, stored }
     }
 }
 

@@ -126,6 +126,7 @@ impl Draw for MemberInput {
             2: Self::Request { .. } => Self::Request { ticket: any(g), request: any(g) },
             2: Self::Committed(_) => Self::Committed(few(g)),
             1: Self::Role(_) => Self::Role(any(g)),
+            1: Self::GoOn => Self::GoOn,
             1: Self::Persisted(_) => Self::Persisted(any(g)),
             1: Self::Forget(_) => Self::Forget(any(g)),
             1: Self::Confirmed { .. } => {
