@@ -179,6 +179,10 @@ impl Lessor {
             }
             Command::Revoke { id } => {
                 let slot = self.table.find(id).ok_or(Error::LeaseNotFound)?;
+                if self.table.row(slot).items().len() == 0 {
+                    self.revoke(slot, Vec::new());
+                    return Ok(true);
+                }
                 let deleted = Vec::with_capacity(self.table.row(slot).items().len());
                 return Ok(self.go_on_with(Begun::Revoke { id, deleted }));
             }
