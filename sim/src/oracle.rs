@@ -293,18 +293,6 @@ impl Oracle {
                     self.judge(now, member, clock, &Event::Promoted { again: true, barrier });
                 }
             }
-            MemberInput::Committed(entries) => {
-                for entry in entries {
-                    let watched = self.watched(member);
-                    if entry.index <= watched.state.applied {
-                        continue;
-                    }
-                    watched.undurable.note(&watched.state, entry);
-                    let applied = watched.state.apply(entry);
-                    self.watched(member).note_unset(entry, &applied);
-                    self.judge(now, member, clock, &Event::Applied { entry, applied: &applied });
-                }
-            }
             MemberInput::Installed(installed) => {
                 let watched = self.members.entry(member).or_default();
                 watched.undurable.installed = installed.applied.max(watched.undurable.installed);
@@ -325,6 +313,8 @@ impl Oracle {
                 watched.asked.remove(ticket);
                 self.judge(now, member, clock, &Event::Forgotten { ticket: *ticket });
             }
+            // What it applies of that shows afterwards.
+            MemberInput::Committed(_) | MemberInput::GoOn => {}
             MemberInput::Role(Role::Follower { .. })
             | MemberInput::Confirmed { .. }
             | MemberInput::HoldExpired(_)
@@ -338,6 +328,7 @@ impl Oracle {
         if member.lessor().len() <= CHECKED_LEASES {
             member.lessor().check();
         }
+        self.catch_up(now, id, clock, member.applied());
         let watched = self.watched(id);
         let was = std::mem::replace(&mut watched.primary, member.is_primary());
         let seen = watched.queued - watched.taken;
@@ -382,9 +373,13 @@ impl Oracle {
         if was && !member.is_primary() {
             self.judge(now, id, clock, &Event::Demoted);
         }
+        // In the middle of a command it stands nowhere.
+        let in_between = member.lessor().is_applying();
         let (applied, digest) = (member.applied(), member.lessor().digest());
         let before = self.violations.len();
-        self.judge(now, id, clock, &Event::Stands { applied, digest });
+        if !in_between {
+            self.judge(now, id, clock, &Event::Stands { applied, digest });
+        }
         if self.violations.len() > before {
             self.name_the_difference(before, id, &member.lessor().snapshot());
         }
@@ -393,8 +388,23 @@ impl Oracle {
             let idle = due && quiet;
             self.judge(now, id, clock, &Event::Timer { idle });
         }
-        if member.lessor().len() <= SEEN_LEASES || (!was && member.is_primary()) {
+        let few = member.lessor().len() <= SEEN_LEASES;
+        if !in_between && (few || (!was && member.is_primary())) {
             self.look_inside(now, id, clock, member);
+        }
+    }
+
+    /// A member has applied everything up to here: so does what the log means.
+    fn catch_up(&mut self, now: Duration, member: MemberId, clock: Instant, applied: LogIndex) {
+        loop {
+            let stands = self.watched(member).state.applied;
+            let next = entry_behind(&self.log, stands).filter(|_| stands < applied);
+            let Some(entry) = &next.cloned() else { break };
+            let watched = self.watched(member);
+            watched.undurable.note(&watched.state, entry);
+            let applied = watched.state.apply(entry);
+            self.watched(member).note_unset(entry, &applied);
+            self.judge(now, member, clock, &Event::Applied { entry, applied: &applied });
         }
     }
 

@@ -405,6 +405,7 @@ fn settings(scenario: &Scenario) -> Vec<Scenario> {
     change(&|s| s.config.request_timeout = default.request_timeout);
     change(&|s| s.config.observer_patience = default.observer_patience);
     change(&|s| s.config.queue = default.queue);
+    change(&|s| s.config.piece = default.piece);
     change(&|s| s.store = StoreKind::Redb);
     change(&|s| s.clocks = Clocks::default());
     change(&|s| s.disks = Disks::default());

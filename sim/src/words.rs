@@ -76,6 +76,7 @@ pub(crate) fn input(input: &MemberInput) -> impl Display {
             write!(f, "follows member {leader}")
         }
         MemberInput::Role(Role::Follower { leader: None }) => f.write_str("follows nobody"),
+        MemberInput::GoOn => f.write_str("goes on with what was committed"),
         MemberInput::Confirmed { confirmation, committed: Some(place) } => {
             write!(f, "learns that it leads, with {place} committed (question {})", confirmation.0)
         }
@@ -166,6 +167,7 @@ pub(crate) fn leases_of_input(input: &MemberInput) -> BTreeSet<LeaseId> {
         MemberInput::Role(_)
         | MemberInput::Confirmed { .. }
         | MemberInput::Installed(_)
+        | MemberInput::GoOn
         | MemberInput::Persisted(_)
         | MemberInput::Forget(_)
         | MemberInput::HoldExpired(_)

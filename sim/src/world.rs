@@ -597,6 +597,7 @@ impl World {
             MemberInput::Request { .. }
             | MemberInput::Confirmed { committed: Some(_), .. }
             | MemberInput::Installed(_)
+            | MemberInput::GoOn
             | MemberInput::Persisted(_)
             | MemberInput::Forget(_)
             | MemberInput::HoldExpired(_)

@@ -103,6 +103,7 @@ fn config(file: &file::Config) -> Config {
         request_timeout: or(file.request_timeout, default.request_timeout),
         observer_patience: or(file.observer_patience, default.observer_patience),
         queue: file.queue.unwrap_or(default.queue),
+        piece: file.piece.unwrap_or(default.piece),
         // Nothing observable depends on it, but a simulation draws nothing from the system.
         hash_key: Some(0),
         // That of the simulated store, which is none.

@@ -65,6 +65,7 @@ pub(super) struct Config {
     pub(super) request_timeout: Option<Span>,
     pub(super) observer_patience: Option<Span>,
     pub(super) queue: Option<NonZeroU32>,
+    pub(super) piece: Option<NonZeroU32>,
 }
 
 #[derive(Default, Deserialize)]

@@ -419,7 +419,7 @@ fn a_file_that_is_no_text_or_is_not_there_is_met_with_its_path() {
 fn everything() -> String {
     let mut text = "# All of it,\n#\n#   in one.\nschema = 1\nseed = 18446744073709551615\nmembers = 5\n\
         duration = \"30d\"\nstore = \"journal\"\n[config]\nmin_ttl = \"1ms\"\nrevoke_rate = 1\nretry_interval = \"0s\"\n\
-        checkpoint_interval = \"10m\"\nextend = \"1.5s\"\nrequest_timeout = \"2h\"\nobserver_patience = \"30s\"\nqueue = 1\n\
+        checkpoint_interval = \"10m\"\nextend = \"1.5s\"\nrequest_timeout = \"2h\"\nobserver_patience = \"30s\"\nqueue = 1\npiece = 3\n\
         [log]\ncommit_delay = \"20ms\"\napply_delay = \"0s\"\nconfirm_delay = \"3s\"\n\
         election_timeout = \"3s\"\ncompact_every = 20\n\
         [disk]\nlatency = \"7ms\"\n\

@@ -76,6 +76,7 @@ fn config(config: &Config) -> Fields {
         .span_unless("request_timeout", config.request_timeout, default.request_timeout)
         .span_unless("observer_patience", config.observer_patience, default.observer_patience)
         .field_unless("queue", config.queue, &default.queue)
+        .field_unless("piece", config.piece, &default.piece)
 }
 
 fn disks(disks: Disks) -> Fields {
