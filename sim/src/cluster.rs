@@ -2,7 +2,7 @@
 //! that can fail. The only file that knows madsim; it decides nothing.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +16,7 @@ use lessor::{
 };
 use madsim::net::Endpoint;
 use madsim::runtime::NodeHandle;
+use madsim::task::JoinHandle;
 use madsim::time::TimeHandle;
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -176,6 +177,10 @@ struct Cluster {
     /// And on which port: each process has one of its own, so that it does not hear what was meant
     /// for the one before.
     ports: BTreeMap<MemberId, u16>,
+    /// The tasks of each running member: its ears and its driver.
+    tasks: BTreeMap<MemberId, [JoinHandle<()>; 2]>,
+    /// The members whose engine was aborted, so that their process runs on without one.
+    aborted: BTreeSet<MemberId>,
 }
 
 impl Cluster {
@@ -189,6 +194,8 @@ impl Cluster {
             calls: Arc::default(),
             sockets: Arc::default(),
             ports: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            aborted: BTreeSet::new(),
         }
     }
 
@@ -220,10 +227,26 @@ impl Cluster {
                 self.handles.lock().unwrap_or_else(PoisonError::into_inner).remove(&member);
                 self.events.remove(&member);
                 self.sockets.lock().unwrap_or_else(PoisonError::into_inner).remove(&member);
+                self.aborted.remove(&member);
                 if let Some(node) = self.nodes.get(&member) {
                     supervisor.kill(node.id());
                 }
             }
+            Action::Abort(member) => {
+                self.handles.lock().unwrap_or_else(PoisonError::into_inner).remove(&member);
+                self.sockets.lock().unwrap_or_else(PoisonError::into_inner).remove(&member);
+                for task in self.tasks.remove(&member).into_iter().flatten() {
+                    task.abort();
+                }
+                self.events.remove(&member);
+                self.aborted.insert(member);
+            }
+            Action::OpenAgain(member) => {
+                let outcome = SimBackend::mount(self.shared.clone(), member);
+                let refusal = outcome.err().map(|error| error.to_string());
+                self.shared.tell(|world, now| world.opened_again(now, member, refusal));
+            }
+            Action::Observe { member, place, leaves } => self.observe(member, place, leaves),
             Action::Pause(member) => {
                 if let Some(node) = self.nodes.get(&member) {
                     supervisor.pause(node.id());
@@ -272,6 +295,24 @@ impl Cluster {
         }
     }
 
+    /// Watches a member's expired batches, and reads none while the fault of a step lasts.
+    fn observe(&self, member: MemberId, place: usize, leaves: bool) {
+        let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(handle) = handles.get(&member).cloned() else { return };
+        let shared = self.shared.clone();
+        madsim::task::spawn(async move {
+            let Ok(mut expired) = handle.expired().await else { return };
+            drop(handle);
+            while shared.world().observer_sleeps(place) {
+                shared.time.sleep(GLANCE).await;
+            }
+            while !leaves && let Some(batch) = expired.recv().await {
+                let leases = batch.leases.len();
+                shared.tell(|world, now| world.observed(now, member, leases));
+            }
+        });
+    }
+
     /// Sends a message from the node of one member to that of another.
     fn send(&self, envelope: Envelope) {
         let socket = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
@@ -292,34 +333,43 @@ impl Cluster {
             let name = format!("member {member}");
             supervisor.create_node().name(name).ip(address(member, 1).ip()).build()
         });
-        supervisor.restart(node.id());
+        // An engine that was aborted leaves its process behind, and the commit that is on its way there.
+        if !self.aborted.remove(&member) {
+            supervisor.restart(node.id());
+        }
         let node = supervisor.get_node(node.id()).expect("the node was created");
         let (sender, events) = mpsc::unbounded_channel();
         self.events.insert(member, sender);
         let (shared, handles) = (self.shared.clone(), self.handles.clone());
-        let (hearing, sockets) = (self.shared.clone(), self.sockets.clone());
+        let (ears, sockets) = (self.shared.clone(), self.sockets.clone());
         let port = self.ports.entry(member).or_default();
         *port += 1;
         let port = *port;
-        let _hearing = node.spawn(async move {
+        let hearing = node.spawn(async move {
             let socket = Endpoint::bind(address(member, port)).await;
             let socket = Arc::new(socket.expect("each process binds a port of its own"));
             sockets.lock().unwrap_or_else(PoisonError::into_inner).insert(member, socket.clone());
             while let Ok((payload, _)) = socket.recv_from_raw(TAG).await {
                 let envelope = payload.downcast::<Envelope>().expect("nothing else is sent");
-                hearing.tell(|world, now| world.received(now, *envelope));
+                ears.tell(|world, now| world.received(now, *envelope));
             }
         });
-        let _running = node.spawn(async move {
+        let running = node.spawn(async move {
             let config = shared.world().config().clone();
             let runtime = SimRuntime { shared: shared.clone(), member };
             let log = SimLog { shared: shared.clone(), member, events };
-            let backend = match SimBackend::mount(shared.clone(), member) {
-                Ok(backend) => backend,
-                Err(error) => {
-                    return shared.tell(|world, now| {
-                        world.process_ended(now, member, Err(error.to_string()));
-                    });
+            let backend = loop {
+                match SimBackend::mount(shared.clone(), member) {
+                    Ok(backend) => break backend,
+                    Err(BackendError::Locked { .. }) => {
+                        shared.tell(|world, now| world.locked_out(now, member));
+                        shared.time.sleep(TRY_AGAIN).await;
+                    }
+                    Err(error) => {
+                        return shared.tell(|world, now| {
+                            world.process_ended(now, member, Err(error.to_string()));
+                        });
+                    }
                 }
             };
             let outcome = match Driver::open(&config, runtime, backend, log).await {
@@ -333,6 +383,7 @@ impl Cluster {
             };
             shared.tell(|world, now| world.process_ended(now, member, outcome));
         });
+        self.tasks.insert(member, [hearing, running]);
         self.nodes.insert(member, node);
     }
 }
@@ -372,7 +423,12 @@ impl Runtime for SimRuntime {
         F: FnOnce() -> T + Send + 'static,
     {
         let (shared, member) = (self.shared.clone(), self.member);
-        async move {
+        // A task of its own: a thread that works goes on when nobody waits for it any more.
+        let task = madsim::task::spawn(async move {
+            shared.world().blocked(member, true);
+            while shared.world().store_is_held(member) {
+                shared.time.sleep(GLANCE).await;
+            }
             let result = work();
             if shared.world().power_is_off(member) {
                 // A machine without power does not come to know of it.
@@ -381,11 +437,23 @@ impl Runtime for SimRuntime {
             }
             let latency = shared.world().disk_latency(member);
             shared.time.sleep(latency).await;
-            shared.tell(|world, now| world.disk_answered(now, member));
+            shared.world().blocked(member, false);
             result
+        });
+        async move {
+            match task.await {
+                Ok(result) => result,
+                // Its machine has lost its power, or its process was killed.
+                Err(_) => std::future::pending().await,
+            }
         }
     }
 }
+
+/// How often somebody looks who waits for what lasts.
+const GLANCE: Duration = Duration::from_millis(20);
+/// After this time a host tries again to open a store that is open.
+const TRY_AGAIN: Duration = Duration::from_millis(100);
 
 /// A member's end of the modelled log.
 struct SimLog {
@@ -452,7 +520,7 @@ impl SimBackend {
         };
         let store = match kind {
             StoreKind::Redb => Store::Redb(RedbBackend::with_storage(mount)?),
-            StoreKind::Journal => Store::Journal(JournalBackend::new(mount)),
+            StoreKind::Journal => Store::Journal(JournalBackend::new(mount)?),
         };
         Ok(Self { shared, member, store })
     }

@@ -107,6 +107,30 @@ impl Lasting {
         self.faults().map(slower).sum()
     }
 
+    /// Whether a member's host has a write transaction of its own open.
+    #[must_use]
+    pub fn store_is_held(&self, member: MemberId) -> bool {
+        let held =
+            |fault: &Fault| matches!(fault, Fault::HoldStore { member: of, .. } if *of == member);
+        self.faults().any(held)
+    }
+
+    /// Whether the fault of this step has begun and not ended.
+    #[must_use]
+    pub fn lasts(&self, place: usize) -> bool {
+        self.0.contains_key(&place)
+    }
+
+    /// A member's process has ended, and what was open in it.
+    pub fn process_ended(&mut self, member: MemberId) {
+        self.0.retain(|_, Begun { fault, .. }| match fault {
+            Fault::HoldStore { member: of, .. } | Fault::Observe { member: of, .. } => {
+                *of != member
+            }
+            _ => true,
+        });
+    }
+
     /// Whether a member's disk has no room.
     #[must_use]
     pub fn disk_is_full(&self, member: MemberId) -> bool {
@@ -138,6 +162,8 @@ impl Fault {
             | Self::Noise { span, .. }
             | Self::SlowDisk { span, .. }
             | Self::FullDisk { span, .. }
+            | Self::Observe { span, .. }
+            | Self::HoldStore { span, .. }
             | Self::Drift { span, .. } => *span,
             _ => None,
         }
@@ -153,6 +179,8 @@ impl Fault {
             | Self::Noise { span, .. }
             | Self::SlowDisk { span, .. }
             | Self::FullDisk { span, .. }
+            | Self::Observe { span, .. }
+            | Self::HoldStore { span, .. }
             | Self::Drift { span, .. } => *span = Some(lasts),
             _ => {}
         }
@@ -191,6 +219,8 @@ impl Fault {
             Self::Isolate { member: of, .. }
             | Self::SlowDisk { member: of, .. }
             | Self::FullDisk { member: of, .. }
+            | Self::Observe { member: of, .. }
+            | Self::HoldStore { member: of, .. }
             | Self::Drift { member: of, .. } => *of == member,
             Self::Partition { side, .. } => side.contains(&member),
             Self::Block { from, to, .. } | Self::Delay { from, to, .. } => {

@@ -5,6 +5,7 @@
 //! may be torn, and is cut off; a record that is whole behind one that is not means damage.
 
 use std::io;
+use std::ops::Bound;
 use std::path::PathBuf;
 
 use lessor::backend::{Backend, BackendError, MemoryBackend, Stored};
@@ -24,9 +25,24 @@ pub struct JournalBackend {
 
 impl JournalBackend {
     /// The journal on a disk, which may be empty. [`load`](Backend::load) it before all else.
-    #[must_use]
-    pub fn new(mount: Mount) -> Self {
-        Self { mount, end: 0, room: 0, applied: LogIndex(0) }
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError::Locked`] if somebody has it open, [`BackendError::Io`] if the disk refuses.
+    pub fn new(mount: Mount) -> Result<Self, BackendError> {
+        match mount.try_lock_range(Bound::Unbounded, Bound::Unbounded) {
+            Ok(true) => Ok(Self { mount, end: 0, room: 0, applied: LogIndex(0) }),
+            Ok(false) => Err(BackendError::Locked { path: path() }),
+            Err(error) => Err(failed("lock", io::Error::other(error.to_string()))),
+        }
+    }
+}
+
+/// Whoever opens it next finds it free.
+impl Drop for JournalBackend {
+    fn drop(&mut self) {
+        // One whose process was killed holds nothing.
+        let _ = self.mount.close();
     }
 }
 
@@ -194,7 +210,7 @@ mod tests {
     }
 
     fn open(disk: &FaultyDisk) -> (JournalBackend, Stored) {
-        let mut journal = JournalBackend::new(disk.mount());
+        let mut journal = JournalBackend::new(disk.mount()).expect("nobody has it open");
         let stored = journal.load().expect("the disk is fine");
         (journal, stored)
     }
@@ -209,6 +225,7 @@ mod tests {
                 journal.commit(transaction.clone()).expect("the disk is fine");
                 redb.commit(transaction).expect("the disk is fine");
             }
+            drop(journal);
             assert_eq!(open(&one).1, redb.load().expect("the disk is fine"), "seed {seed}");
         }
     }
@@ -246,11 +263,12 @@ mod tests {
             for transaction in history(seed, 150) {
                 journal.commit(transaction).expect("the disk is fine");
             }
+            drop(journal);
             let before = open(&disk).1;
             if disk.rot(1, seed) == 0 {
                 continue;
             }
-            match JournalBackend::new(disk.mount()).load() {
+            match JournalBackend::new(disk.mount()).and_then(|mut journal| journal.load()) {
                 Ok(stored) => {
                     assert_eq!(stored, before, "seed {seed}: silently wrong");
                     intact += 1;
@@ -284,8 +302,18 @@ mod tests {
         }
         assert!(journal.end > 200_000, "the first record is long");
         assert_eq!(disk.rot(1, 0), 1);
-        let refused = JournalBackend::new(disk.mount()).load();
+        let refused = JournalBackend::new(disk.mount()).and_then(|mut journal| journal.load());
         assert!(matches!(refused, Err(BackendError::Damaged { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn a_journal_that_is_open_is_locked() {
+        let disk = FaultyDisk::new();
+        let (journal, _) = open(&disk);
+        let second = JournalBackend::new(disk.mount()).err();
+        assert!(matches!(second, Some(BackendError::Locked { .. })), "{second:?}");
+        drop(journal);
+        open(&disk);
     }
 
     #[test]

@@ -273,6 +273,31 @@ pub enum Fault {
     },
     /// A member that is down gets an empty disk.
     ReplaceDisk(MemberId),
+    /// What is on a member's disk is copied, as a backup of a running machine does it.
+    CopyDisk(MemberId),
+    /// A member that is down gets back what was copied last.
+    PutBack(MemberId),
+    /// A member's engine is dropped in the middle of whatever it does; its machine goes on, and so does
+    /// a commit that is on its way.
+    Abort(MemberId),
+    /// Somebody opens a member's store a second time.
+    OpenAgain(MemberId),
+    /// Somebody opens the stream of a member's expired batches, and takes none for a while.
+    Observe {
+        /// Whose.
+        member: MemberId,
+        /// For how long.
+        span: Option<Duration>,
+        /// Whether it is dropped then, rather than read.
+        leaves: bool,
+    },
+    /// A member's host has a write transaction of its own open, for which commits wait.
+    HoldStore {
+        /// Whose.
+        member: MemberId,
+        /// For how long.
+        span: Option<Duration>,
+    },
     /// A member's clock steps.
     Jump {
         /// Whose.
@@ -577,6 +602,12 @@ impl Fault {
             Self::FailSync { .. } => FAIL_SYNC,
             Self::Rot { .. } => "rot",
             Self::ReplaceDisk(_) => "replace-disk",
+            Self::CopyDisk(_) => "copy-disk",
+            Self::PutBack(_) => "put-back",
+            Self::Abort(_) => "abort",
+            Self::OpenAgain(_) => OPEN_AGAIN,
+            Self::Observe { .. } => "observe",
+            Self::HoldStore { .. } => "hold-store",
             Self::Jump { .. } => "jump",
             Self::Drift { .. } => "drift",
             Self::Repeat { .. } => REPEAT,
@@ -592,6 +623,12 @@ impl Fault {
             | Self::Restart(member)
             | Self::Stop(member)
             | Self::ReplaceDisk(member)
+            | Self::CopyDisk(member)
+            | Self::PutBack(member)
+            | Self::Abort(member)
+            | Self::OpenAgain(member)
+            | Self::Observe { member, .. }
+            | Self::HoldStore { member, .. }
             | Self::Isolate { member, .. }
             | Self::Pause { member, .. }
             | Self::SlowDisk { member, .. }
@@ -688,6 +725,7 @@ pub(crate) const LOSE: &str = "lose";
 pub(crate) const REPEAT: &str = "repeat";
 pub(crate) const FAIL_SYNC: &str = "fail-sync";
 pub(crate) const FULL_DISK: &str = "full-disk";
+pub(crate) const OPEN_AGAIN: &str = "open-again";
 
 /// The version of the format that this simulator reads.
 pub const SCHEMA: u64 = 1;

@@ -85,6 +85,7 @@ pub fn generate(seed: u64) -> Scenario {
         succession::take_turns(&mut turns, &mut scenario);
     }
     scenario.steps.sort_by_key(|step| step.at);
+    lessees::watched(&mut stream("watched"), &mut scenario, unrest);
     lessees::patience(&mut stream("patience"), &mut scenario);
     scenario
 }
@@ -213,7 +214,7 @@ mod tests {
             }
         }
         assert_eq!(members, BTreeSet::from([1, 2, 3, 4, 5, 7]));
-        for kind in Kind::ALL.map(Kind::name).into_iter().chain(["elect", "restart"]) {
+        for kind in Kind::ALL.map(Kind::name).into_iter().chain(["elect", "restart", "copy-disk"]) {
             assert!(seen.contains(kind), "{kind} is not in {seen:?}");
         }
     }

@@ -361,7 +361,9 @@ fn weaker_fault(fault: &Fault) -> Vec<Fault> {
         }
         Fault::Stop(member) => vec![Fault::Kill(member)],
         Fault::Kill(member) => vec![Fault::Pause { member, span: Duration::from_secs(1) }],
-        Fault::ReplaceDisk(member) => vec![Fault::Kill(member)],
+        Fault::ReplaceDisk(member) | Fault::PutBack(member) | Fault::Abort(member) => {
+            vec![Fault::Kill(member)]
+        }
         Fault::Lose { member, loss, count } if count > 1 => {
             vec![Fault::Lose { member, loss, count: 1 }]
         }

@@ -26,7 +26,8 @@ use crate::lessee::{Lessee, Whom};
 use crate::oracle::Oracle;
 use crate::report::{Injected, Panic, Report};
 use crate::scenario::{
-    self, AnswerKind, CRASH, CrashWhen, Expectation, FAIL_SYNC, Fault, Scenario, StoreKind,
+    self, AnswerKind, CRASH, CrashWhen, Expectation, FAIL_SYNC, Fault, OPEN_AGAIN, Scenario,
+    StoreKind,
 };
 use crate::trace::{Focus, Trace};
 use crate::words;
@@ -95,6 +96,20 @@ pub enum Action {
     Boot(MemberId),
     /// End this member's process at once.
     Kill(MemberId),
+    /// Drop this member's driver, and nothing else of its process.
+    Abort(MemberId),
+    /// Open this member's store once more.
+    OpenAgain(MemberId),
+    /// Open the stream of this member's expired batches, read nothing while the fault of a step lasts, and
+    /// then drop it or read on.
+    Observe {
+        /// Whose.
+        member: MemberId,
+        /// Which step.
+        place: usize,
+        /// Whether to drop it.
+        leaves: bool,
+    },
     /// Stop this member's driver, gracefully.
     Stop(MemberId),
     /// Let this member's process stand still.
@@ -145,8 +160,12 @@ struct Machine {
     /// Whether bits have flipped on its disk, and whether its store was refused since.
     harmed: bool,
     refused: bool,
-    /// Whether its disk is a new one that was not opened yet.
-    replaced: bool,
+    /// What its disk is, if it was exchanged and not opened yet.
+    exchanged: Option<Mark>,
+    /// What was copied of its disk, and whether bits had flipped there.
+    copy: Option<(Vec<u8>, bool)>,
+    /// How many of its commits are on their way.
+    committing: u32,
     /// Whether its process was asked to stop.
     stopping: bool,
     /// When it last began to start or to stop.
@@ -157,8 +176,6 @@ struct Machine {
     process: u64,
     paused: bool,
     trip: Option<Trip>,
-    /// A write has failed, and the process does not know yet.
-    lost_write: bool,
 }
 
 /// A power cut that waits for the next commit.
@@ -371,10 +388,12 @@ impl World {
     pub fn loaded(&mut self, now: Duration, member: MemberId, stored: &Stored) {
         let clock = self.clock(member).read(now);
         let behind = self.oracle.applied(member).is_some_and(|was| was.applied > stored.applied);
-        let replaced = std::mem::take(&mut self.machine(member).replaced);
-        let (behind, harmed) = (behind && !replaced, self.machines[&member].harmed);
-        self.coverage.mark_if(behind, Mark::StoreBehind);
-        self.coverage.mark_if(replaced, Mark::EmptyDisk);
+        let exchanged = self.machine(member).exchanged.take();
+        let harmed = self.machines[&member].harmed;
+        self.coverage.mark_if(behind && exchanged.is_none(), Mark::StoreBehind);
+        if let Some(mark) = exchanged {
+            self.coverage.mark(mark);
+        }
         self.coverage.mark_if(harmed, Mark::RotHarmless);
         self.oracle.opened(now, member, clock, stored, harmed);
         self.show_disk(now, member);
@@ -511,7 +530,7 @@ impl World {
     /// A member's commit is done or has failed, and its power may go before anybody learns of it.
     pub fn after_commit(&mut self, now: Duration, member: MemberId, worked: bool) {
         if !worked && !self.machines[&member].disk.power_is_off() {
-            self.machine(member).lost_write = true;
+            self.oracle.write_failed(now, member);
         }
         self.show_disk(now, member);
         let machine = self.machine(member);
@@ -523,11 +542,53 @@ impl World {
         machine.disk.remove_fuse();
     }
 
-    /// A member's process learns what became of its latest work on the disk.
-    pub fn disk_answered(&mut self, now: Duration, member: MemberId) {
-        if std::mem::take(&mut self.machine(member).lost_write) && !self.is_dead(member) {
-            self.oracle.write_failed(now, member);
+    /// Whether a commit has to wait for a transaction of the member's host. It cannot begin meanwhile: what
+    /// redb's own lock does when a host has [`database`](lessor::backend::RedbBackend::database) and writes.
+    pub fn store_is_held(&mut self, member: MemberId) -> bool {
+        let held = self.lasting.store_is_held(member);
+        if held {
+            self.coverage.mark(Mark::HeldByHost);
+            self.meets(
+                |fault| matches!(fault, Fault::HoldStore { member: of, .. } if *of == member),
+            );
         }
+        held
+    }
+
+    /// Work that blocks has begun on a member's machine, or has ended: it goes on without its engine.
+    pub fn blocked(&mut self, member: MemberId, begins: bool) {
+        let committing = &mut self.machine(member).committing;
+        *committing = if begins { *committing + 1 } else { committing.saturating_sub(1) };
+    }
+
+    /// A member that starts finds its store open: the engine before it was aborted, and its commit is on its
+    /// way. Its host tries again.
+    pub fn locked_out(&mut self, now: Duration, member: MemberId) {
+        self.coverage.mark(Mark::LockedOut);
+        self.say(now, Some(member), "boot", "the store is open elsewhere, tries again".to_owned());
+    }
+
+    /// Somebody has opened a member's store a second time, and was let in or was not.
+    pub fn opened_again(&mut self, now: Duration, member: MemberId, refusal: Option<String>) {
+        let Some(refusal) = refusal else {
+            let what = "the store was opened a second time while an engine had it".to_owned();
+            let at_ms = millis(now);
+            return self.broken.push(Violation { property: "S4", what, at_ms, member: member.0 });
+        };
+        self.coverage.mark(Mark::LockedOut);
+        self.has_effect(OPEN_AGAIN);
+        self.say(now, Some(member), "fault", format!("a second engine is refused: {refusal}"));
+    }
+
+    /// Whether an observer that takes nothing goes on doing so.
+    #[must_use]
+    pub fn observer_sleeps(&self, place: usize) -> bool {
+        self.lasting.lasts(place)
+    }
+
+    /// An observer has taken a batch.
+    pub fn observed(&mut self, now: Duration, member: MemberId, leases: usize) {
+        self.hide(now, member, format_args!("observed {leases} expired leases"));
     }
 
     /// Whether each commit is to be handed to the stores twice.
@@ -559,6 +620,7 @@ impl World {
         let cut = self.machine(member).disk.last_cut();
         self.coverage.power_cut(cut.unwrap_or_default());
         self.say(now, Some(member), "fault", fault::power_cut_in_words(cut));
+        self.machine(member).committing = 0;
         self.actions.push_back(Action::Kill(member));
         self.down(now, member);
         self.settle(now);
@@ -594,13 +656,20 @@ impl World {
             MemberInput::Confirmed { committed: None, .. } => {
                 self.say(now, Some(member), "role", "learns that it does not lead".to_owned());
             }
+            MemberInput::HoldExpired(true) => {
+                self.coverage.mark(Mark::HeldByObserver);
+                self.meets(
+                    |fault| matches!(fault, Fault::Observe { member: of, .. } if *of == member),
+                );
+                self.hide(now, member, format_args!("input {}", inside::input(input)));
+            }
             MemberInput::Request { .. }
             | MemberInput::Confirmed { committed: Some(_), .. }
             | MemberInput::Installed(_)
             | MemberInput::GoOn
             | MemberInput::Persisted(_)
             | MemberInput::Forget(_)
-            | MemberInput::HoldExpired(_)
+            | MemberInput::HoldExpired(false)
             | MemberInput::Timeout
             | MemberInput::Stop => {
                 self.hide_input(now, member, input);
@@ -742,6 +811,7 @@ impl World {
         machine.started = false;
         machine.up = false;
         machine.paused = false;
+        self.lasting.process_ended(member);
         let all_down = self.machines.values().all(|machine| !machine.started);
         self.coverage.mark_if(all_down && self.machines.len() > 1, Mark::AllDown);
         self.stable_since = now;
@@ -796,7 +866,9 @@ impl Machine {
             clock: Clock::new(clocks.offset(member), clocks.drift_ppm(member)),
             harmed: false,
             refused: false,
-            replaced: false,
+            exchanged: None,
+            copy: None,
+            committing: 0,
             stopping: false,
             since: Duration::ZERO,
             started: false,
@@ -804,7 +876,6 @@ impl Machine {
             process: 0,
             paused: false,
             trip: None,
-            lost_write: false,
         }
     }
 }

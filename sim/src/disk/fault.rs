@@ -86,6 +86,20 @@ impl FaultyDisk {
         state.reread();
     }
 
+    /// What a process sees of the disk, as a backup takes it while a machine runs.
+    #[must_use]
+    pub fn copy(&self) -> Vec<u8> {
+        self.state().image.clone()
+    }
+
+    /// Puts a copy in place of what the disk holds. Nobody must have it mounted.
+    pub fn put_back(&self, copy: &[u8]) {
+        let mut state = self.state();
+        state.durable = copy.to_vec();
+        state.faults.allocated = vec![true; copy.len().div_ceil(PAGE)];
+        state.reread();
+    }
+
     /// Ends all faults that are still to come.
     pub fn heal(&self) {
         let mut state = self.state();

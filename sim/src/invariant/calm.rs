@@ -22,7 +22,8 @@ pub(super) struct Calm {
 struct Second {
     /// When each timer came, and how many leases there were then.
     timers: VecDeque<(Duration, usize)>,
-    /// When each request was answered: it may have been for want of time.
+    /// When each answer was decided: it may have been for want of time. A disk that stalls may hold back that
+    /// it is told.
     answers: VecDeque<Duration>,
 }
 
@@ -39,7 +40,7 @@ impl Invariant for Calm {
                 return Err(Broken::new(Property::S12, what));
             }
             Event::Timer { idle: false } => self.last.entry(scene.member).or_default(),
-            Event::Told { .. } => {
+            Event::Decided { .. } => {
                 let second = self.last.entry(scene.member).or_default();
                 second.forget(scene.now);
                 second.answers.push_back(scene.now);

@@ -290,6 +290,10 @@ impl Checker {
             (step.restart, Fault::Restart),
             (step.stop, Fault::Stop),
             (step.replace_disk, Fault::ReplaceDisk),
+            (step.copy_disk, Fault::CopyDisk),
+            (step.put_back, Fault::PutBack),
+            (step.abort, Fault::Abort),
+            (step.open_again, Fault::OpenAgain),
         ];
         for (fault, make) in of_member {
             if let Some(fault) = fault {
@@ -305,6 +309,15 @@ impl Checker {
         if let Some(pause) = step.pause {
             let member = self.member(&pause.member)?;
             actions.push(Action::Fault(Fault::Pause { member, span: pause.span.0 }));
+        }
+        if let Some(file::Observe { member, span, then }) = step.observe {
+            let member = self.member(&member)?;
+            let leaves = then == file::Then::Leave;
+            actions.push(Action::Fault(Fault::Observe { member, span: given(span), leaves }));
+        }
+        if let Some(file::ForAWhile { member, span }) = step.hold_store {
+            let member = self.member(&member)?;
+            actions.push(Action::Fault(Fault::HoldStore { member, span: given(span) }));
         }
         if let Some(heal) = step.heal {
             let member = heal.member.map(|member| self.member(&member)).transpose()?;
@@ -645,7 +658,8 @@ const LONGEST: Duration = Duration::from_secs(30 * 86_400);
 const MOST_LEASES: u32 = 1_000_000;
 const ACTIONS: &str = "grant, revoke, renew, attach, detach, lookup, leases, lease-of, promote, \
     demote, elect, depose, crash, kill, restart, stop, pause, isolate, partition, block, delay, \
-    noise, heal, lose, repeat, slow-disk, full-disk, fail-sync, rot, replace-disk, jump, drift";
+    noise, heal, lose, repeat, slow-disk, full-disk, fail-sync, rot, replace-disk, \
+    copy-disk, put-back, abort, open-again, observe, hold-store, jump, drift";
 const MILLION: u32 = 1_000_000;
 
 fn given(span: Option<Span>) -> Option<Duration> {

@@ -151,6 +151,12 @@ pub(super) struct Step {
     pub(super) fail_sync: Option<FailSync>,
     pub(super) rot: Option<Rot>,
     pub(super) replace_disk: Option<OfMember>,
+    pub(super) copy_disk: Option<OfMember>,
+    pub(super) put_back: Option<OfMember>,
+    pub(super) abort: Option<OfMember>,
+    pub(super) open_again: Option<OfMember>,
+    pub(super) observe: Option<Observe>,
+    pub(super) hold_store: Option<ForAWhile>,
     pub(super) jump: Option<Jump>,
     pub(super) drift: Option<Drift>,
 }
@@ -228,6 +234,25 @@ pub(super) struct ForAWhile {
     pub(super) member: Spanned<i64>,
     #[serde(rename = "for")]
     pub(super) span: Option<Span>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Observe {
+    pub(super) member: Spanned<i64>,
+    #[serde(rename = "for")]
+    pub(super) span: Option<Span>,
+    #[serde(default)]
+    pub(super) then: Then,
+}
+
+/// What becomes of an observer that has taken nothing for a while.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Then {
+    #[default]
+    Read,
+    Leave,
 }
 
 #[derive(Deserialize)]

@@ -144,7 +144,7 @@ fn what_is_not_of_the_format_is_met_with_what_is() {
         ),
         (
             of_step("explode = { member = 1 }"),
-            "x.toml:6: unknown action `explode` in step; allowed: at, and one of grant, revoke, renew, attach, detach, lookup, leases, lease-of, promote, demote, elect, depose, crash, kill, restart, stop, pause, isolate, partition, block, delay, noise, heal, lose, repeat, slow-disk, full-disk, fail-sync, rot, replace-disk, jump, drift",
+            "x.toml:6: unknown action `explode` in step; allowed: at, and one of grant, revoke, renew, attach, detach, lookup, leases, lease-of, promote, demote, elect, depose, crash, kill, restart, stop, pause, isolate, partition, block, delay, noise, heal, lose, repeat, slow-disk, full-disk, fail-sync, rot, replace-disk, copy-disk, put-back, abort, open-again, observe, hold-store, jump, drift",
         ),
         (
             of_step("depose = { member = 1 }"),
@@ -228,11 +228,11 @@ fn what_makes_no_sense_is_met_with_what_does() {
         ),
         (
             of_step("renew = { lease = 7 }\nrevoke = { lease = 7 }"),
-            "x.toml:4: a step has exactly one action, this one has 2; allowed: grant, revoke, renew, attach, detach, lookup, leases, lease-of, promote, demote, elect, depose, crash, kill, restart, stop, pause, isolate, partition, block, delay, noise, heal, lose, repeat, slow-disk, full-disk, fail-sync, rot, replace-disk, jump, drift",
+            "x.toml:4: a step has exactly one action, this one has 2; allowed: grant, revoke, renew, attach, detach, lookup, leases, lease-of, promote, demote, elect, depose, crash, kill, restart, stop, pause, isolate, partition, block, delay, noise, heal, lose, repeat, slow-disk, full-disk, fail-sync, rot, replace-disk, copy-disk, put-back, abort, open-again, observe, hold-store, jump, drift",
         ),
         (
             of_step(""),
-            "x.toml:4: a step has exactly one action, this one has none; allowed: grant, revoke, renew, attach, detach, lookup, leases, lease-of, promote, demote, elect, depose, crash, kill, restart, stop, pause, isolate, partition, block, delay, noise, heal, lose, repeat, slow-disk, full-disk, fail-sync, rot, replace-disk, jump, drift",
+            "x.toml:4: a step has exactly one action, this one has none; allowed: grant, revoke, renew, attach, detach, lookup, leases, lease-of, promote, demote, elect, depose, crash, kill, restart, stop, pause, isolate, partition, block, delay, noise, heal, lose, repeat, slow-disk, full-disk, fail-sync, rot, replace-disk, copy-disk, put-back, abort, open-again, observe, hold-store, jump, drift",
         ),
         (
             of_step("crash = { member = 1, disk_operation = 2 }"),
@@ -484,6 +484,14 @@ const ACTIONS: &[&str] = &[
     "fail-sync = { member = 1, count = 2, unsynced = \"keep\" }",
     "rot = { member = 1, pages = 3 }",
     "replace-disk = { member = 1 }",
+    "copy-disk = { member = 1 }",
+    "put-back = { member = 1 }",
+    "abort = { member = 1 }",
+    "open-again = { member = 1 }",
+    "observe = { member = 1 }",
+    "observe = { member = 1, for = \"9s\", then = \"leave\" }",
+    "hold-store = { member = 1 }",
+    "hold-store = { member = 1, for = \"9s\" }",
     "jump = { member = 1, by = \"5s\" }",
     "jump = { member = 1, by = \"-500ms\" }",
     "drift = { member = 1, ppm = -1000000, for = \"5s\" }",

@@ -208,6 +208,15 @@ fn fault(fault: &Fault) -> (&'static str, Fields) {
         }
         Fault::Rot { member, pages } => ("rot", of(member).field("pages", pages)),
         Fault::ReplaceDisk(member) => ("replace-disk", of(member)),
+        Fault::CopyDisk(member) => ("copy-disk", of(member)),
+        Fault::PutBack(member) => ("put-back", of(member)),
+        Fault::Abort(member) => ("abort", of(member)),
+        Fault::OpenAgain(member) => ("open-again", of(member)),
+        Fault::Observe { member, span, leaves } => {
+            let then = leaves.then(|| quoted("leave"));
+            ("observe", of(member).lasting(*span).maybe("then", then))
+        }
+        Fault::HoldStore { member, span } => ("hold-store", of(member).lasting(*span)),
         Fault::Jump { member, by, back } => {
             let by = Signed { span: Span(*by), back: *back };
             ("jump", of(member).field("by", quoted(&by.to_string())))

@@ -33,10 +33,15 @@ pub(super) enum Kind {
     ReplaceDisk,
     Jump,
     Drift,
+    Observe,
+    HoldStore,
+    Abort,
+    PutBack,
+    OpenAgain,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 19] = [
+    pub(super) const ALL: [Self; 24] = [
         Self::Crash,
         Self::Kill,
         Self::Stop,
@@ -56,6 +61,11 @@ impl Kind {
         Self::ReplaceDisk,
         Self::Jump,
         Self::Drift,
+        Self::Observe,
+        Self::HoldStore,
+        Self::Abort,
+        Self::PutBack,
+        Self::OpenAgain,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -79,6 +89,11 @@ impl Kind {
             Self::ReplaceDisk => "replace-disk",
             Self::Jump => "jump",
             Self::Drift => "drift",
+            Self::Observe => "observe",
+            Self::HoldStore => "hold-store",
+            Self::Abort => "abort",
+            Self::PutBack => "put-back",
+            Self::OpenAgain => "open-again",
         }
     }
 
@@ -86,7 +101,12 @@ impl Kind {
     pub(super) fn share(self) -> u32 {
         match self {
             Self::Crash | Self::Lose => 35,
-            Self::Rot | Self::ReplaceDisk | Self::Jump | Self::Drift => 10,
+            Self::Rot
+            | Self::ReplaceDisk
+            | Self::PutBack
+            | Self::OpenAgain
+            | Self::Jump
+            | Self::Drift => 10,
             _ => 22,
         }
     }
@@ -162,6 +182,37 @@ impl Kind {
             Self::Jump => {
                 Fault::Jump { member, by: draw.span_ms(1, 60_000), back: draw.chance(50) }
             }
+            Self::Observe => {
+                // Whoever leads by then is watched.
+                let span = Some(draw.span(8, 40));
+                let leaves = draw.chance(50);
+                for other in (1..=u64::from(place.members)).map(MemberId) {
+                    if other != member {
+                        let fault = Fault::Observe { member: other, span, leaves };
+                        steps.push(step(at, Action::Fault(fault)));
+                    }
+                }
+                Fault::Observe { member, span, leaves }
+            }
+            Self::HoldStore => Fault::HoldStore { member, span: Some(draw.span_ms(100, 15_000)) },
+            Self::Abort => {
+                then(Fault::Restart(member));
+                // So that a commit is on its way.
+                let slow = at.saturating_sub(draw.span_ms(10, 1_000));
+                let fault = Fault::SlowDisk { member, by: draw.span_ms(500, 3_000), span };
+                if draw.chance(60) {
+                    steps.push(step(slow, Action::Fault(fault)));
+                }
+                Fault::Abort(member)
+            }
+            Self::PutBack => {
+                then(Fault::Restart(member));
+                let copied = at.saturating_sub(draw.span_ms(100, 20_000));
+                steps.push(step(copied, Action::Fault(Fault::CopyDisk(member))));
+                steps.push(step(at, Action::Fault(Fault::Kill(member))));
+                Fault::PutBack(member)
+            }
+            Self::OpenAgain => Fault::OpenAgain(member),
             Self::Drift => {
                 let ppm = draw.pick(&[-1_000_000, -500_000, -20_000, 20_000, 500_000, 1_000_000]);
                 Fault::Drift { member, ppm, span }
@@ -217,7 +268,7 @@ fn slow_disk(
     until: Duration,
 ) -> Fault {
     let stall = draw.span(6, 15);
-    let short = draw.span_ms(50, 2_000);
+    let short = draw.span_ms(500, 5_000);
     if draw.chance(40) && at + short + stall < until {
         return Fault::SlowDisk { member, by: stall, span: Some(short) };
     }

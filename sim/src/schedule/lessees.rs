@@ -6,7 +6,7 @@ use lessor::{Item, LeaseId, LeaseOrder, Request, Ttl};
 
 use super::draw::Draw;
 use super::step;
-use crate::scenario::{Action, Herd, Scenario, Step};
+use crate::scenario::{Action, Fault, Herd, Scenario, Step};
 
 /// What lessees ask, one by one: few leases and few items, so that they meet.
 pub(super) fn one_by_one(draw: &mut Draw, members: u8, until: Duration) -> Vec<Step> {
@@ -73,6 +73,26 @@ fn items(draw: &mut Draw) -> Vec<Item> {
     let count = 1 + draw.below(3);
     let items = (0..count).map(|_| draw.pick(&["a", "b", "c", "d"]).into());
     std::collections::BTreeSet::<Item>::from_iter(items).into_iter().collect()
+}
+
+/// So many leases end while somebody watches and reads nothing that it soon has no place for more.
+pub(super) fn watched(draw: &mut Draw, scenario: &mut Scenario, until: Duration) {
+    let watched = |step: &Step| matches!(step.action, Action::Fault(Fault::Observe { .. }));
+    let Some(start) = scenario.steps.iter().find(|step| watched(step)).map(|step| step.at) else {
+        return;
+    };
+    scenario.herds.push(Herd {
+        name: "watched".to_owned(),
+        leases: 30 + draw.below(60),
+        first_lease: LeaseId::new(200_000).expect("it is not 0"),
+        ttl: draw.span_ms(500, 3_000).into(),
+        start,
+        over: draw.span(2, 10).min(until.saturating_sub(start)),
+        renew_every: None,
+        until: None,
+        items: 0,
+        patience: None,
+    });
 }
 
 /// Some lessees give up what takes them too long, each herd and each of those that come one by one.

@@ -42,7 +42,13 @@ impl World {
             | Fault::FullDisk { .. }
             | Fault::FailSync { .. }
             | Fault::Rot { .. }
-            | Fault::ReplaceDisk(_) => self.fault_of_disk(now, place, fault),
+            | Fault::ReplaceDisk(_)
+            | Fault::CopyDisk(_)
+            | Fault::PutBack(_) => self.fault_of_disk(now, place, fault),
+            Fault::Abort(_)
+            | Fault::OpenAgain(_)
+            | Fault::Observe { .. }
+            | Fault::HoldStore { .. } => self.fault_of_host(now, place, fault),
             Fault::Jump { .. } | Fault::Drift { .. } => self.fault_of_clock(now, place, fault),
             Fault::Kill(_) | Fault::Restart(_) | Fault::Stop(_) | Fault::Pause { .. } => {
                 self.fault_of_process(now, fault)
@@ -162,6 +168,7 @@ impl World {
             Fault::Kill(member) if self.machines[&member].started => {
                 self.say(now, Some(member), "fault", "process killed".to_owned());
                 self.machine(member).disk.kill_process();
+                self.machine(member).committing = 0;
                 self.actions.push_back(Action::Kill(member));
                 self.down(now, member);
             }
@@ -188,6 +195,39 @@ impl World {
             _ => return Met::Nothing,
         }
         Met::Yes
+    }
+
+    /// What a host does to its own engine.
+    fn fault_of_host(&mut self, now: Duration, place: usize, fault: &Fault) -> Met {
+        match fault {
+            Fault::Abort(member) if self.machines[member].up && !self.machines[member].paused => {
+                self.say(now, Some(*member), "fault", "its engine is aborted".to_owned());
+                let committing = self.machines[member].committing > 0;
+                self.coverage.mark_if(committing, Mark::AbortedInCommit);
+                self.actions.push_back(Action::Abort(*member));
+                self.down(now, *member);
+                Met::Yes
+            }
+            Fault::OpenAgain(member) if self.machines[member].up => {
+                self.actions.push_back(Action::OpenAgain(*member));
+                Met::Later
+            }
+            Fault::Observe { member, leaves, .. } if self.machines[member].up => {
+                let words = "somebody watches it for expired leases, and reads nothing".to_owned();
+                self.say(now, Some(*member), "fault", words);
+                self.lasting.begin(place, fault.clone());
+                let (member, leaves) = (*member, *leaves);
+                self.actions.push_back(Action::Observe { member, place, leaves });
+                Met::Later
+            }
+            Fault::HoldStore { member, .. } if self.machines[member].up => {
+                let words = "its host has a transaction of its own open".to_owned();
+                self.say(now, Some(*member), "fault", words);
+                self.lasting.begin(place, fault.clone());
+                Met::Later
+            }
+            _ => Met::Nothing,
+        }
     }
 
     pub(super) fn restart(&mut self, now: Duration, member: MemberId) {
@@ -232,7 +272,7 @@ impl World {
                 self.machine(*member).disk.fail_syncs(*count, *unsynced, seed);
                 Met::Later
             }
-            Fault::Rot { member, pages } if !self.machines[member].started => {
+            Fault::Rot { member, pages } if self.is_free(*member) => {
                 let seed = self.random.next_u64();
                 let flipped = self.machine(*member).disk.rot(*pages, seed);
                 let words = format!("its disk rots: {flipped} bits flipped");
@@ -240,12 +280,34 @@ impl World {
                 self.machine(*member).harmed |= flipped > 0;
                 if flipped > 0 { Met::Yes } else { Met::Nothing }
             }
-            Fault::ReplaceDisk(member) if !self.machines[member].started => {
+            Fault::ReplaceDisk(member) if self.is_free(*member) => {
                 self.replace_disk(now, *member);
+                Met::Yes
+            }
+            Fault::CopyDisk(member) => {
+                self.say(now, Some(*member), "fault", "its disk is copied".to_owned());
+                let machine = self.machine(*member);
+                machine.copy = Some((machine.disk.copy(), machine.harmed));
+                Met::Yes
+            }
+            Fault::PutBack(member) if self.is_free(*member) => {
+                let machine = self.machine(*member);
+                let Some((copy, harmed)) = machine.copy.clone() else { return Met::Nothing };
+                machine.disk.put_back(&copy);
+                machine.harmed = harmed;
+                machine.exchanged = Some(Mark::OldDisk);
+                self.say(now, Some(*member), "fault", "gets back an older disk".to_owned());
+                self.oracle.replaced(now, *member);
                 Met::Yes
             }
             _ => Met::Nothing,
         }
+    }
+
+    /// Whether nobody uses a member's disk: it has no engine, nor a commit that one has left behind.
+    fn is_free(&self, member: MemberId) -> bool {
+        let machine = &self.machines[&member];
+        !machine.started && machine.committing == 0
     }
 
     /// A member's machine gets an empty disk.
@@ -253,7 +315,7 @@ impl World {
         self.say(now, Some(member), "fault", "gets an empty disk".to_owned());
         self.machine(member).disk.replace();
         self.machine(member).harmed = false;
-        self.machine(member).replaced = true;
+        self.machine(member).exchanged = Some(Mark::EmptyDisk);
         self.oracle.replaced(now, member);
     }
 
