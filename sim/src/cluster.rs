@@ -307,8 +307,8 @@ impl Cluster {
                 shared.time.sleep(GLANCE).await;
             }
             while !leaves && let Some(batch) = expired.recv().await {
-                let leases = batch.leases.len();
-                shared.tell(|world, now| world.observed(now, member, leases));
+                let missed = batch.err();
+                shared.tell(|world, now| world.observed(now, member, missed.is_some()));
             }
         });
     }
@@ -425,7 +425,7 @@ impl Runtime for SimRuntime {
         let (shared, member) = (self.shared.clone(), self.member);
         // A task of its own: a thread that works goes on when nobody waits for it any more.
         let task = madsim::task::spawn(async move {
-            shared.world().blocked(member, true);
+            shared.world().blocked(shared.now(), member, true);
             while shared.world().store_is_held(member) {
                 shared.time.sleep(GLANCE).await;
             }
@@ -437,7 +437,7 @@ impl Runtime for SimRuntime {
             }
             let latency = shared.world().disk_latency(member);
             shared.time.sleep(latency).await;
-            shared.world().blocked(member, false);
+            shared.world().blocked(shared.now(), member, false);
             result
         });
         async move {
@@ -547,7 +547,7 @@ impl Backend for SimBackend {
             let refused = matches!(self.store.commit(again), Err(BackendError::OutOfOrder { .. }));
             self.shared.world().repeated(self.shared.now(), self.member, refused);
         }
-        self.shared.world().after_commit(self.shared.now(), self.member, result.is_ok());
+        self.shared.world().after_commit(self.member, result.is_ok());
         result
     }
 }

@@ -61,6 +61,7 @@ marks! {
     AbortedInCommit "aborted-in-commit" "an engine was aborted while its commit was on its way"
     LockedOut "locked-out" "a store was refused, as somebody had it open"
     HeldByObserver "held-by-observer" "a primary held expired batches, as an observer had no place for one"
+    Missed "missed" "an observer that was too slow was told what it missed"
     HeldByHost "held-by-host" "a commit waited for a transaction of the host"
     AllDown "all-down" "all members were down"
     PrimaryPaused "primary-paused" "a primary stood still"

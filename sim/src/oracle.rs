@@ -74,6 +74,8 @@ struct Watched {
     /// How many outputs were queued and how many were taken; commits are not counted.
     queued: usize,
     taken: usize,
+    /// How many of those that are queued are about each request: they go if nobody waits for it.
+    queued_of: BTreeMap<Ticket, usize>,
 }
 
 /// Where leases were changed last.
@@ -311,7 +313,9 @@ impl Oracle {
             }
             MemberInput::Forget(ticket) => {
                 watched.asked.remove(ticket);
-                self.judge(now, member, clock, &Event::Forgotten { ticket: *ticket });
+                watched.decided.remove(ticket);
+                watched.queued -= watched.queued_of.remove(ticket).unwrap_or_default();
+                self.judge(now, member, clock, &Event::Forgot { ticket: *ticket });
             }
             // What it applies of that shows afterwards.
             MemberInput::Committed(_) | MemberInput::GoOn => {}
@@ -339,6 +343,9 @@ impl Oracle {
             self.judge(now, id, clock, &Event::Promoted { again: false, barrier });
         }
         for output in decided(member).skip(seen) {
+            if let Output::Answer { ticket, .. } | Output::Waits(ticket) = output {
+                *self.watched(id).queued_of.entry(*ticket).or_default() += 1;
+            }
             match output {
                 Output::Expired(batch) => {
                     for lease in &batch.leases {
@@ -362,11 +369,13 @@ impl Oracle {
                 Output::Answer { ticket, answer: answer @ Err(_) } => {
                     self.judge(now, id, clock, &Event::Decided { ticket: *ticket, answer });
                 }
+                Output::Waits(ticket) => {
+                    self.judge(now, id, clock, &Event::Waits { ticket: *ticket });
+                }
                 Output::Propose(_)
                 | Output::Confirm(_)
                 | Output::Campaign
                 | Output::Resign
-                | Output::Waits(_)
                 | Output::Commit(_) => {}
             }
         }
@@ -424,6 +433,14 @@ impl Oracle {
     pub fn output(&mut self, now: Duration, member: MemberId, clock: Instant, output: &Output) {
         let watched = self.watched(member);
         watched.taken += usize::from(!matches!(output, Output::Commit(_)));
+        if let Output::Answer { ticket, .. } | Output::Waits(ticket) = output
+            && let Some(count) = watched.queued_of.get_mut(ticket)
+        {
+            *count -= 1;
+            if *count == 0 {
+                watched.queued_of.remove(ticket);
+            }
+        }
         if let Some(twin) = &mut watched.twin {
             let said = twin.poll_output();
             let differs = (said.as_ref() != Some(output)).then(|| differs(said.as_ref(), output));
@@ -492,6 +509,22 @@ impl Oracle {
     /// A lessee asks for something.
     pub fn asked(&mut self, now: Duration, request: &Request) {
         self.judge(now, NOBODY, Instant::ZERO, &Event::Asked { request });
+    }
+
+    /// A request is on its way to a member that runs.
+    pub fn sent(&mut self, now: Duration, member: MemberId, clock: Instant, request: &Request) {
+        self.judge(now, member, clock, &Event::Sent { request });
+    }
+
+    /// A request that was sent to a member is answered, or its lessee waits no longer: what becomes of it
+    /// then nobody knows.
+    pub fn left(&mut self, now: Duration, member: MemberId, clock: Instant, request: &Request) {
+        self.judge(now, member, clock, &Event::Left { request });
+    }
+
+    /// A member's process goes on after it stood still.
+    pub fn resumed(&mut self, now: Duration, member: MemberId, clock: Instant) {
+        self.judge(now, member, clock, &Event::Resumed);
     }
 
     /// A lessee has an answer to what it sent at `sent`.

@@ -166,6 +166,8 @@ struct Machine {
     copy: Option<(Vec<u8>, bool)>,
     /// How many of its commits are on their way.
     committing: u32,
+    /// Whether one of them has failed, of which its engine does not know yet.
+    write_failed: bool,
     /// Whether its process was asked to stop.
     stopping: bool,
     /// When it last began to start or to stop.
@@ -528,9 +530,9 @@ impl World {
     }
 
     /// A member's commit is done or has failed, and its power may go before anybody learns of it.
-    pub fn after_commit(&mut self, now: Duration, member: MemberId, worked: bool) {
+    pub fn after_commit(&mut self, member: MemberId, worked: bool) {
         if !worked && !self.machines[&member].disk.power_is_off() {
-            self.oracle.write_failed(now, member);
+            self.machine(member).write_failed = true;
         }
         self.show_disk(now, member);
         let machine = self.machine(member);
@@ -556,9 +558,12 @@ impl World {
     }
 
     /// Work that blocks has begun on a member's machine, or has ended: it goes on without its engine.
-    pub fn blocked(&mut self, member: MemberId, begins: bool) {
+    pub fn blocked(&mut self, now: Duration, member: MemberId, begins: bool) {
         let committing = &mut self.machine(member).committing;
         *committing = if begins { *committing + 1 } else { committing.saturating_sub(1) };
+        if !begins && std::mem::take(&mut self.machine(member).write_failed) {
+            self.oracle.write_failed(now, member);
+        }
     }
 
     /// A member that starts finds its store open: the engine before it was aborted, and its commit is on its
@@ -586,9 +591,10 @@ impl World {
         self.lasting.lasts(place)
     }
 
-    /// An observer has taken a batch.
-    pub fn observed(&mut self, now: Duration, member: MemberId, leases: usize) {
-        self.hide(now, member, format_args!("observed {leases} expired leases"));
+    /// An observer has taken a batch, or is told that it missed some.
+    pub fn observed(&mut self, now: Duration, member: MemberId, missed: bool) {
+        self.coverage.mark_if(missed, Mark::Missed);
+        self.hide(now, member, format_args!("observed, missed: {missed}"));
     }
 
     /// Whether each commit is to be handed to the stores twice.
@@ -620,7 +626,7 @@ impl World {
         let cut = self.machine(member).disk.last_cut();
         self.coverage.power_cut(cut.unwrap_or_default());
         self.say(now, Some(member), "fault", fault::power_cut_in_words(cut));
-        self.machine(member).committing = 0;
+        self.machine(member).loses_its_process();
         self.actions.push_back(Action::Kill(member));
         self.down(now, member);
         self.settle(now);
@@ -859,6 +865,12 @@ impl World {
 }
 
 impl Machine {
+    /// What its process had begun does not go on.
+    fn loses_its_process(&mut self) {
+        self.committing = 0;
+        self.write_failed = false;
+    }
+
     fn new(scenario: &Scenario, member: MemberId) -> Self {
         let clocks = &scenario.clocks;
         Self {
@@ -869,6 +881,7 @@ impl Machine {
             exchanged: None,
             copy: None,
             committing: 0,
+            write_failed: false,
             stopping: false,
             since: Duration::ZERO,
             started: false,

@@ -86,6 +86,8 @@ catalogue! {
     S9a "no success behind its revoke" "" "#14758, #21389"
     S9b "answered by who leads" "" "#15247"
     S9c "a renew waits for the revoke" "" "#14758"
+    S9d "an answer comes in time" "clocks that keep their bound" "a disk that stalls"
+    S9e "a place that is free is given" "" "late renews that crowd out others"
     S10 "as many a second as the rate" "a clock that does not step back" "#9360, #9496, #9699, #11495; bank 47"
     S11 "fenced" "" "#12528, #14067, #15247"
     S12 "pure" "" "bank 29, 48"

@@ -1,5 +1,5 @@
 //! S1d, a renew in time is not overtaken: while a primary has a renew that came in before its lease was due,
-//! that is neither answered nor given up by its lessee, and that has not waited for the whole request
+//! that is neither answered nor forgotten, as its lessee has gone, and that has not waited for the whole request
 //! timeout, the lease is in no expired batch; and such a renew is not told that there is no such lease,
 //! unless a lessee has asked for its revoke. It counts when a renew comes in, not when it is worked off:
 //! a commit that takes long, or a confirmation, must not end a lease that is renewed.
@@ -38,16 +38,17 @@ impl Invariant for InTime {
             Event::Came { ticket, request: Request::Renew { id } } => {
                 let place = (scene.member, *id);
                 let due = self.earliest.of(scene.member, *id);
-                if due.is_some_and(|due| scene.latest < due) {
+                let in_time = due.is_some_and(|due| scene.latest < due);
+                if in_time {
                     self.open.entry(place).or_default().push((*ticket, scene.latest));
                     self.leases.insert((scene.member, *ticket), *id);
                 }
             }
-            Event::Forgotten { ticket } => {
-                self.decided(scene.member, *ticket);
+            Event::Forgot { ticket } => {
+                self.closed(scene.member, *ticket);
             }
             Event::Decided { ticket, answer } => {
-                let Some(id) = self.decided(scene.member, *ticket) else { return Ok(()) };
+                let Some(id) = self.closed(scene.member, *ticket) else { return Ok(()) };
                 let refused = **answer == Err(RequestError::Refused(Error::LeaseNotFound));
                 if refused && !self.revoked_by_lessee.contains(&id) {
                     let what = format!("lease {id} is gone, but its renew came in time");
@@ -85,7 +86,7 @@ impl InTime {
     }
 
     /// Closes a renew, and says of which lease it was.
-    fn decided(&mut self, member: MemberId, ticket: Ticket) -> Option<LeaseId> {
+    fn closed(&mut self, member: MemberId, ticket: Ticket) -> Option<LeaseId> {
         let id = self.leases.remove(&(member, ticket))?;
         if let Some(open) = self.open.get_mut(&(member, id)) {
             open.retain(|(other, _)| *other != ticket);
@@ -135,9 +136,9 @@ mod tests {
     }
 
     #[test]
-    fn a_renew_that_is_given_up_holds_off_nothing() {
+    fn a_renew_that_nobody_waits_for_holds_off_nothing() {
         let mut history = renewed_at(9_000);
-        history.holds(Event::Forgotten { ticket: TICKET });
+        history.holds(Event::Forgot { ticket: TICKET });
         assert_eq!(expires_at(&mut history, 10_000), Ok(Judged::Holds));
     }
 

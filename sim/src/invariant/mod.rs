@@ -23,6 +23,7 @@ use crate::model::{Applied, Difference, State};
 pub use self::catalogue::Property;
 
 mod all_or_nothing;
+mod answered_in_time;
 mod bounded;
 mod calm;
 mod catalogue;
@@ -50,6 +51,7 @@ mod reigns;
 mod revoked_in_time;
 mod smoothed;
 mod structure;
+mod taken_at_once;
 
 /// Something that the oracle saw.
 #[derive(Debug)]
@@ -149,11 +151,28 @@ pub enum Event<'a> {
         /// How.
         answer: &'a Result<Response, RequestError>,
     },
-    /// A member is told that nobody waits for this answer any more.
-    Forgotten {
+    /// A member is told that nobody waits any more for an answer.
+    Forgot {
+        /// To which request.
+        ticket: Ticket,
+    },
+    /// A renew waits for the revoke of its lease.
+    Waits {
         /// Which.
         ticket: Ticket,
     },
+    /// A request is on its way to a member.
+    Sent {
+        /// For what.
+        request: &'a Request,
+    },
+    /// A request that was sent to a member is answered, or its lessee waits no longer.
+    Left {
+        /// For what.
+        request: &'a Request,
+    },
+    /// A member's process goes on after it stood still.
+    Resumed,
     /// A member has decided to answer a request with success.
     Served {
         /// What was asked.
@@ -453,6 +472,8 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::<no_resurrection::NoResurrection>::default(),
         Box::<structure::Structure>::default(),
         Box::<one_answer::OneAnswer>::default(),
+        Box::<answered_in_time::AnsweredInTime>::default(),
+        Box::<taken_at_once::TakenAtOnce>::default(),
         Box::<confirmed::Confirmed>::default(),
         Box::<bounded::Bounded>::default(),
         Box::<fenced::Fenced>::default(),

@@ -112,7 +112,7 @@ pub(super) fn patience(draw: &mut Draw, scenario: &mut Scenario) {
         let Action::Ask { request, patience, .. } = &mut step.action else { continue };
         let of_handle = matches!(request, Request::Promote | Request::Demote);
         if !of_handle && draw.chance(share) {
-            *patience = Some(draw.span_ms(100, 8_000));
+            *patience = Some(draw.span_ms(500, 8_000));
         }
     }
 }

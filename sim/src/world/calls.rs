@@ -35,6 +35,8 @@ impl World {
             Some(Err(CallError::Request(error))) => Err(error),
             Some(Err(CallError::Failed(_) | CallError::Unattended)) => Err(RequestError::Unknown),
         };
+        let clock = self.clock(pending.member).read(now);
+        self.oracle.left(now, pending.member, clock, &pending.request);
         self.acknowledged += u64::from(answer.is_ok());
         self.coverage.answered(&answer);
         self.oracle.answered(now, pending.sent, &pending.request, &answer);
@@ -82,6 +84,8 @@ impl World {
         self.actions.push_back(Action::GiveUp(call));
         self.coverage.mark(Mark::GaveUp);
         let member = pending.member;
+        let clock = self.clock(member).read(now);
+        self.oracle.left(now, member, clock, &pending.request);
         let asked = &pending.request;
         match pending.asker {
             Asker::Step(place) => {
@@ -195,6 +199,8 @@ impl World {
         self.calls.insert(call, pending);
         match member {
             Some(member) if answers => {
+                let clock = self.clock(member).read(now);
+                self.oracle.sent(now, member, clock, &request);
                 self.actions.push_back(Action::Call { call, member, request });
             }
             Some(_) => self.answered(now, call, None),

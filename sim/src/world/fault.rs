@@ -103,6 +103,8 @@ impl World {
             self.machine(member).paused = false;
             self.say(now, Some(member), "fault", "goes on".to_owned());
             self.actions.push_back(Action::Resume(member));
+            let clock = self.clock(member).read(now);
+            self.oracle.resumed(now, member, clock);
             self.consensus.pause(now, member, false);
         }
     }
@@ -168,7 +170,7 @@ impl World {
             Fault::Kill(member) if self.machines[&member].started => {
                 self.say(now, Some(member), "fault", "process killed".to_owned());
                 self.machine(member).disk.kill_process();
-                self.machine(member).committing = 0;
+                self.machine(member).loses_its_process();
                 self.actions.push_back(Action::Kill(member));
                 self.down(now, member);
             }

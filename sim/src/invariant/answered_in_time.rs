@@ -1,0 +1,148 @@
+//! S9d, an answer comes in time: every request is answered, with success or as unknown, at the latest when
+//! it has been in the member for the request timeout, on the member's clock and whatever the disk does;
+//! only a renew that waits for the revoke of its lease may take longer, and one that nobody waits for
+//! needs no answer.
+//!
+//! Needs clocks that keep their bound: a clock that steps or changes its rate wakes nobody. While a process
+//! stands still it answers nothing; what came before has a moment more then. Broken by a disk that
+//! stalls, behind which answers waited that did not speak of it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lessor::{Instant, MemberId, Ticket};
+
+use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+
+/// Until when each request of each member is to be answered.
+#[derive(Debug, Default)]
+pub(super) struct AnsweredInTime {
+    open: BTreeMap<MemberId, BTreeMap<Ticket, Instant>>,
+    /// When each process last went on after it stood still: what was asked meanwhile comes in only then.
+    resumed: BTreeMap<MemberId, Instant>,
+}
+
+impl Invariant for AnsweredInTime {
+    fn observe(
+        &mut self,
+        scene: &Scene<'_>,
+        event: &Event<'_>,
+        judged: &mut Judgements,
+    ) -> Result<(), Broken> {
+        let open = self.open.entry(scene.member).or_default();
+        match event {
+            Event::Came { ticket, .. } => {
+                let resumed = self.resumed.get(&scene.member).copied().unwrap_or_default();
+                let end = scene.clock.saturating_add(scene.config.request_timeout);
+                open.insert(*ticket, end.max(resumed));
+            }
+            Event::Waits { ticket } | Event::Forgot { ticket } => {
+                open.remove(ticket);
+            }
+            Event::Resumed => {
+                self.resumed.insert(scene.member, scene.clock);
+                for end in open.values_mut() {
+                    *end = scene.clock.max(*end);
+                }
+            }
+            Event::Opened { .. } | Event::Replaced => open.clear(),
+            Event::Told { ticket, .. } => {
+                let Some(end) = open.remove(ticket) else { return Ok(()) };
+                if scene.clocks_steady {
+                    judge(scene, *ticket, end)?;
+                    return judged.hold(&[Property::S9d]);
+                }
+            }
+            // The first has waited longest.
+            Event::Stands { .. } if scene.clocks_steady => {
+                if let Some((ticket, end)) = open.first_key_value() {
+                    return judge(scene, *ticket, *end);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn judge(scene: &Scene<'_>, ticket: Ticket, end: Instant) -> Result<(), Broken> {
+    if scene.clock <= end.saturating_add(A_MOMENT) {
+        return Ok(());
+    }
+    let late = scene.clock.saturating_since(end);
+    let what = format!("request {} has waited {late:?} longer than it may", ticket.0);
+    Err(Broken::new(Property::S9d, what))
+}
+
+/// What a timer and a few turns of the driver may take.
+const A_MOMENT: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use lessor::{Digest, LogIndex};
+
+    use super::super::harness::{History, renew};
+    use super::*;
+
+    const TICKET: Ticket = Ticket(1);
+
+    fn told<'a>() -> Event<'a> {
+        let nowhere = LogIndex(0);
+        Event::Told { ticket: TICKET, asked: true, speaks_of: nowhere, durable: nowhere }
+    }
+
+    /// A request that came at 1 s. It has seven.
+    fn asked() -> History<AnsweredInTime> {
+        let mut history = History::<AnsweredInTime>::default();
+        history.at(1_000);
+        history.holds(Event::Came { ticket: TICKET, request: &renew(7) });
+        history
+    }
+
+    fn verdict(history: &mut History<AnsweredInTime>, event: Event<'_>) -> Option<&'static str> {
+        history.see(event).err().map(|broken| broken.property)
+    }
+
+    #[test]
+    fn canary_an_answer_that_comes_late_is_found() {
+        for (at, late) in [(8_100, None), (8_101, Some("S9d"))] {
+            let mut history = asked();
+            history.at(at);
+            assert_eq!(verdict(&mut history, told()), late, "{at}");
+        }
+    }
+
+    #[test]
+    fn canary_a_request_that_a_member_goes_on_without_answering_is_found() {
+        let stands = || Event::Stands { applied: LogIndex(0), digest: Digest::default() };
+        let mut history = asked();
+        history.at(8_100);
+        assert_eq!(verdict(&mut history, stands()), None);
+        history.at(8_101);
+        assert_eq!(verdict(&mut history, stands()), Some("S9d"));
+    }
+
+    #[test]
+    fn one_that_waits_for_a_revoke_or_that_nobody_waits_for_may_take_longer() {
+        for event in [Event::Waits { ticket: TICKET }, Event::Forgot { ticket: TICKET }] {
+            let mut history = asked();
+            history.holds(event);
+            history.at(60_000);
+            assert_eq!(verdict(&mut history, told()), None);
+        }
+    }
+
+    #[test]
+    fn a_process_that_stood_still_has_a_moment_more() {
+        let mut history = asked();
+        history.at(30_000);
+        history.holds(Event::Resumed);
+        history.at(30_100);
+        assert_eq!(verdict(&mut history, told()), None);
+        // What is asked meanwhile comes in with the moment at which it was.
+        history.at(20_000);
+        history.holds(Event::Came { ticket: TICKET, request: &renew(7) });
+        history.at(30_100);
+        assert_eq!(verdict(&mut history, told()), None);
+    }
+}
