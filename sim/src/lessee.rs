@@ -17,6 +17,8 @@ pub struct Lessee {
     renew_every: Option<Duration>,
     until: Option<Duration>,
     patience: Duration,
+    /// How often in a row it has given up.
+    in_vain: u32,
     wants: Want,
     whom: Whom,
 }
@@ -65,6 +67,7 @@ impl Lessee {
                 renew_every: herd.renew_every,
                 until: herd.until,
                 patience: herd.patience(),
+                in_vain: 0,
                 wants: Want::Grant,
                 whom: Whom::Leader,
             };
@@ -93,15 +96,17 @@ impl Lessee {
         self.whom
     }
 
-    /// How long it waits for an answer.
+    /// How long it waits for an answer: after a few times in vain it doubles, up to 64-fold, for what is asked
+    /// may take longer wherever it is asked.
     #[must_use]
     pub fn patience(&self) -> Duration {
-        self.patience
+        self.patience * (1 << self.in_vain.saturating_sub(3).min(6))
     }
 
     /// No answer has come from this member for so long that it asks another one, at once: it has waited.
     pub fn gave_up(&mut self, now: Duration, asked: MemberId) -> Next {
         self.whom = Whom::After(asked);
+        self.in_vain += 1;
         Next { label: "gave up", at: Some(now) }
     }
 
@@ -113,6 +118,10 @@ impl Lessee {
         answer: Option<(MemberId, &Result<Response, RequestError>)>,
     ) -> Next {
         let again = Some(now + PAUSE);
+        if answer.is_some_and(|(_, answer)| matches!(answer, Ok(_) | Err(RequestError::Refused(_))))
+        {
+            self.in_vain = 0;
+        }
         self.whom = answer.map_or(Whom::Leader, |(asked, answer)| Whom::told(asked, answer));
         let (label, at) = match (self.wants, answer.map(|(_, answer)| answer)) {
             (Want::Grant, Some(Ok(_) | Err(RequestError::Refused(Error::LeaseExists)))) => {
@@ -202,6 +211,20 @@ mod tests {
         // One who names itself is of no use.
         lessee.answered(now, now, Some((A, &elsewhere)));
         assert_eq!(lessee.whom(), Whom::After(A));
+    }
+
+    #[test]
+    fn patience_grows_if_it_is_in_vain_and_is_what_it_was_after_an_answer() {
+        let mut lessee = lessee();
+        let now = Duration::from_secs(1);
+        let waits = [4, 4, 4, 4, 8, 16].map(Duration::from_secs);
+        for patience in waits {
+            assert_eq!(lessee.patience(), patience);
+            lessee.gave_up(now, A);
+        }
+        let renewed = Ok(Response::Renewed { ttl: Ttl::from_secs(12) });
+        lessee.answered(now, now, Some((A, &renewed)));
+        assert_eq!(lessee.patience(), Duration::from_secs(4));
     }
 
     #[test]
