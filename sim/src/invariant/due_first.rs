@@ -16,6 +16,8 @@ use super::{Broken, Event, Invariant, Judgements, Property, Scene};
 #[derive(Debug, Default)]
 pub(super) struct DueFirst {
     reigns: BTreeMap<MemberId, Reign>,
+    /// Renews that are not decided: they hold off the end of their lease, if they came in time.
+    renewing: BTreeMap<(MemberId, Ticket), LeaseId>,
 }
 
 #[derive(Debug, Default)]
@@ -26,8 +28,6 @@ struct Reign {
     seen: bool,
     /// When each of the others last left.
     left: BTreeMap<LeaseId, Instant>,
-    /// Renews that are not decided: they hold off the end of their lease, if they came in time.
-    renewing: BTreeMap<Ticket, LeaseId>,
     /// When there last were more leases than fit in a batch.
     crowded: Instant,
 }
@@ -40,6 +40,23 @@ impl Invariant for DueFirst {
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
         match event {
+            Event::Came { ticket, request: Request::Renew { id } } => {
+                self.renewing.insert((scene.member, *ticket), *id);
+            }
+            Event::Decided { ticket, .. } | Event::Forgot { ticket } => {
+                if let Some(id) = self.renewing.remove(&(scene.member, *ticket))
+                    && let Some(reign) = self.reigns.get_mut(&scene.member)
+                {
+                    // What it had before is nothing to go by, until it is looked at again.
+                    reign.due.remove(&id);
+                }
+            }
+            Event::Demoted | Event::Opened { .. } => {
+                self.renewing.retain(|(member, _), _| *member != scene.member);
+            }
+            _ => {}
+        }
+        match event {
             Event::Promoted { .. } | Event::Demoted | Event::Opened { .. } => {
                 self.reigns.remove(&scene.member);
                 return Ok(());
@@ -51,18 +68,6 @@ impl Invariant for DueFirst {
             _ => {}
         }
         match event {
-            Event::Came { ticket, request: Request::Renew { id } } => {
-                let reign = self.reigns.entry(scene.member).or_default();
-                reign.renewing.insert(*ticket, *id);
-            }
-            Event::Decided { ticket, .. } | Event::Forgot { ticket } => {
-                if let Some(reign) = self.reigns.get_mut(&scene.member)
-                    && let Some(id) = reign.renewing.remove(ticket)
-                {
-                    // What it had before is nothing to go by, until it is looked at again.
-                    reign.due.remove(&id);
-                }
-            }
             Event::Applied { applied, .. } => {
                 if let (Some((id, _)), Some(reign)) =
                     (&applied.revoked, self.reigns.get_mut(&scene.member))
@@ -101,7 +106,8 @@ impl Invariant for DueFirst {
                 }
                 let Some(last) = last else { return Ok(()) };
                 let overtaken = |id: &LeaseId, due: &Instant| {
-                    *due < last && !reign.renewing.values().any(|renewing| renewing == id)
+                    let mut renewing = self.renewing.iter();
+                    *due < last && !renewing.any(|((of, _), at)| (*of, at) == (scene.member, id))
                 };
                 if let Some((id, due)) = reign.due.iter().find(|(id, due)| overtaken(id, due)) {
                     let by = last.saturating_since(*due);
