@@ -547,7 +547,7 @@ impl Backend for SimBackend {
             let refused = matches!(self.store.commit(again), Err(BackendError::OutOfOrder { .. }));
             self.shared.world().repeated(self.shared.now(), self.member, refused);
         }
-        self.shared.world().after_commit(self.member, result.is_ok());
+        self.shared.world().after_commit(self.shared.now(), self.member, result.is_ok());
         result
     }
 }

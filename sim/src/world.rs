@@ -530,7 +530,7 @@ impl World {
     }
 
     /// A member's commit is done or has failed, and its power may go before anybody learns of it.
-    pub fn after_commit(&mut self, member: MemberId, worked: bool) {
+    pub fn after_commit(&mut self, now: Duration, member: MemberId, worked: bool) {
         if !worked && !self.machines[&member].disk.power_is_off() {
             self.machine(member).write_failed = true;
         }
@@ -578,7 +578,7 @@ impl World {
         let Some(refusal) = refusal else {
             let what = "the store was opened a second time while an engine had it".to_owned();
             let at_ms = millis(now);
-            return self.broken.push(Violation { property: "S4", what, at_ms, member: member.0 });
+            return self.broken.push(Violation::new("S4", what, at_ms, member.0));
         };
         self.coverage.mark(Mark::LockedOut);
         self.has_effect(OPEN_AGAIN);
