@@ -164,11 +164,8 @@ fn config(draw: &mut Draw) -> Config {
         checkpoint_interval: ms(draw, &[1_000, 3_000, 10_000, 300_000]),
         extend: ms(draw, &[0, 500, 1_000, 3_000]),
         request_timeout: ms(draw, &[2_000, 5_000, 15_000]),
-<<<<<<< HEAD
         piece: NonZeroU32::new(draw.pick(&[1, 2, 1_000, 1_000])).expect("it is not 0"),
-=======
         observer_patience: ms(draw, &[1_000, 10_000, 30_000]),
->>>>>>> 8bc32de (invariant: S9d, an answer comes in time, and S9e, a place that is free is given)
         hash_key: Some(0),
         ..Config::default()
     }
