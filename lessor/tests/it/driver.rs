@@ -260,6 +260,34 @@ async fn whoever_cannot_wait_for_the_disk_aborts() {
     assert!(matches!(answer, Err(CallError::Request(RequestError::Unknown))), "{answer:?}");
 }
 
+/// It told of that at its next renew, 20 s later at a ttl of 60 s.
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_lost_at_once_when_its_engine_ends() {
+    let engine = Engine::open().await;
+    engine.handle.grant(Some(id(7)), 60 * SECOND).await.unwrap();
+    let mut alive = engine.handle.keep_alive(id(7)).await.unwrap();
+    let ended = tokio_now();
+
+    engine.handle.abort();
+
+    let lost = alive.lost().await;
+    assert!(is_aborted(&lost), "{lost}");
+    assert!(ended.elapsed() <= TICK);
+}
+
+/// It said that the member was stopped.
+#[tokio::test(start_paused = true)]
+async fn a_guard_whose_runtime_is_gone_says_that_nobody_renews() {
+    let engine = Engine::open().await;
+    engine.handle.grant(Some(id(7)), 60 * SECOND).await.unwrap();
+    let runtime = TokioRuntime::new();
+
+    let (mut alive, renewing) = engine.handle.keep_alive_on(runtime, id(7)).await.unwrap();
+    drop(renewing);
+
+    assert_eq!(alive.lost().await, CallError::Unattended);
+}
+
 // What waits for the disk
 
 /// A stall of 6 s ended all of 50 sessions with a ttl of 5 s that were renewed each 1.5 s.
