@@ -14,6 +14,7 @@ pub(crate) struct Settings {
     retry: u8,
     interval: u8,
     patience: u8,
+    piece: u8,
 }
 
 impl Settings {
@@ -27,6 +28,7 @@ impl Settings {
             retry_interval: millis(&[3_000, 0, 1, 200, 700], self.retry),
             checkpoint_interval: millis(&[u64::MAX, 0, 50, 1_000, 4_000], self.interval),
             request_timeout: millis(&[7_000, 0, 300, u64::MAX], self.patience),
+            piece: NonZeroU32::new(pick(&[10_000, 1, 2, 4], self.piece)).unwrap(),
             ..Config::default()
         }
     }

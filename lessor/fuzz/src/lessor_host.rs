@@ -36,6 +36,10 @@ enum Act {
     /// Revokes the oldest batch.
     RevokeExpired,
     Renew(Id),
+    /// A renew that was asked for some milliseconds ago.
+    RenewAsked(Id, u16),
+    /// Gives up one of the renews that are open.
+    Forget(u8),
     Promote(Option<Span>),
     Demote,
     Hold(bool),
@@ -117,10 +121,26 @@ impl Host {
                 }
             }
             Act::Renew(id) => {
-                let (ticket, id) = (Ticket(self.tickets), id.lease());
-                self.tickets += 1;
-                self.open.insert(ticket, id);
+                let id = id.lease();
+                let ticket = self.open(id);
                 self.call(&Input::Renew { ticket, id });
+            }
+            Act::RenewAsked(id, millis) => {
+                let id = id.lease();
+                let ticket = self.open(id);
+                let ago = u64::from(millis) * 1_000_000;
+                let asked = Instant::from_nanos(self.now.as_nanos().saturating_sub(ago));
+                self.call(&Input::RenewAsked { asked, ticket, id });
+            }
+            Act::Forget(place) => {
+                let place = usize::from(place) % self.open.len().max(1);
+                let renew = self.open.iter().nth(place).map(|(ticket, id)| (*ticket, *id));
+                if let Some((ticket, id)) = renew {
+                    self.open.remove(&ticket);
+                    if self.planted != Planted::ForgottenAnswer {
+                        self.call(&Input::ForgetRenew { ticket, id });
+                    }
+                }
             }
             Act::Promote(extend) => {
                 let extend = extend.map_or(Duration::ZERO, |span| span.ttl().as_duration());
@@ -131,6 +151,13 @@ impl Host {
             Act::Timeout => self.call(&Input::Timeout),
             Act::Recover => self.recover(),
         }
+    }
+
+    fn open(&mut self, id: LeaseId) -> Ticket {
+        let ticket = Ticket(self.tickets);
+        self.tickets += 1;
+        self.open.insert(ticket, id);
+        ticket
     }
 
     fn call(&mut self, input: &Input) {
@@ -191,7 +218,12 @@ impl Host {
             }
             Input::Demote => self.not_before.clear(),
             Input::Apply(Command::Revoke { id }) => drop(self.not_before.remove(id)),
-            Input::Apply(_) | Input::Renew { .. } | Input::HoldExpired(_) | Input::Timeout => {}
+            Input::Apply(_)
+            | Input::Renew { .. }
+            | Input::RenewAsked { .. }
+            | Input::ForgetRenew { .. }
+            | Input::HoldExpired(_)
+            | Input::Timeout => {}
         }
     }
 

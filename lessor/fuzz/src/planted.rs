@@ -24,12 +24,16 @@ pub enum Planted {
     UnequalTwin,
     /// A follower is not told of attached items.
     DeafFollower,
-    /// A commit comes behind the answers that it is for.
+    /// A member is told that a commit is durable before it is.
     AnswerBeforeCommit,
     /// What a deposed leader proposed takes effect in the term of another.
     AnyTerm,
     /// A member repeats a proposal.
     SecondProposal,
+    /// A renew or a request that was given up is answered all the same.
+    ForgottenAnswer,
+    /// A member is not told that the time of its requests is up.
+    LateAnswer,
     /// A recovered state lacks its last lease.
     LostLease,
     /// A refused snapshot has left something behind.
@@ -49,7 +53,7 @@ pub enum Planted {
 }
 
 impl Planted {
-    const BY_NAME: [(&str, Self); 20] = [
+    const BY_NAME: [(&str, Self); 22] = [
         ("lost-answers", Self::LostAnswers),
         ("second-answer", Self::SecondAnswer),
         ("late-batch", Self::LateBatch),
@@ -62,6 +66,8 @@ impl Planted {
         ("answer-before-commit", Self::AnswerBeforeCommit),
         ("any-term", Self::AnyTerm),
         ("second-proposal", Self::SecondProposal),
+        ("forgotten-answer", Self::ForgottenAnswer),
+        ("late-answer", Self::LateAnswer),
         ("lost-lease", Self::LostLease),
         ("half-recovered", Self::HalfRecovered),
         ("silent-loss", Self::SilentLoss),

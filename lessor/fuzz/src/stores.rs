@@ -68,7 +68,7 @@ impl Original {
 /// Any transactions into every kind of store. A digest of 0 stands for the right one.
 pub(crate) fn same_in_all(transactions: Vec<Transaction>, planted: Planted) {
     let (mut memory, disk) = (MemoryBackend::new(), FaultyDisk::new());
-    let mut journal = JournalBackend::new(disk.mount());
+    let mut journal = journal_on(&disk);
     journal.load().expect("the disk is empty");
     let mut redb = RedbBackend::with_storage(InMemoryBackend::new()).expect("it is empty");
     for mut transaction in transactions {
@@ -94,7 +94,8 @@ pub(crate) fn same_in_all(transactions: Vec<Transaction>, planted: Planted) {
     judge(redb.load(), right, &stored);
     // The journal takes what stands at the beginning of the log for empty, and asks for no digest.
     let right = right || digest.is_some() && stored.applied == LogIndex(0);
-    judge(JournalBackend::new(disk.mount()).load(), right, &stored);
+    drop(journal);
+    judge(journal_on(&disk).load(), right, &stored);
     records::recover(&stored.snapshot, planted);
 }
 
@@ -153,12 +154,13 @@ pub(crate) fn damaged_journal(bytes: &[u8], planted: Planted) {
     static JOURNAL: LazyLock<Original> = LazyLock::new(journal);
     let Ok(damage) = Damage::arbitrary(&mut Unstructured::new(bytes)) else { return };
     let disk = disk_with(&JOURNAL.damaged(&damage));
-    let mut backend = JournalBackend::new(disk.mount());
+    let mut backend = journal_on(&disk);
     match backend.load() {
         Ok(_) => {
             // What is broken at its end is torn, as far as a journal can know.
             let stored = accepted(&mut backend, &JOURNAL.history, planted);
-            reopened(&stored, JournalBackend::new(disk.mount()).load(), planted);
+            drop(backend);
+            reopened(&stored, journal_on(&disk).load(), planted);
         }
         Err(error) => refused(&error),
     }
@@ -167,7 +169,7 @@ pub(crate) fn damaged_journal(bytes: &[u8], planted: Planted) {
 /// A journal of any bytes.
 pub(crate) fn any_journal(bytes: &[u8], planted: Planted) {
     let disk = disk_with(bytes);
-    match JournalBackend::new(disk.mount()).load() {
+    match journal_on(&disk).load() {
         Ok(stored) => records::recover(&stored.snapshot, planted),
         Err(error) => refused(&error),
     }
@@ -290,12 +292,17 @@ fn redb_file(closed: bool) -> Original {
 
 fn journal() -> Original {
     let disk = FaultyDisk::new();
-    let history = write_history(&mut JournalBackend::new(disk.mount()));
+    let history = write_history(&mut journal_on(&disk));
     let mut bytes = disk.platter();
     // Some zeros at the end are kept, they mean something.
     let end = bytes.iter().rposition(|byte| *byte != 0).expect("it is not empty");
     bytes.truncate(end + 40);
     Original::new(bytes, history)
+}
+
+/// The journal on a disk that nobody has open.
+fn journal_on(disk: &FaultyDisk) -> JournalBackend {
+    JournalBackend::new(disk.mount()).expect("nobody has it open")
 }
 
 fn disk_with(bytes: &[u8]) -> FaultyDisk {
