@@ -123,7 +123,7 @@ check-no-std:
 # Each feature stands on its own.
 [private]
 check-features:
-    for feature in std serde redb tokio; do \
+    for feature in std serde redb tokio metrics; do \
         cargo clippy --locked --package lessor --no-default-features --features $feature -- -D warnings; \
     done
 

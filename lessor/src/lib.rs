@@ -100,6 +100,8 @@
 //! - `serde`: `Serialize` and `Deserialize` for everything that a trace or a wire carries.
 //! - `redb`: the backend on the embedded store redb.
 //! - `tokio`: the driver, its handle, and the runtime on tokio.
+//! - `metrics`: the driver counts and measures through the facade [`metrics`](https://docs.rs/metrics);
+//!   without a recorder, which the program installs before it opens an engine, that goes nowhere.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
@@ -129,6 +131,8 @@ mod order;
 mod outputs;
 mod spread;
 mod table;
+#[cfg(feature = "metrics")]
+mod tally;
 pub mod testing;
 mod time;
 mod transaction;

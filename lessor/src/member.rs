@@ -74,6 +74,8 @@ pub struct Member {
     observer_hold: ObserverHold,
     changes: Vec<Change>,
     outputs: Outputs,
+    #[cfg(feature = "metrics")]
+    tally: crate::tally::Tally,
     stopped: bool,
 }
 
@@ -434,6 +436,8 @@ impl Member {
             observer_hold: ObserverHold::None,
             changes: Vec::new(),
             outputs: Outputs::new(stored.applied),
+            #[cfg(feature = "metrics")]
+            tally: crate::tally::Tally::default(),
             stopped: false,
         })
     }
@@ -514,6 +518,8 @@ impl Member {
         let now = self.set_clock(now);
         let mut before = self.applied;
         let mut left = self.piece;
+        #[cfg(feature = "metrics")]
+        self.tally.clear();
         if let Some((term, sequence)) = self.applying.take() {
             let done = self.lessor.go_on(now);
             self.pump(now);
@@ -540,7 +546,11 @@ impl Member {
                 before = self.applied;
             }
             self.outputs.touch(&command, entry.index);
+            #[cfg(feature = "metrics")]
+            let granted = crate::tally::ttl_if_granted(&command);
             let result = self.lessor.begin(now, command);
+            #[cfg(feature = "metrics")]
+            self.tally.granted.extend(granted.filter(|_| result.is_ok()));
             self.pump(now);
             if result == Ok(false) {
                 self.applying = Some((term, sequence));
@@ -811,6 +821,18 @@ impl Member {
     pub fn state(&self) -> Option<StateAt> {
         let snapshot = self.applying.is_none().then(|| self.lessor.snapshot())?;
         Some(StateAt { applied: self.applied, snapshot })
+    }
+
+    /// What the latest piece of the log came to.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn tally(&mut self) -> &mut crate::tally::Tally {
+        &mut self.tally
+    }
+
+    /// How many renews wait inside the lessor.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn renews_waiting(&self) -> usize {
+        self.renewing.len()
     }
 
     /// The clock never goes back: the deadlines of each queue rise, and only its front is looked at.
@@ -1122,6 +1144,8 @@ impl Member {
 
     fn pump(&mut self, now: Instant) {
         while let Some(effect) = self.lessor.poll_effect() {
+            #[cfg(feature = "metrics")]
+            self.tally.see(&effect);
             match effect {
                 Effect::Write(write) => self.changes.push(Change::Write(write)),
                 Effect::RangeDelete(delete) => self.changes.push(Change::RangeDelete(delete)),

@@ -26,6 +26,8 @@ use crate::{
 mod handle;
 mod keep_alive;
 mod log;
+#[cfg(feature = "metrics")]
+mod metrics;
 #[cfg(feature = "redb")]
 mod open;
 mod runtime;
@@ -78,6 +80,8 @@ pub struct Driver<R, B, L> {
     /// It is to end without waiting for anything.
     aborted: bool,
     end: End,
+    #[cfg(feature = "metrics")]
+    metrics: metrics::Metrics,
 }
 
 /// Sees every input and output of a member, for instance to record and to replay them.
@@ -172,6 +176,8 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
             stopping: false,
             aborted: false,
             end,
+            #[cfg(feature = "metrics")]
+            metrics: metrics::Metrics::new(),
         };
         driver.tell_undeleted();
         let undeleted = driver.undeleted.len();
@@ -215,6 +221,8 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
     async fn turn_until_ended(&mut self) -> Result<(), DriverError> {
         loop {
             self.do_outputs();
+            #[cfg(feature = "metrics")]
+            self.show_levels();
             if self.stopping && self.committing.is_none() && self.calls.is_empty() {
                 if self.member.is_stopped() {
                     return Ok(());
@@ -234,6 +242,8 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                     let undeleted = self.undeleted.len();
                     match applied {
                         Some(applied) => {
+                            #[cfg(feature = "metrics")]
+                            self.metrics.commit_ends(now);
                             self.retry.committed(now, undeleted);
                             self.log.applied(applied);
                             self.input(MemberInput::Persisted(applied))?;
@@ -285,6 +295,8 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
             if let Some(observer) = &mut self.observer {
                 observer.output(self.runtime.now(), &output);
             }
+            #[cfg(feature = "metrics")]
+            self.metrics.output(&output);
             match output {
                 Output::Propose(proposal) => self.log.propose(proposal),
                 Output::Confirm(confirmation) => self.log.confirm(confirmation),
@@ -309,6 +321,9 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                 }
                 Output::Expired(batch) => {
                     debug!(leases = batch.leases.len(), "leases expired");
+                    #[cfg(feature = "metrics")]
+                    self.metrics
+                        .missed(self.expired.iter().filter(|queue| queue.is_behind()).count());
                     for queue in &mut self.expired {
                         queue.push(&batch);
                     }
@@ -321,6 +336,8 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
     fn commit(&mut self, transaction: Transaction) {
         let applied = transaction.applied;
         debug!(applied = applied.0, changes = transaction.changes.len(), "committing");
+        #[cfg(feature = "metrics")]
+        self.metrics.commit_begins(&*self.runtime);
         self.with_backend(Some(applied), |backend| backend.commit(transaction));
     }
 
@@ -422,7 +439,7 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
     }
 
     fn is_held_by_observers(&self) -> bool {
-        self.expired.iter().any(|queue| !queue.backlog.is_empty())
+        self.expired.iter().any(ExpiredQueue::is_behind)
     }
 
     /// Tells the member whether batches must wait, if they must or did before.
@@ -436,13 +453,29 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
     }
 
     fn input_at(&mut self, now: Instant, input: MemberInput) -> Result<(), DriverError> {
-        let Some(observer) = &mut self.observer else {
-            return Ok(self.member.handle_input(now, input)?);
-        };
-        observer.before(now, &input);
+        if let Some(observer) = &mut self.observer {
+            observer.before(now, &input);
+        }
         self.member.handle_input(now, input)?;
-        observer.after(now, &self.member);
+        #[cfg(feature = "metrics")]
+        self.metrics.applied(&mut self.member);
+        if let Some(observer) = &mut self.observer {
+            observer.after(now, &self.member);
+        }
         Ok(())
+    }
+
+    #[cfg(feature = "metrics")]
+    fn show_levels(&mut self) {
+        let held = self.expired.iter().flat_map(|queue| &queue.backlog);
+        self.metrics.show(&metrics::Levels {
+            leases: self.member.lessor().len(),
+            undeleted: self.undeleted.len(),
+            waiting: self.member.renews_waiting(),
+            pending: self.callers.len() + self.calls.len(),
+            held: held.filter(|batch| batch.is_ok()).count(),
+            primary: self.member.is_primary(),
+        });
     }
 }
 
@@ -482,6 +515,10 @@ impl ExpiredQueue {
         }
     }
 
+    fn is_behind(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
     /// Hands over what there is room for; false if nobody watches any more.
     fn deliver(&mut self) -> bool {
         while let Some(batch) = self.backlog.pop_front() {
@@ -500,7 +537,7 @@ impl ExpiredQueue {
 
 /// Returns when the first queue that holds things up has room, or has nobody behind it any more.
 async fn room_for_expired(queues: &[ExpiredQueue]) {
-    match queues.iter().find(|queue| !queue.backlog.is_empty()) {
+    match queues.iter().find(|queue| queue.is_behind()) {
         // The place is given back at once; only this driver sends, so it stays free.
         Some(queue) => drop(queue.sender.reserve().await),
         None => std::future::pending().await,

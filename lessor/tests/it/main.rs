@@ -21,6 +21,7 @@ mod member_host;
 mod member_machine;
 mod member_model;
 mod member_planted;
+mod metrics;
 mod model;
 mod pieces;
 mod random;
