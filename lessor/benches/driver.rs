@@ -14,14 +14,14 @@ use std::time::{Duration, Instant as Clock};
 
 use lessor::backend::{Backend, BackendError, RedbBackend, Stored};
 use lessor::driver::{Driver, Handle, LocalLog, TokioRuntime};
-use lessor::{
-    Change, Command, Config, Effect, Instant, LeaseId, Lessor, LogIndex, Transaction, Ttl,
-};
+use lessor::{Config, Instant, LeaseId, Lessor, Transaction};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use self::ids::id;
+use self::store::{fill, folder};
 
 mod ids;
+mod store;
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
@@ -228,23 +228,6 @@ fn recovery() -> Outcome {
     Ok(())
 }
 
-/// A store with so many leases, as grants leave it.
-fn fill(path: &Path, leases: u64) -> Outcome {
-    let mut backend = RedbBackend::open(path)?;
-    let mut lessor = Lessor::new(&Config::default());
-    let mut changes = Vec::new();
-    for number in 1..=leases {
-        let (id, ttl) = (id(number), Ttl::from_secs(60));
-        lessor.apply(Instant::ZERO, Command::Grant { id, ttl })?;
-        while let Some(Effect::Write(write)) = lessor.poll_effect() {
-            changes.push(Change::Write(write));
-        }
-    }
-    let digest = lessor.digest();
-    let (after, applied) = (LogIndex(0), LogIndex(leases));
-    Ok(backend.commit(Transaction { after, applied, digest, reset: false, changes })?)
-}
-
 fn scan(path: &Path) -> Outcome<u64> {
     let database = Database::open(path)?;
     let mut sum = 0;
@@ -313,11 +296,6 @@ fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|kib| kib.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) << 10
-}
-
-/// Beside the build, so on a disk, where the system's folder for such files may be in memory.
-fn folder() -> Outcome<tempfile::TempDir> {
-    Ok(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?)
 }
 
 /// The leases as the store keeps them.
