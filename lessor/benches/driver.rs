@@ -164,7 +164,7 @@ async fn renew_rate(tasks: u64) -> Outcome<f64> {
     let leases = open(RedbBackend::open(folder.path().join("leases.redb"))?).await?;
     let mut work = Vec::new();
     for _ in 0..tasks {
-        work.push((leases.grant(None, Duration::from_secs(60)).await?.0, leases.clone()));
+        work.push((leases.grant(None, Duration::from_secs(60)).await?.id, leases.clone()));
     }
     let start = Clock::now();
     let renew = move |(id, leases): (LeaseId, Handle)| async move {

@@ -64,7 +64,7 @@ async fn register(folder: &Path, name: &str, address: &str, secs: &str) -> Resul
     let log = Clock::start();
     let leases = open(folder).await?;
     let ttl = Duration::from_secs(secs.parse()?);
-    let (id, ttl) = leases.grant(None, ttl).await?;
+    let lessor::driver::Granted { id, ttl, .. } = leases.grant(None, ttl).await?;
     leases.attach(id, [item(name, address).as_str()]).await?;
     let mut alive = leases.keep_alive(id).await?;
     log.say(&format!("registered {name} at {address} under lease {id}, ttl {ttl}"));

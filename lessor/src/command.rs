@@ -40,6 +40,13 @@ pub enum Command {
         /// The items, in any order.
         items: Vec<Item>,
     },
+    /// Attaches items to a lease if no other lease holds any of them; else it changes nothing.
+    Claim {
+        /// The lease. What it holds already is no obstacle, and stays.
+        id: LeaseId,
+        /// The items, in any order.
+        items: Vec<Item>,
+    },
     /// Records how much of their ttl leases had left; an unknown lease is ignored.
     Checkpoint {
         /// At most [`Checkpoint::MAX_BATCH`] where the core proposes them.

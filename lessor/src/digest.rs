@@ -76,7 +76,7 @@ fn hash_item(item: &Item, holder: LeaseId) -> u64 {
 }
 
 /// One round of the finaliser of `SplitMix64` (Steele, Lea, Flood 2014) over both words.
-pub(crate) fn mix(hash: u64, word: u64) -> u64 {
+pub(crate) const fn mix(hash: u64, word: u64) -> u64 {
     let mut x = (hash ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

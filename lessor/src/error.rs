@@ -1,4 +1,4 @@
-//! What a command or a renew can be refused for: etcd's four errors, in etcd's words. And what is wrong
+//! What a command or a renew can be refused for: etcd's four errors, in etcd's words, and two of our own. And what is wrong
 //! with a snapshot, or with a text that is to be an id or a ttl.
 
 use core::fmt;
@@ -19,7 +19,10 @@ pub enum Error {
     LeaseExists,
     /// The ttl asked for is above [`Ttl::MAX`](crate::Ttl::MAX).
     TtlTooLarge,
-    /// An item that is to be attached has an empty key. A [`Member`](crate::Member) refuses it; a lessor
+    /// An item that was claimed is held by another lease: by this one the first such item, in the order of
+    /// the claim. (etcd has no claim; there it is a transaction of the user.)
+    ItemHeld(LeaseId),
+    /// An item that is to be attached or claimed has an empty key. A [`Member`](crate::Member) refuses it; a lessor
     /// applies what is in its log, which may hold some of earlier versions.
     EmptyItem,
 }
@@ -27,6 +30,7 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::ItemHeld(holder) => return write!(f, "an item is held by lease {holder}"),
             Self::NotPrimary => "not a primary lessor",
             Self::LeaseNotFound => "lease not found",
             Self::LeaseExists => "lease already exists",

@@ -141,11 +141,12 @@ impl Lessor {
     ///
     /// The refusal, which is the same on every member and changes nothing:
     /// - [`Error::LeaseExists`], [`Error::TtlTooLarge`] for a grant;
-    /// - [`Error::LeaseNotFound`] for a revoke, an attach or a detach.
+    /// - [`Error::LeaseNotFound`] for a revoke, an attach, a detach or a claim;
+    /// - [`Error::ItemHeld`] for a claim.
     pub fn apply(&mut self, now: Instant, command: Command) -> Result<(), Error> {
         let mut done = self.begin(now, command)?;
         while !done {
-            done = self.go_on(now);
+            done = self.go_on(now)?;
         }
         Ok(())
     }
@@ -161,7 +162,8 @@ impl Lessor {
     ///
     /// # Errors
     ///
-    /// Those of [`apply`](Self::apply); then nothing was begun.
+    /// Those of [`apply`](Self::apply); then nothing was begun. A claim of more than one piece is refused
+    /// by [`go_on`](Self::go_on), because somebody may hold the last of its items.
     ///
     /// # Panics
     ///
@@ -184,15 +186,19 @@ impl Lessor {
                     return Ok(true);
                 }
                 let deleted = Vec::with_capacity(self.table.row(slot).items().len());
-                return Ok(self.go_on_with(Begun::Revoke { id, deleted }));
+                return self.go_on_with(Begun::Revoke { id, deleted });
             }
             Command::Attach { id, items } => {
                 self.table.find(id).ok_or(Error::LeaseNotFound)?;
-                return Ok(self.go_on_with(Begun::Attach { id, items: items.into_iter() }));
+                return self.go_on_with(Begun::Attach { id, items: items.into_iter() });
             }
             Command::Detach { id, items } => {
                 self.table.find(id).ok_or(Error::LeaseNotFound)?;
-                return Ok(self.go_on_with(Begun::Detach { id, items: items.into_iter() }));
+                return self.go_on_with(Begun::Detach { id, items: items.into_iter() });
+            }
+            Command::Claim { id, items } => {
+                self.table.find(id).ok_or(Error::LeaseNotFound)?;
+                return self.go_on_with(Begun::Claim { id, items, free: 0 });
             }
         }
         Ok(true)
@@ -200,11 +206,15 @@ impl Lessor {
 
     /// Does the next piece of the command that was [begun](Self::begin), and says whether it is done.
     /// Without one it does nothing.
-    pub fn go_on(&mut self, now: Instant) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ItemHeld`] for a claim: then it is over, and has changed nothing.
+    pub fn go_on(&mut self, now: Instant) -> Result<bool, Error> {
         self.set_clock(now);
         match self.begun.take() {
             Some(begun) => self.go_on_with(begun),
-            None => true,
+            None => Ok(true),
         }
     }
 
@@ -633,8 +643,22 @@ impl Lessor {
     }
 
     /// Does one piece of a command, and keeps what is left of it.
-    fn go_on_with(&mut self, mut begun: Begun) -> bool {
+    fn go_on_with(&mut self, mut begun: Begun) -> Result<bool, Error> {
+        if let Begun::Claim { id, items, free } = begun {
+            let end = items.len().min(free + self.piece);
+            self.look_at(id, &items[free..end])?;
+            if end < items.len() {
+                self.begun = Some(Begun::Claim { id, items, free: end });
+                return Ok(false);
+            }
+            begun = Begun::Attach { id, items: items.into_iter() };
+            if free > 0 {
+                self.begun = Some(begun);
+                return Ok(false);
+            }
+        }
         let done = match &mut begun {
+            Begun::Claim { .. } => unreachable!("looked at above"),
             Begun::Attach { id, items } => {
                 self.attach(*id, items.by_ref().take(self.piece));
                 items.len() == 0
@@ -655,7 +679,13 @@ impl Lessor {
         if !done {
             self.begun = Some(begun);
         }
-        done
+        Ok(done)
+    }
+
+    /// Refuses a claim if another lease holds one of these items.
+    fn look_at(&self, id: LeaseId, items: &[Item]) -> Result<(), Error> {
+        let mut holders = items.iter().filter_map(|item| self.lease_of(item));
+        holders.find(|holder| *holder != id).map_or(Ok(()), |holder| Err(Error::ItemHeld(holder)))
     }
 
     /// Takes the first items out of a lease that is revoked, and says whether they were the last.
@@ -911,6 +941,12 @@ enum Begun {
     Detach {
         id: LeaseId,
         items: IntoIter<Item>,
+    },
+    /// Nobody else holds the first `free` items. When all are free they are attached.
+    Claim {
+        id: LeaseId,
+        items: Vec<Item>,
+        free: usize,
     },
     /// What was under the lease is here already; the lease itself goes last.
     Revoke {

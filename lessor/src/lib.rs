@@ -129,6 +129,7 @@ mod log;
 mod member;
 mod order;
 mod outputs;
+mod request_id;
 mod spread;
 mod table;
 #[cfg(feature = "metrics")]
@@ -152,6 +153,7 @@ pub use self::member::{
     Confirmation, LeaseStatus, Member, MemberInput, Output, Request, RequestError, Response,
     TimeToLive,
 };
+pub use self::request_id::RequestId;
 pub use self::time::Instant;
 pub use self::transaction::{Change, Transaction};
 

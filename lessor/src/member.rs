@@ -13,8 +13,8 @@ use crate::digest::mix;
 use crate::outputs::Outputs;
 use crate::{
     Change, Command, Config, Effect, Entry, Error, ExpiredBatch, Instant, Item, Lease, LeaseId,
-    LeaseOrder, LeaseRecord, Lessor, LogIndex, MemberId, Proposal, Role, SnapshotError, StateAt,
-    Term, Ticket, Transaction, Ttl, Write,
+    LeaseOrder, LeaseRecord, Lessor, LogIndex, MemberId, Proposal, RequestId, Role, SnapshotError,
+    StateAt, Term, Ticket, Transaction, Ttl, Write,
 };
 
 /// One member of a group that replicates a lessor through a log.
@@ -91,6 +91,14 @@ pub enum Request {
         /// Its ttl, raised to [`Config::min_ttl`].
         ttl: Ttl,
     },
+    /// Create the lease that belongs to a request id, or find the one that is there already: so asking
+    /// again is safe. If that lease has ended meanwhile, another one with the same id is granted.
+    GrantOnce {
+        /// What the id follows from ([`RequestId::lease`]).
+        request: RequestId,
+        /// Its ttl, raised to [`Config::min_ttl`]; a lease that is there keeps its own.
+        ttl: Ttl,
+    },
     /// Remove a lease and all its items.
     Revoke {
         /// The lease.
@@ -110,6 +118,13 @@ pub enum Request {
     },
     /// Detach items from a lease.
     Detach {
+        /// The lease.
+        id: LeaseId,
+        /// The items.
+        items: Vec<Item>,
+    },
+    /// Attach items to a lease if no other lease holds any of them.
+    Claim {
         /// The lease.
         id: LeaseId,
         /// The items.
@@ -166,13 +181,21 @@ pub enum Response {
         id: LeaseId,
         /// The ttl it got.
         ttl: Ttl,
+        /// The place in the log at which it was granted. If a [`Request::GrantOnce`] found it, a place
+        /// at which it was there.
+        place: LogIndex,
+    },
+    /// A change was applied, at this place of the log. Places rise, and no two changes share one.
+    Applied {
+        /// The place.
+        place: LogIndex,
     },
     /// A lease was renewed.
     Renewed {
         /// The time it has from the moment at which the request was made.
         ttl: Ttl,
     },
-    /// What was asked for is done.
+    /// The promotion or demotion is done.
     Done,
     /// The lease, if there is one.
     Lookup(Option<LeaseStatus>),
@@ -224,7 +247,8 @@ pub enum RequestError {
         leader: Option<MemberId>,
     },
     /// Nobody knows whether it was or will be done: the leadership was lost, or no answer came within
-    /// [`Config::request_timeout`]. Asking again is safe.
+    /// [`Config::request_timeout`]. Asking again is safe, but for a grant that leaves the id to the member:
+    /// it may leave a lease that nobody knows of until it expires. [`Request::GrantOnce`] does not.
     Unknown,
     /// The member was stopped; nothing was done.
     Stopped,
@@ -339,7 +363,22 @@ struct Pending {
     sequence: u64,
     deadline: Instant,
     /// Who asked, and what to answer if it succeeds.
-    asked: Option<(Ticket, Response)>,
+    asked: Option<(Ticket, Success)>,
+}
+
+/// What is answered to a change that succeeds, but for its place.
+#[derive(Clone, Copy, Debug)]
+enum Success {
+    Granted {
+        id: LeaseId,
+        ttl: Ttl,
+    },
+    /// The same, and that the lease is there already is a success too.
+    GrantedOnce {
+        id: LeaseId,
+        ttl: Ttl,
+    },
+    Applied,
 }
 
 #[derive(Clone, Debug)]
@@ -521,13 +560,13 @@ impl Member {
         #[cfg(feature = "metrics")]
         self.tally.clear();
         if let Some((term, sequence)) = self.applying.take() {
-            let done = self.lessor.go_on(now);
+            let result = self.lessor.go_on(now);
             self.pump(now);
-            if !done {
+            if result == Ok(false) {
                 self.applying = Some((term, sequence));
                 return;
             }
-            self.finish_entry(term, sequence, Ok(()));
+            self.finish_entry(term, sequence, result.map(drop));
             left = 0;
         }
         while left > 0
@@ -885,14 +924,11 @@ impl Member {
         if !self.is_primary() {
             return self.fail(ticket, self.not_primary());
         }
-        let done = Response::Done;
+        if let Some(refusal) = refusal(&request) {
+            return self.fail(ticket, refusal.into());
+        }
+        let done = Success::Applied;
         match request {
-            Request::Grant { ttl, .. } if ttl > Ttl::MAX => {
-                self.fail(ticket, Error::TtlTooLarge.into());
-            }
-            Request::Attach { items, .. } if items.iter().any(|item| item.key().is_empty()) => {
-                self.fail(ticket, Error::EmptyItem.into());
-            }
             // The id is in use here. Were the grant proposed, a revoke that is on its way for the old
             // lease could be followed by the grant and then by a second, repeated revoke, which would
             // end the new lease. So that is a read.
@@ -902,7 +938,17 @@ impl Member {
             Request::Grant { id, ttl } => {
                 let id = id.unwrap_or_else(|| self.pick_id());
                 let ttl = ttl.max(self.min_ttl);
-                let granted = Response::Granted { id, ttl };
+                let granted = Success::Granted { id, ttl };
+                self.propose(deadline, Command::Grant { id, ttl }, Some((ticket, granted)));
+            }
+            // A read for the same reason.
+            Request::GrantOnce { request: of, .. } if self.lessor.lookup(of.lease()).is_some() => {
+                self.hold(asked, deadline, Work::Request(ticket, request));
+            }
+            Request::GrantOnce { request, ttl } => {
+                let id = request.lease();
+                let ttl = ttl.max(self.min_ttl);
+                let granted = Success::GrantedOnce { id, ttl };
                 self.propose(deadline, Command::Grant { id, ttl }, Some((ticket, granted)));
             }
             Request::Revoke { id } => {
@@ -913,6 +959,9 @@ impl Member {
             }
             Request::Detach { id, items } => {
                 self.propose(deadline, Command::Detach { id, items }, Some((ticket, done)));
+            }
+            Request::Claim { id, items } => {
+                self.propose(deadline, Command::Claim { id, items }, Some((ticket, done)));
             }
             Request::Renew { .. }
             | Request::Lookup { .. }
@@ -948,7 +997,7 @@ impl Member {
         }
     }
 
-    fn propose(&mut self, deadline: Instant, command: Command, asked: Option<(Ticket, Response)>) {
+    fn propose(&mut self, deadline: Instant, command: Command, asked: Option<(Ticket, Success)>) {
         let reign = self.reign.expect("only a primary proposes");
         self.sequence += 1;
         let (term, sequence) = (reign.term, self.sequence);
@@ -962,7 +1011,9 @@ impl Member {
     /// Whether a command is of so many items that it is worked off in pieces.
     fn is_large(&self, command: &Command) -> bool {
         let items = match command {
-            Command::Attach { items, .. } | Command::Detach { items, .. } => items.len(),
+            Command::Attach { items, .. }
+            | Command::Detach { items, .. }
+            | Command::Claim { items, .. } => items.len(),
             Command::Revoke { id } => self.lessor.lookup(*id).map_or(0, |lease| lease.items),
             Command::Grant { .. } | Command::Checkpoint { .. } => 0,
         };
@@ -993,15 +1044,39 @@ impl Member {
         }
         while self.pending.front().is_some_and(|pending| pending.sequence <= sequence) {
             let Some(pending) = self.pending.pop_front() else { break };
-            let Some((ticket, response)) = pending.asked else { continue };
+            let Some((ticket, success)) = pending.asked else { continue };
             if pending.sequence < sequence {
                 self.fail(ticket, RequestError::Unknown);
             } else {
-                let answer = result.map(|()| response).map_err(RequestError::Refused);
+                let answer = self.answer_to(success, result);
                 self.outputs.answer(ticket, answer, self.applied, pending.deadline);
             }
         }
         self.give_up.take_if(|_| self.pending.is_empty());
+    }
+
+    /// The answer to the change that was applied last.
+    fn answer_to(
+        &self,
+        success: Success,
+        result: Result<(), Error>,
+    ) -> Result<Response, RequestError> {
+        let place = self.applied;
+        match (success, result) {
+            (Success::Granted { id, ttl } | Success::GrantedOnce { id, ttl }, Ok(())) => {
+                Ok(Response::Granted { id, ttl, place })
+            }
+            // An earlier asking was on its way.
+            (Success::GrantedOnce { id, .. }, Err(Error::LeaseExists)) => self.found(id),
+            (Success::Applied, Ok(())) => Ok(Response::Applied { place }),
+            (_, Err(refusal)) => Err(refusal.into()),
+        }
+    }
+
+    /// The answer to a grant whose lease was there already, as it was meant to be.
+    fn found(&self, id: LeaseId) -> Result<Response, RequestError> {
+        let found = self.lessor.lookup(id).ok_or(Error::LeaseNotFound)?;
+        Ok(Response::Granted { id, ttl: found.record.ttl, place: self.applied })
     }
 
     /// Answers as unknown what was proposed for somebody who must wait no longer.
@@ -1097,10 +1172,16 @@ impl Member {
                 let exists = Err(Error::LeaseExists.into());
                 return self.outputs.answer(ticket, exists, after, deadline);
             }
+            Request::GrantOnce { request: of, .. } if self.lessor.lookup(of.lease()).is_some() => {
+                // It speaks of the place where it stands.
+                return self.outputs.answer(ticket, self.found(of.lease()), self.applied, deadline);
+            }
             Request::Grant { .. }
+            | Request::GrantOnce { .. }
             | Request::Revoke { .. }
             | Request::Attach { .. }
             | Request::Detach { .. }
+            | Request::Claim { .. }
             | Request::Promote
             | Request::Demote => return self.accept(now, asker, request),
         };
@@ -1244,10 +1325,12 @@ impl Held {
                 | Request::Leases { .. }
                 | Request::LeaseOf { .. } => true,
                 Request::Grant { .. }
+                | Request::GrantOnce { .. }
                 | Request::Revoke { .. }
                 | Request::Renew { .. }
                 | Request::Attach { .. }
                 | Request::Detach { .. }
+                | Request::Claim { .. }
                 | Request::Promote
                 | Request::Demote => false,
             },
@@ -1256,6 +1339,29 @@ impl Held {
 
     fn is_asked_by(&self, ticket: Ticket) -> bool {
         matches!(self.work, Work::Request(asked, _) if asked == ticket)
+    }
+}
+
+/// What a request is refused for wherever it goes.
+fn refusal(request: &Request) -> Option<Error> {
+    let has_empty = |items: &[Item]| items.iter().any(|item| item.key().is_empty());
+    match request {
+        Request::Grant { ttl, .. } | Request::GrantOnce { ttl, .. } => {
+            (*ttl > Ttl::MAX).then_some(Error::TtlTooLarge)
+        }
+        Request::Attach { items, .. } | Request::Claim { items, .. } => {
+            has_empty(items).then_some(Error::EmptyItem)
+        }
+        Request::Revoke { .. }
+        | Request::Renew { .. }
+        | Request::Detach { .. }
+        | Request::Lookup { .. }
+        | Request::TimeToLive { .. }
+        | Request::Items { .. }
+        | Request::Leases { .. }
+        | Request::LeaseOf { .. }
+        | Request::Promote
+        | Request::Demote => None,
     }
 }
 

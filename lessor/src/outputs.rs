@@ -172,7 +172,9 @@ impl Outputs {
     /// Notes that a command at this place changes leases.
     pub(crate) fn touch(&mut self, command: &Command, at: LogIndex) {
         match command {
-            Command::Grant { id, .. } | Command::Attach { id, .. } => self.touch_all(&[*id], at),
+            Command::Grant { id, .. } | Command::Attach { id, .. } | Command::Claim { id, .. } => {
+                self.touch_all(&[*id], at);
+            }
             Command::Revoke { id } | Command::Detach { id, .. } => {
                 self.touch_all(&[*id], at);
                 self.detached = at;

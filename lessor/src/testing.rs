@@ -145,6 +145,19 @@ impl ManualLessor {
         self.apply(Command::Detach { id, items: items.into_iter().map(Into::into).collect() })
     }
 
+    /// Attaches items to a lease if no other lease holds any of them; else nothing changes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LeaseNotFound`], [`Error::ItemHeld`].
+    pub fn claim(
+        &mut self,
+        id: LeaseId,
+        items: impl IntoIterator<Item = impl Into<Item>>,
+    ) -> Result<(), Error> {
+        self.apply(Command::Claim { id, items: items.into_iter().map(Into::into).collect() })
+    }
+
     /// Makes the lessor the primary, with `extend` more for every lease.
     pub fn promote(&mut self, extend: Duration) {
         self.lessor.promote(self.now, extend);

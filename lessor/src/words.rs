@@ -12,6 +12,7 @@ impl Display for Command {
             Self::Revoke { id } => write!(f, "revoke lease {id}"),
             Self::Attach { id, items } => write!(f, "attach {} to lease {id}", keys(items)),
             Self::Detach { id, items } => write!(f, "detach {} from lease {id}", keys(items)),
+            Self::Claim { id, items } => write!(f, "claim {} for lease {id}", keys(items)),
             Self::Checkpoint { checkpoints } => {
                 write!(f, "checkpoint {}", list(checkpoints, "no leases"))
             }
@@ -35,10 +36,14 @@ impl Display for Request {
         match self {
             Self::Grant { id: Some(id), ttl } => write!(f, "grant lease {id}, ttl {ttl}"),
             Self::Grant { id: None, ttl } => write!(f, "grant a lease, ttl {ttl}"),
+            Self::GrantOnce { request, ttl } => {
+                write!(f, "grant the lease of request {request}, ttl {ttl}")
+            }
             Self::Revoke { id } => write!(f, "revoke lease {id}"),
             Self::Renew { id } => write!(f, "renew lease {id}"),
             Self::Attach { id, items } => write!(f, "attach {} to lease {id}", keys(items)),
             Self::Detach { id, items } => write!(f, "detach {} from lease {id}", keys(items)),
+            Self::Claim { id, items } => write!(f, "claim {} for lease {id}", keys(items)),
             Self::Lookup { id } => write!(f, "look up lease {id}"),
             Self::TimeToLive { id } => write!(f, "how long has lease {id}"),
             Self::Items { id, after: None, limit } => write!(f, "list {limit} items of lease {id}"),

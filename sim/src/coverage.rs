@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lessor::{
-    Change, Command, Entry, Error, LeaseId, LogIndex, MemberId, MemberInput, Output, Request,
+    Change, Command, Entry, Error, Item, LeaseId, LogIndex, MemberId, MemberInput, Output, Request,
     RequestError, Response, Role, Ticket, Ttl,
 };
 
@@ -87,6 +87,11 @@ marks! {
     CheckpointOfGone "checkpoint-of-gone" "a checkpoint named a lease that was gone"
     RevokeOfGone "revoke-of-gone" "a revoke came for a lease that was gone"
     RangeOfMany "range-of-many" "a revoke deleted several items"
+    Claimed "claimed" "items that nobody else held were claimed"
+    ClaimedAgain "claimed-again" "a lease claimed an item that it held already"
+    ClaimRefused "claim-refused" "an item that was claimed was held by another lease"
+    ClaimedFromRevoked "claimed-from-revoked" "an item was claimed that a revoked lease had held"
+    FoundAgain "found-again" "a wish for a lease that was made again found it"
     ExistsRefused "exists-refused" "a grant of an id in use was refused"
     GrantedAnew "granted-anew" "an id was granted again after its revoke"
     MostTtl "most-ttl" "a lease got the longest ttl that there is"
@@ -107,6 +112,10 @@ pub struct Coverage {
     counts: [u64; MARKS.len()],
     expiring: BTreeSet<LeaseId>,
     revoked: BTreeSet<LeaseId>,
+    /// Where each lease was granted last.
+    granted: BTreeMap<LeaseId, LogIndex>,
+    /// Items that a revoked lease has held.
+    freed: BTreeSet<Item>,
     renews: BTreeMap<(MemberId, Ticket), Duration>,
 }
 
@@ -116,6 +125,8 @@ impl Default for Coverage {
             counts: [0; MARKS.len()],
             expiring: BTreeSet::new(),
             revoked: BTreeSet::new(),
+            granted: BTreeMap::new(),
+            freed: BTreeSet::new(),
             renews: BTreeMap::new(),
         }
     }
@@ -176,12 +187,14 @@ impl Coverage {
                 self.mark_if(*ttl == Ttl::MAX, Mark::MostTtl);
                 self.mark_if([i64::MIN, i64::MAX].contains(&id.get()), Mark::ExtremeId);
                 self.mark_if(self.revoked.contains(id), Mark::GrantedAnew);
+                self.granted.insert(*id, entry.index);
             }
             Command::Grant { .. } => {}
             Command::Revoke { id } => {
                 self.mark_if(!known(id), Mark::RevokeOfGone);
                 self.expiring.remove(id);
                 self.revoked.insert(*id);
+                self.freed.extend(state.leases.get(id).into_iter().flat_map(|l| l.items.clone()));
             }
             Command::Attach { id, items } => {
                 for old in items.iter().filter_map(|item| state.holders.get(item)) {
@@ -190,7 +203,17 @@ impl Coverage {
                     self.mark_if(expiring, Mark::ItemMovedFromExpiring);
                 }
             }
-            Command::Detach { .. } => {}
+            Command::Claim { id, items } if known(id) => {
+                let mut holders = items.iter().filter_map(|item| state.holders.get(item));
+                let refused = holders.any(|holder| holder != id);
+                let own = items.iter().any(|item| state.holders.get(item) == Some(id));
+                self.mark_if(refused, Mark::ClaimRefused);
+                self.mark_if(!refused, Mark::Claimed);
+                self.mark_if(!refused && own, Mark::ClaimedAgain);
+                let freed = items.iter().any(|item| self.freed.contains(item));
+                self.mark_if(!refused && freed, Mark::ClaimedFromRevoked);
+            }
+            Command::Claim { .. } | Command::Detach { .. } => {}
             Command::Checkpoint { checkpoints } => {
                 for checkpoint in checkpoints {
                     let unset = checkpoint.remaining.is_none();
@@ -292,10 +315,15 @@ impl Coverage {
     }
 
     /// A lessee has an answer.
-    pub fn answered(&mut self, answer: &Result<Response, RequestError>) {
+    pub fn answered(&mut self, request: &Request, answer: &Result<Response, RequestError>) {
         self.mark_if(*answer == Err(RequestError::Unknown), Mark::AnsweredUnknown);
         let exists = *answer == Err(RequestError::Refused(Error::LeaseExists));
         self.mark_if(exists, Mark::ExistsRefused);
+        if let (Request::GrantOnce { .. }, Ok(Response::Granted { id, place, .. })) =
+            (request, answer)
+        {
+            self.mark_if(self.granted.get(id) != Some(place), Mark::FoundAgain);
+        }
     }
 }
 

@@ -38,9 +38,10 @@ pub(crate) fn output(output: &Output) -> impl Display {
 /// What a request was answered.
 pub(crate) fn answer(answer: &Result<Response, RequestError>) -> impl Display {
     fmt::from_fn(move |f| match answer {
-        Ok(Response::Granted { id, ttl }) => {
-            write!(f, "Ok(Granted {{ id: {id}, ttl: {} }})", span(*ttl))
+        Ok(Response::Granted { id, ttl, place }) => {
+            write!(f, "Ok(Granted {{ id: {id}, ttl: {}, place: {place} }})", span(*ttl))
         }
+        Ok(Response::Applied { place }) => write!(f, "Ok(Applied {{ place: {place} }})"),
         Ok(Response::Renewed { ttl }) => write!(f, "Ok(Renewed {{ ttl: {} }})", span(*ttl)),
         Ok(Response::Done) => f.write_str("Ok(Done)"),
         other => write!(f, "{other:?}"),
@@ -98,7 +99,8 @@ mod tests {
             ];
             let propose = |command| Proposal { term: Term(3), sequence: 1_234, command };
             let answers = [
-                Ok(Response::Granted { id, ttl }),
+                Ok(Response::Granted { id, ttl, place: LogIndex(12) }),
+                Ok(Response::Applied { place: LogIndex(12) }),
                 Ok(Response::Renewed { ttl }),
                 Ok(Response::Done),
                 Ok(Response::Lookup(None)),

@@ -80,6 +80,20 @@ impl State {
                     applied.items.insert(item.clone());
                 }
             }
+            Some(Command::Claim { id, items })
+                if self.leases.contains_key(id)
+                    && items
+                        .iter()
+                        .all(|item| self.holders.get(item).is_none_or(|holder| holder == id)) =>
+            {
+                for item in items {
+                    self.holders.insert(item.clone(), *id);
+                    if let Some(lease) = self.leases.get_mut(id) {
+                        lease.items.insert(item.clone());
+                    }
+                    applied.items.insert(item.clone());
+                }
+            }
             Some(Command::Detach { id, items }) => {
                 for item in items {
                     if self.holders.get(item) == Some(id) {
@@ -92,7 +106,7 @@ impl State {
                 }
             }
             // Refused.
-            Some(Command::Grant { .. } | Command::Attach { .. }) => {}
+            Some(Command::Grant { .. } | Command::Attach { .. } | Command::Claim { .. }) => {}
             Some(Command::Checkpoint { checkpoints }) => {
                 for checkpoint in checkpoints {
                     if let Some(lease) = self.leases.get_mut(&checkpoint.id) {

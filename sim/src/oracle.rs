@@ -94,7 +94,7 @@ impl Undurable {
         let Some(proposal) = &entry.proposal else { return };
         let mut changed: Vec<LeaseId> = Vec::new();
         match &proposal.command {
-            Command::Grant { id, .. } => changed.push(*id),
+            Command::Grant { id, .. } | Command::Claim { id, .. } => changed.push(*id),
             Command::Revoke { id } | Command::Detach { id, .. } => {
                 changed.push(*id);
                 self.losses = entry.index;
@@ -133,9 +133,11 @@ impl Undurable {
             (Request::Promote | Request::Demote, _) => return LogIndex::default(),
             (
                 Request::Grant { .. }
+                | Request::GrantOnce { .. }
                 | Request::Revoke { .. }
                 | Request::Attach { .. }
                 | Request::Detach { .. }
+                | Request::Claim { .. }
                 | Request::Leases { .. }
                 | Request::LeaseOf { .. },
                 _,

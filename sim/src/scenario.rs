@@ -377,6 +377,8 @@ pub enum AnswerKind {
     TooLarge,
     /// Refused: an item without a key.
     EmptyItem,
+    /// Refused: another lease holds an item.
+    ItemHeld,
     /// The member does not lead.
     NotPrimary,
     /// Nobody knows, or nobody was there.
@@ -695,6 +697,7 @@ impl AnswerKind {
             Err(RequestError::Refused(Error::LeaseExists)) => Self::Exists,
             Err(RequestError::Refused(Error::TtlTooLarge)) => Self::TooLarge,
             Err(RequestError::Refused(Error::EmptyItem)) => Self::EmptyItem,
+            Err(RequestError::Refused(Error::ItemHeld(_))) => Self::ItemHeld,
             Err(RequestError::Refused(Error::NotPrimary) | RequestError::NotPrimary { .. }) => {
                 Self::NotPrimary
             }
@@ -711,6 +714,7 @@ impl AnswerKind {
             Self::Exists => "exists",
             Self::TooLarge => "too-large",
             Self::EmptyItem => "empty-item",
+            Self::ItemHeld => "item-held",
             Self::NotPrimary => "not-primary",
             Self::Unknown => "unknown",
             Self::None => "none",

@@ -319,6 +319,12 @@ fn weaker_than(action: &Action) -> Vec<Action> {
                 let items = items[..1].to_vec();
                 weaker.push(ask(Request::Attach { id: *id, items }, *member));
             }
+            if let Request::Claim { id, items } = request
+                && items.len() > 1
+            {
+                let items = items[..1].to_vec();
+                weaker.push(ask(Request::Claim { id: *id, items }, *member));
+            }
             weaker
         }
         Action::Fault(Fault::Crash(crash)) => {
@@ -446,12 +452,15 @@ fn lease_of(request: &mut Request) -> Option<&mut LeaseId> {
         | Request::Renew { id }
         | Request::Attach { id, .. }
         | Request::Detach { id, .. }
+        | Request::Claim { id, .. }
         | Request::Lookup { id }
         | Request::TimeToLive { id }
         | Request::Items { id, .. } => Some(id),
-        Request::Leases { .. } | Request::LeaseOf { .. } | Request::Promote | Request::Demote => {
-            None
-        }
+        Request::GrantOnce { .. }
+        | Request::Leases { .. }
+        | Request::LeaseOf { .. }
+        | Request::Promote
+        | Request::Demote => None,
     }
 }
 

@@ -15,7 +15,10 @@ use crate::scenario::Fault;
 /// An answer.
 pub(crate) fn answer(answer: &Result<Response, RequestError>) -> String {
     match answer {
-        Ok(Response::Granted { id, ttl }) => format!("granted lease {id}, ttl {ttl}"),
+        Ok(Response::Granted { id, ttl, place }) => {
+            format!("granted lease {id}, ttl {ttl}, at {place}")
+        }
+        Ok(Response::Applied { place }) => format!("done at {place}"),
         Ok(Response::Renewed { ttl }) => format!("renewed, ttl {ttl}"),
         Ok(Response::Done) => "done".to_owned(),
         Ok(Response::Lookup(None)) => "no such lease".to_owned(),
@@ -36,7 +39,7 @@ pub(crate) fn answer(answer: &Result<Response, RequestError>) -> String {
         }
         Ok(Response::LeaseOf(None)) => "no lease".to_owned(),
         Ok(Response::LeaseOf(Some(id))) => format!("lease {id}"),
-        Err(RequestError::Refused(error)) => refusal(*error).to_owned(),
+        Err(RequestError::Refused(error)) => refusal(*error),
         Err(RequestError::NotPrimary { leader: Some(leader) }) => {
             format!("not primary, member {leader} leads")
         }
@@ -46,14 +49,16 @@ pub(crate) fn answer(answer: &Result<Response, RequestError>) -> String {
     }
 }
 
-fn refusal(error: Error) -> &'static str {
-    match error {
+fn refusal(error: Error) -> String {
+    let words = match error {
+        Error::ItemHeld(holder) => return format!("held by lease {holder}"),
         Error::NotPrimary => "not primary",
         Error::LeaseNotFound => "not found",
         Error::LeaseExists => "exists",
         Error::TtlTooLarge => "too large a ttl",
         Error::EmptyItem => "an empty item",
-    }
+    };
+    words.to_owned()
 }
 
 /// A proposal.
@@ -119,10 +124,12 @@ pub(crate) fn output(output: &Output) -> impl Display {
 pub(crate) fn leases_of_request(request: &Request) -> BTreeSet<LeaseId> {
     let lease = match request {
         Request::Grant { id, .. } => *id,
+        Request::GrantOnce { request, .. } => Some(request.lease()),
         Request::Revoke { id }
         | Request::Renew { id }
         | Request::Attach { id, .. }
         | Request::Detach { id, .. }
+        | Request::Claim { id, .. }
         | Request::Lookup { id }
         | Request::TimeToLive { id }
         | Request::Items { id, .. } => Some(*id),
@@ -139,7 +146,8 @@ pub(crate) fn leases_of_command(command: &Command) -> BTreeSet<LeaseId> {
         Command::Grant { id, .. }
         | Command::Revoke { id }
         | Command::Attach { id, .. }
-        | Command::Detach { id, .. } => BTreeSet::from([*id]),
+        | Command::Detach { id, .. }
+        | Command::Claim { id, .. } => BTreeSet::from([*id]),
         Command::Checkpoint { checkpoints } => {
             checkpoints.iter().map(|checkpoint| checkpoint.id).collect()
         }
@@ -200,6 +208,7 @@ pub(crate) fn label(command: &Command) -> &'static str {
         Command::Revoke { .. } => "revoked",
         Command::Attach { .. } => "attached",
         Command::Detach { .. } => "detached",
+        Command::Claim { .. } => "claimed",
         Command::Checkpoint { .. } => "checkpointed",
     }
 }

@@ -12,8 +12,8 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use super::{DriverError, Runtime};
 use crate::{
-    Error, ExpiredBatch, Instant, Item, Lease, LeaseId, LeaseOrder, LeaseStatus, Request,
-    RequestError, Response, Ticket, Ttl,
+    Error, ExpiredBatch, Instant, Item, Lease, LeaseId, LeaseOrder, LeaseStatus, LogIndex, Request,
+    RequestError, RequestId, Response, Ticket, Ttl,
 };
 
 /// A handle to a running lease engine.
@@ -30,6 +30,18 @@ pub struct Handle {
     clock: Clock,
     stop: Arc<Stop>,
     ended: Ended,
+}
+
+/// A lease as it was granted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Granted {
+    /// Its id.
+    pub id: LeaseId,
+    /// The ttl it got: the one asked for, raised to [`Config::min_ttl`](crate::Config::min_ttl); or, if
+    /// the lease was there already, the one that it has.
+    pub ttl: Ttl,
+    /// The place of the grant in the log; if the lease was there already, a place at which it was.
+    pub place: LogIndex,
 }
 
 /// Why a call through a [`Handle`] did not give what was asked for.
@@ -132,8 +144,9 @@ impl Drop for Expired {
 }
 
 impl Handle {
-    /// Creates a lease and returns its id and the ttl it got, which is at least
-    /// [`Config::min_ttl`](crate::Config::min_ttl). Without an id the engine picks one.
+    /// Creates a lease. Without an id the engine picks one; if the answer is
+    /// [`RequestError::Unknown`] nobody knows which, and the lease may be there until it expires: see
+    /// [`grant_once`](Self::grant_once).
     ///
     /// # Errors
     ///
@@ -142,22 +155,37 @@ impl Handle {
         &self,
         id: Option<LeaseId>,
         ttl: impl Into<Ttl>,
-    ) -> Result<(LeaseId, Ttl), CallError> {
-        let Response::Granted { id, ttl } =
-            self.request(Request::Grant { id, ttl: ttl.into() }).await?
-        else {
-            unreachable!("a grant is not answered so")
-        };
-        Ok((id, ttl))
+    ) -> Result<Granted, CallError> {
+        self.granted(Request::Grant { id, ttl: ttl.into() }).await
     }
 
-    /// Removes a lease and deletes all its items.
+    /// Creates the lease of a request id, or finds it if an earlier call with the same request id has
+    /// created it: so whoever got [`RequestError::Unknown`], or was started again, asks again and has one
+    /// lease. A lease that is found keeps the ttl that it was granted with, and its deadline. It may have
+    /// expired already and wait for its revoke; then a renew says so.
+    ///
+    /// If the lease has ended meanwhile, a new one with the same id is granted. So give up a request id when
+    /// you revoke its lease, and let no call with it be under way then.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TtlTooLarge`], or what every call can meet.
+    pub async fn grant_once(
+        &self,
+        request: impl Into<RequestId>,
+        ttl: impl Into<Ttl>,
+    ) -> Result<Granted, CallError> {
+        let (request, ttl) = (request.into(), ttl.into());
+        self.granted(Request::GrantOnce { request, ttl }).await
+    }
+
+    /// Removes a lease and deletes all its items; returns the place of that in the log.
     ///
     /// # Errors
     ///
     /// [`Error::LeaseNotFound`], or what every call can meet.
-    pub async fn revoke(&self, id: LeaseId) -> Result<(), CallError> {
-        self.done(Request::Revoke { id }).await
+    pub async fn revoke(&self, id: LeaseId) -> Result<LogIndex, CallError> {
+        self.applied(Request::Revoke { id }).await
     }
 
     /// Extends a lease; the ttl returned counts from the moment of this call. Waits if the lease has
@@ -173,21 +201,49 @@ impl Handle {
         Ok(ttl)
     }
 
-    /// Attaches items to a lease; an item that another lease holds moves.
+    /// Attaches items to a lease; an item that another lease holds moves. Returns the place of that in the
+    /// log. To take only what nobody holds there is [`claim`](Self::claim).
     ///
     /// # Errors
     ///
-    /// [`Error::LeaseNotFound`], or what every call can meet.
+    /// [`Error::LeaseNotFound`], [`Error::EmptyItem`], or what every call can meet.
     pub async fn attach(
         &self,
         id: LeaseId,
         items: impl IntoIterator<Item = impl Into<Item>>,
-    ) -> Result<(), CallError> {
+    ) -> Result<LogIndex, CallError> {
         let items = items.into_iter().map(Into::into).collect();
-        self.done(Request::Attach { id, items }).await
+        self.applied(Request::Attach { id, items }).await
     }
 
-    /// Detaches items from a lease; one that it does not hold is left alone.
+    /// Attaches items to a lease if no other lease holds any of them, and returns the place of that in the
+    /// log; else it changes nothing, and the refusal names the lease that holds the first such item. What
+    /// the lease holds already is no obstacle, so asking again is safe.
+    ///
+    /// The place is a **fencing token**: send it with everything that is done in the name of the lock, and
+    /// let the resource refuse a token below the largest that it has seen. Places only rise, so a later
+    /// holder of an item has a larger token than each earlier one, and an earlier one that has not noticed
+    /// its end is refused. That holds while
+    /// - all who take the item claim it, and nobody [attaches](Self::attach) it to another lease;
+    /// - the store is not put back from an older copy, whose places come again.
+    ///
+    /// A holder that claims again gets a larger token and goes on with that one: once the resource has
+    /// seen it, the smaller one is refused, also for what this holder sent before.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ItemHeld`], [`Error::LeaseNotFound`], [`Error::EmptyItem`], or what every call can meet.
+    pub async fn claim(
+        &self,
+        id: LeaseId,
+        items: impl IntoIterator<Item = impl Into<Item>>,
+    ) -> Result<LogIndex, CallError> {
+        let items = items.into_iter().map(Into::into).collect();
+        self.applied(Request::Claim { id, items }).await
+    }
+
+    /// Detaches items from a lease; one that it does not hold is left alone. Returns the place of that in
+    /// the log.
     ///
     /// # Errors
     ///
@@ -196,9 +252,9 @@ impl Handle {
         &self,
         id: LeaseId,
         items: impl IntoIterator<Item = impl Into<Item>>,
-    ) -> Result<(), CallError> {
+    ) -> Result<LogIndex, CallError> {
         let items = items.into_iter().map(Into::into).collect();
-        self.done(Request::Detach { id, items }).await
+        self.applied(Request::Detach { id, items }).await
     }
 
     /// Everything about a lease with all its items, or `None` if there is none with this id. The engine
@@ -380,9 +436,23 @@ impl Handle {
         self.numbers.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    async fn granted(&self, request: Request) -> Result<Granted, CallError> {
+        let Response::Granted { id, ttl, place } = self.request(request).await? else {
+            unreachable!("a grant is not answered so")
+        };
+        Ok(Granted { id, ttl, place })
+    }
+
+    async fn applied(&self, request: Request) -> Result<LogIndex, CallError> {
+        let Response::Applied { place } = self.request(request).await? else {
+            unreachable!("a change is not answered so")
+        };
+        Ok(place)
+    }
+
     async fn done(&self, request: Request) -> Result<(), CallError> {
         let Response::Done = self.request(request).await? else {
-            unreachable!("a command is not answered so")
+            unreachable!("a turn is not answered so")
         };
         Ok(())
     }

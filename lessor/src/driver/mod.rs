@@ -33,7 +33,7 @@ mod open;
 mod runtime;
 
 use self::handle::{Call, Caller, Clock, End, Stop};
-pub use self::handle::{CallError, Expired, Handle, Missed};
+pub use self::handle::{CallError, Expired, Granted, Handle, Missed};
 pub use self::keep_alive::KeepAlive;
 pub use self::log::{LocalLog, Log, LogEvent};
 #[cfg(feature = "redb")]

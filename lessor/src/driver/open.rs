@@ -22,7 +22,7 @@ use crate::{Config, chance};
 /// use std::time::Duration;
 ///
 /// let leases = lessor::open(path, lessor::Config::default()).await?;
-/// let (id, _ttl) = leases.grant(None, Duration::from_secs(10)).await?;
+/// let id = leases.grant(None, Duration::from_secs(10)).await?.id;
 /// leases.attach(id, ["service/web"]).await?;
 /// assert_eq!(leases.lease_of("service/web").await?, Some(id));
 /// leases.stop().await?;

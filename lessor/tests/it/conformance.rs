@@ -124,6 +124,29 @@ fn items_are_attached_and_detached() {
     assert_eq!(host.detach(2, &["foo"]), Err(Error::LeaseNotFound));
 }
 
+/// etcd has no such command.
+#[test]
+fn a_claim_takes_all_or_nothing_and_nothing_from_another() {
+    let mut host = Host::primary();
+    host.grant(1, 10).unwrap();
+    host.grant(2, 10).unwrap();
+    host.take();
+    host.claim(1, &["bar", "foo"]).unwrap();
+    assert_eq!(host.take(), [put_item("bar", 1), put_item("foo", 1)]);
+    // Of those that are held, the first one in the order of the claim.
+    assert_eq!(host.claim(2, &["new", "foo", "bar"]), Err(Error::ItemHeld(id(1))));
+    assert_eq!(host.take(), []);
+    assert_eq!(host.lessor.lease_of(&"new".into()), None);
+    // Its own are no obstacle.
+    host.claim(1, &["foo", "new"]).unwrap();
+    assert_eq!(host.take(), [put_item("new", 1)]);
+    host.claim(1, &[]).unwrap();
+    assert_eq!(host.claim(3, &[]), Err(Error::LeaseNotFound));
+    host.revoke(1).unwrap();
+    host.claim(2, &["foo"]).unwrap();
+    assert_eq!(host.lessor.lease_of(&"foo".into()), Some(id(2)));
+}
+
 /// Bank 22: etcd drops the index entry of whoever holds it.
 #[test]
 fn detach_leaves_an_item_of_another_lease_alone() {
@@ -925,6 +948,10 @@ impl Host {
 
     fn attach(&mut self, number: i64, keys: &[&str]) -> Result<(), Error> {
         self.apply(Command::Attach { id: id(number), items: items(keys) })
+    }
+
+    fn claim(&mut self, number: i64, keys: &[&str]) -> Result<(), Error> {
+        self.apply(Command::Claim { id: id(number), items: items(keys) })
     }
 
     fn detach(&mut self, number: i64, keys: &[&str]) -> Result<(), Error> {

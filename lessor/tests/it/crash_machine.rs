@@ -210,6 +210,7 @@ impl<D: Disk> Host<D> {
         | Request::Renew { id }
         | Request::Attach { id, .. }
         | Request::Detach { id, .. }
+        | Request::Claim { id, .. }
         | Request::Lookup { id }
         | Request::TimeToLive { id }
         | Request::Items { id, .. } = &mut request

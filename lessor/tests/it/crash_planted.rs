@@ -5,7 +5,7 @@ use lessor::{
     Transaction,
 };
 
-use super::history::PICKED;
+use super::history::is_picked;
 use super::ledger::{Ledger, picked};
 
 /// A bug between a member, its host and its store.
@@ -123,7 +123,7 @@ impl Planted {
         let Command::Grant { id, .. } = &mut proposal.command else { return };
         if self == Self::PickedAgain
             && let Some(old) = ledger.history.behind(0).iter().rev().find_map(picked)
-            && id.get() > PICKED
+            && is_picked(*id)
         {
             *id = old;
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lessor::backend::{Backend, BackendError, MemoryBackend, Stored};
 use lessor::driver::{
-    CallError, Driver, DriverError, Handle, LocalLog, Log, LogEvent, Observer, Runtime,
+    CallError, Driver, DriverError, Granted, Handle, LocalLog, Log, LogEvent, Observer, Runtime,
     TokioRuntime,
 };
 use lessor::{
@@ -56,7 +56,8 @@ async fn an_answer_leaves_only_after_its_commit() {
 
     engine.let_through();
 
-    assert_eq!(grant.await.unwrap().unwrap(), (id(7), Ttl::from_secs(60)));
+    let granted = Granted { id: id(7), ttl: Ttl::from_secs(60), place: LogIndex(1) };
+    assert_eq!(grant.await.unwrap().unwrap(), granted);
     assert!(lookup.await.unwrap().unwrap().is_some());
 }
 
@@ -481,7 +482,7 @@ async fn settings_that_no_grant_could_meet_are_not_opened() {
     assert!(matches!(opened.err(), Some(DriverError::Config(_))));
     let longest = Config { min_ttl: Ttl::MAX, ..config };
     let leases = lessor::open(&path, longest).await.unwrap();
-    assert_eq!(leases.grant(None, SECOND).await.unwrap().1, Ttl::MAX);
+    assert_eq!(leases.grant(None, SECOND).await.unwrap().ttl, Ttl::MAX);
     leases.stop().await.unwrap();
 }
 
@@ -656,9 +657,9 @@ async fn promoting_a_primary_again_extends_its_leases() {
 async fn grant_raises_a_short_ttl_and_picks_ids_that_differ() {
     let engine = Engine::open().await;
     let handle = &engine.handle;
-    let (first, ttl) = handle.grant(None, Ttl::MIN).await.unwrap();
+    let Granted { id: first, ttl, .. } = handle.grant(None, Ttl::MIN).await.unwrap();
     assert_eq!(ttl, Config::default().min_ttl);
-    let (second, _) = handle.grant(None, SECOND).await.unwrap();
+    let second = handle.grant(None, SECOND).await.unwrap().id;
     assert_ne!(first, second);
     assert!(first.get() > 0 && second.get() > 0);
 
@@ -704,7 +705,7 @@ async fn an_id_that_was_picked_does_not_come_back_after_a_restart() {
         engine.handle.demote().await.unwrap();
         engine.handle.promote().await.unwrap();
     }
-    let (first, _) = engine.handle.grant(None, SECOND).await.unwrap();
+    let first = engine.handle.grant(None, SECOND).await.unwrap().id;
     engine.handle.revoke(first).await.unwrap();
     engine.handle.stop().await.unwrap();
     let store = engine.gate.store.lock().unwrap().clone();
@@ -714,7 +715,7 @@ async fn an_id_that_was_picked_does_not_come_back_after_a_restart() {
             .unwrap();
     tokio::spawn(driver.run());
 
-    let (second, _) = handle.grant(None, SECOND).await.unwrap();
+    let second = handle.grant(None, SECOND).await.unwrap().id;
 
     assert_ne!(first, second);
 }
@@ -931,7 +932,7 @@ impl Engine {
         Self { handle, run, gate, log, taken }
     }
 
-    fn grant(&self, number: i64) -> JoinHandle<Result<(LeaseId, Ttl), CallError>> {
+    fn grant(&self, number: i64) -> JoinHandle<Result<Granted, CallError>> {
         let handle = self.handle.clone();
         tokio::spawn(async move { handle.grant(Some(id(number)), 60 * SECOND).await })
     }

@@ -17,7 +17,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::Union;
 
-use super::history::History;
+use super::history::{History, REQUESTS};
 use super::member_model::{MemberModel, Said, Settings};
 use super::model::nanos;
 
@@ -503,6 +503,7 @@ pub(crate) fn request(listed: Vec<Lease>) -> impl Strategy<Value = Request> {
         1 => Just(Ttl::MAX),
         1 => Just(Ttl::from_millis(Ttl::MAX.as_millis() + 1)),
     ];
+    let ttl_once = ttl.clone();
     let after = if listed.is_empty() {
         Just(None).boxed()
     } else {
@@ -512,10 +513,13 @@ pub(crate) fn request(listed: Vec<Lease>) -> impl Strategy<Value = Request> {
     prop_oneof![
         20 => (prop::option::weighted(0.7, any_id()), ttl)
             .prop_map(|(id, ttl)| Request::Grant { id, ttl }),
+        4 => (prop::sample::select(&REQUESTS[..]), ttl_once)
+            .prop_map(|(request, ttl)| Request::GrantOnce { request, ttl }),
         4 => id().prop_map(|id| Request::Revoke { id }),
         20 => id().prop_map(|id| Request::Renew { id }),
         8 => (id(), items()).prop_map(|(id, items)| Request::Attach { id, items }),
         4 => (id(), items()).prop_map(|(id, items)| Request::Detach { id, items }),
+        8 => (id(), items()).prop_map(|(id, items)| Request::Claim { id, items }),
         3 => id().prop_map(|id| Request::Lookup { id }),
         1 => id().prop_map(|id| Request::TimeToLive { id }),
         1 => (id(), prop::option::of(item()), 0_usize..3)

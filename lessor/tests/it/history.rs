@@ -2,11 +2,12 @@
 //! answer is compared with it.
 
 use std::num::NonZeroU32;
+use std::ops::Range;
 use std::time::Duration;
 
 use lessor::{
     Command, Entry, Error, Input, Item, LeaseId, LogIndex, Proposal, Request, RequestError,
-    Response, Snapshot, StateAt, Term,
+    RequestId, Response, Snapshot, StateAt, Term,
 };
 
 use super::member_model::Answer;
@@ -84,11 +85,22 @@ impl Asked {
             (_, Err(RequestError::NotPrimary { .. } | RequestError::Unknown)) => Some(0),
             (_, Err(RequestError::Stopped)) => Some(0),
             (Request::Promote | Request::Demote, Ok(Response::Done)) => Some(0),
-            (Request::Grant { ttl, .. }, Err(RequestError::Refused(Error::TtlTooLarge))) => {
-                (ttl.as_millis() > 9_000_000_000_000).then_some(0)
-            }
-            (Request::Attach { items, .. }, Err(RequestError::Refused(Error::EmptyItem))) => {
-                items.iter().any(|item| item.key().is_empty()).then_some(0)
+            (
+                Request::Grant { ttl, .. } | Request::GrantOnce { ttl, .. },
+                Err(RequestError::Refused(Error::TtlTooLarge)),
+            ) => (ttl.as_millis() > 9_000_000_000_000).then_some(0),
+            (
+                Request::Attach { items, .. } | Request::Claim { items, .. },
+                Err(RequestError::Refused(Error::EmptyItem)),
+            ) => items.iter().any(|item| item.key().is_empty()).then_some(0),
+            // Granted at that place, or found there; and the place is durable.
+            (Request::GrantOnce { request, .. }, Ok(Response::Granted { id, ttl, place })) => {
+                let is_it = |state: &Snapshot| {
+                    state.leases.iter().any(|record| (record.id, record.ttl) == (*id, *ttl))
+                };
+                let known = (self.since..=until).contains(&place.0);
+                let right = known && *id == request.lease() && is_it(history.state(place.0));
+                right.then_some(place.0)
             }
             (
                 Request::Grant { id: Some(id), .. },
@@ -97,10 +109,11 @@ impl Asked {
             (Request::Renew { id }, Err(RequestError::Refused(Error::LeaseNotFound))) => {
                 self.place_with(history, until, |state| !is_granted(state, *id))
             }
-            (_, Ok(Response::Granted { .. } | Response::Done)) => {
-                self.place_of(history, until, Ok(()))
+            (_, Ok(Response::Granted { place, .. } | Response::Applied { place })) => {
+                let places = place.0.saturating_sub(1)..place.0.min(until);
+                self.place_of(history, places, Ok(()))
             }
-            (_, Err(RequestError::Refused(error))) => self.place_of(history, until, Err(*error)),
+            (_, Err(RequestError::Refused(error))) => self.place_of(history, 0..until, Err(*error)),
             (_, Ok(response)) => {
                 self.place_with(history, until, |state| is_right(request, response, state))
             }
@@ -108,8 +121,13 @@ impl Asked {
     }
 
     /// The place of the entry that asked for the same and had this result.
-    fn place_of(&self, history: &History, until: u64, result: Result<(), Error>) -> Option<u64> {
-        let found = (self.since..until).find(|before| {
+    fn place_of(
+        &self,
+        history: &History,
+        places: Range<u64>,
+        result: Result<(), Error>,
+    ) -> Option<u64> {
+        let found = (self.since.max(places.start)..places.end).find(|before| {
             let proposal = history.entries[place(*before)].proposal.as_ref();
             history.results[place(*before)] == Some(result)
                 && proposal.is_some_and(|proposal| asks_for(&self.request, &proposal.command))
@@ -134,7 +152,8 @@ fn asks_for(request: &Request, command: &Command) -> bool {
         }
         (Request::Revoke { id: wanted }, Command::Revoke { id }) => wanted == id,
         (Request::Attach { id: wanted, items: all }, Command::Attach { id, items })
-        | (Request::Detach { id: wanted, items: all }, Command::Detach { id, items }) => {
+        | (Request::Detach { id: wanted, items: all }, Command::Detach { id, items })
+        | (Request::Claim { id: wanted, items: all }, Command::Claim { id, items }) => {
             (wanted, all) == (id, items)
         }
         (_, _) => false,
@@ -188,5 +207,10 @@ fn place(index: u64) -> usize {
     usize::try_from(index).expect("logs are short")
 }
 
-/// Ids above are picked by members.
-pub(crate) const PICKED: i64 = 1 << 32;
+/// Whether a member has picked this id.
+pub(crate) fn is_picked(id: LeaseId) -> bool {
+    id.get() > 1 << 32 && REQUESTS.iter().all(|request| request.lease() != id)
+}
+
+/// The wishes that are made, each many times.
+pub(crate) const REQUESTS: [RequestId; 3] = [RequestId(0), RequestId(1), RequestId(u64::MAX)];

@@ -42,7 +42,7 @@ async fn after_an_old_copy_is_put_back_nobodys_id_comes_again() {
     fs::copy(&copy, &path).unwrap();
 
     let leases = open(&path).await;
-    let (new, _) = leases.grant(None, MINUTE).await.unwrap();
+    let new = leases.grant(None, MINUTE).await.unwrap().id;
     assert!(new != granted && new != held, "{new} again");
     // Whoever holds a lease that the copy does not know is told so, and does no harm.
     assert!(leases.renew(held).await.is_err());
@@ -79,7 +79,7 @@ async fn driven(store: impl Backend, config: &Config) -> Handle {
 
 /// The first id that this engine picks; then it is stopped.
 async fn picked_by(leases: Handle) -> LeaseId {
-    let (id, _) = leases.grant(None, MINUTE).await.unwrap();
+    let id = leases.grant(None, MINUTE).await.unwrap().id;
     leases.stop().await.unwrap();
     id
 }

@@ -41,7 +41,7 @@ async fn child_that_grants_until_it_is_killed() {
 /// Grants, attaches and now and then revokes, and says each time what was acknowledged.
 async fn live(leases: Handle) {
     for round in 0_u64.. {
-        let (id, _) = leases.grant(None, HOUR).await.unwrap();
+        let id = leases.grant(None, HOUR).await.unwrap().id;
         say(format_args!("granted {id}"));
         leases.attach(id, items(id)).await.unwrap();
         say(format_args!("attached {id}"));

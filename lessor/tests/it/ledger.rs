@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 
 use super::crash_planted::Planted;
-use super::history::{Asked, History, PICKED};
+use super::history::{Asked, History, is_picked};
 use super::member_model::Answer;
 
 #[derive(Debug)]
@@ -187,5 +187,5 @@ pub(crate) fn picked(entry: &Entry) -> Option<LeaseId> {
     let Some(Proposal { command: Command::Grant { id, .. }, .. }) = entry.proposal else {
         return None;
     };
-    (id.get() > PICKED).then_some(id)
+    (is_picked(id)).then_some(id)
 }

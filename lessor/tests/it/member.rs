@@ -5,8 +5,8 @@ use std::time::Duration;
 use lessor::backend::{Backend, MemoryBackend};
 use lessor::{
     Change, Command, Config, Confirmation, Entry, Error, Instant, Item, LeaseId, LeaseRecord,
-    LogIndex, Member, MemberId, Output, Proposal, Request, RequestError, Response, Role, Snapshot,
-    StateAt, Term, Ticket, Ttl, Write,
+    LogIndex, Member, MemberId, Output, Proposal, Request, RequestError, RequestId, Response, Role,
+    Snapshot, StateAt, Term, Ticket, Ttl, Write,
 };
 
 /// Issue 14: the time of a lease cost a copy of all its items.
@@ -95,7 +95,7 @@ fn an_answer_comes_behind_the_commit_of_what_it_speaks_of() {
     let proposal = host.proposals().remove(0);
     host.member.committed(host.now, vec![entry(1, 1, Some(proposal))]);
     let outputs = host.outputs();
-    let granted = Ok(Response::Granted { id: id(7), ttl: Ttl::from_secs(10) });
+    let granted = Ok(Response::Granted { id: id(7), ttl: Ttl::from_secs(10), place: LogIndex(1) });
     assert!(
         matches!(&outputs[0], Output::Commit(transaction) if transaction.applied == LogIndex(1))
     );
@@ -168,7 +168,7 @@ fn a_proposal_that_a_later_one_has_overtaken_is_of_unknown_fate() {
     host.ask(grant(2, 10));
     let second = host.proposals().remove(1);
     host.commit(vec![entry(1, 1, Some(second))]);
-    let granted = Response::Granted { id: id(2), ttl: Ttl::from_secs(10) };
+    let granted = Response::Granted { id: id(2), ttl: Ttl::from_secs(10), place: LogIndex(1) };
     assert_eq!(host.answers(), [(1, Err(RequestError::Unknown)), (2, Ok(granted))]);
 }
 
@@ -454,8 +454,9 @@ fn an_empty_item_is_not_attached() {
     let attach =
         |keys: [&str; 2]| Request::Attach { id: id(7), items: keys.map(Item::from).into() };
     host.ask(attach(["a", ""]));
+    host.ask(Request::Claim { id: id(7), items: vec!["".into()] });
     let refused = RequestError::Refused(Error::EmptyItem);
-    assert_eq!(host.answers(), [(2, Err(refused))]);
+    assert_eq!(host.answers(), [(2, Err(refused)), (3, Err(refused))]);
     assert_eq!(host.proposals(), []);
     host.ask(attach(["a", "b"]));
     assert_eq!(host.proposals().len(), 1);
@@ -465,6 +466,58 @@ fn an_empty_item_is_not_attached() {
     assert_eq!(host.member.lessor().lease_of(&"".into()), Some(id(7)));
     host.ask(Request::Detach { id: id(7), items: vec!["".into()] });
     assert_eq!(host.proposals().len(), 1);
+}
+
+// Claims and wishes
+
+#[test]
+fn a_claim_is_answered_with_its_place_or_with_who_holds_the_item() {
+    let mut host = Host::with_lease(7, 60);
+    host.ask(grant(8, 60));
+    for number in [7, 8, 7] {
+        host.ask(Request::Claim { id: id(number), items: vec!["lock".into()] });
+    }
+    let proposals = host.proposals().into_iter();
+    host.commit((2..).zip(proposals).map(|(at, one)| entry(at, 1, Some(one))).collect());
+    let at = |place| Ok(Response::Applied { place: LogIndex(place) });
+    let granted = Response::Granted { id: id(8), ttl: Ttl::from_secs(60), place: LogIndex(2) };
+    let held = Err(RequestError::Refused(Error::ItemHeld(id(7))));
+    assert_eq!(host.answers(), [(2, Ok(granted)), (3, at(3)), (4, held), (5, at(5))]);
+}
+
+/// The first asking is of unknown fate, and was done; then nothing of it is left.
+#[test]
+fn a_wish_that_is_made_again_finds_its_lease() {
+    let mut host = Host::primary();
+    let wish = RequestId(7);
+    let ask = |host: &mut Host, secs| {
+        host.ask(Request::GrantOnce { request: wish, ttl: Ttl::from_secs(secs) });
+    };
+    let granted = |place| {
+        let ttl = Ttl::from_secs(10);
+        Ok(Response::Granted { id: wish.lease(), ttl, place: LogIndex(place) })
+    };
+    ask(&mut host, 10);
+    host.sleep(7);
+    assert_eq!(host.answers(), [(1, Err(RequestError::Unknown))]);
+    // The first is on its way when the second is made, with another ttl.
+    ask(&mut host, 20);
+    let both = host.proposals().into_iter();
+    host.commit((1..).zip(both).map(|(at, one)| entry(at, 1, Some(one))).collect());
+    assert_eq!(host.answers(), [(2, granted(2))]);
+    // The lease is there: that is a read, and proposes nothing.
+    ask(&mut host, 30);
+    assert_eq!((host.answers(), host.proposals()), (Vec::new(), Vec::new()));
+    host.confirm();
+    assert_eq!(host.answers(), [(3, granted(2))]);
+    // It has ended: another one is granted.
+    host.ask(Request::Revoke { id: wish.lease() });
+    let revoke = host.proposals();
+    host.commit(vec![entry(3, 1, revoke.into_iter().next())]);
+    ask(&mut host, 10);
+    let again = host.proposals();
+    host.commit(vec![entry(4, 1, again.into_iter().next())]);
+    assert_eq!(host.answers()[1..], [(5, granted(4))]);
 }
 
 /// A member with a clock, and what it said that nobody has looked at.

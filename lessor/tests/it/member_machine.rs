@@ -20,7 +20,7 @@ use proptest::test_runner::{Config as RunnerConfig, TestCaseResult};
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
 
 use super::group::{Act, Group, Pass, Step, What};
-use super::history::PICKED;
+use super::history::is_picked;
 use super::member_host::Host;
 use super::member_model::{Said, in_order, picked};
 use super::member_planted::{Adapter, Planted};
@@ -239,7 +239,7 @@ impl World {
             host.judge(&output, group)?;
             if let Output::Propose(Proposal { term, sequence, command }) = output
                 && let Command::Grant { id, .. } = command
-                && id.get() > PICKED
+                && is_picked(id)
             {
                 let before = self.picks.insert(id, picked(term.0, sequence));
                 prop_assert!(before.is_none(), "the id {} was picked before", id);
@@ -363,11 +363,13 @@ fn decided(host: &Host) -> impl Iterator<Item = Output> {
 }
 
 /// What the cases must come to.
-const REACHED: [&str; 25] = [
+const REACHED: [&str; 27] = [
     "left",
     "waits",
     "granted",
     "renewed",
+    "applied",
+    "held by another",
     "done",
     "found",
     "refused",
@@ -412,6 +414,7 @@ fn kind(said: &Said) -> &'static str {
         Said::Answer(_, answer) => match answer {
             Ok(Response::Granted { .. }) => "granted",
             Ok(Response::Renewed { .. }) => "renewed",
+            Ok(Response::Applied { .. }) => "applied",
             Ok(Response::Done) => "done",
             Ok(
                 Response::Lookup(_)
@@ -420,6 +423,7 @@ fn kind(said: &Said) -> &'static str {
                 | Response::Leases(_)
                 | Response::LeaseOf(_),
             ) => "found",
+            Err(RequestError::Refused(lessor::Error::ItemHeld(_))) => "held by another",
             Err(RequestError::Refused(_)) => "refused",
             Err(RequestError::NotPrimary { .. }) => "not primary",
             Err(RequestError::Unknown) => "unknown",

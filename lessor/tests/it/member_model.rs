@@ -172,7 +172,8 @@ pub(crate) struct Reign {
 struct Pending {
     deadline: u64,
     sequence: u64,
-    asked: Option<(Ticket, Response)>,
+    /// Who asked, the answer if it succeeds but for its place, and for what.
+    asked: Option<(Ticket, Response, Request)>,
 }
 
 #[derive(Clone, Debug)]
@@ -361,7 +362,7 @@ impl MemberModel {
             self.give_up_renew(&held.work);
         }
         for pending in &mut self.pending {
-            pending.asked.take_if(|(of, _)| *of == ticket);
+            pending.asked.take_if(|(of, ..)| *of == ticket);
         }
         if let Some((id, _)) = self.renewing.remove(&ticket) {
             self.core(now, &Input::ForgetRenew { ticket, id }).expect("no command");
@@ -375,14 +376,18 @@ impl MemberModel {
                 return self.turn(now, asker, *request == Request::Promote);
             }
             _ if !self.is_primary() => return self.answer(ticket, Err(self.not_primary())),
-            Request::Grant { ttl, .. } if *ttl > Ttl::MAX => {
+            Request::Grant { ttl, .. } | Request::GrantOnce { ttl, .. } if *ttl > Ttl::MAX => {
                 return self.answer(ticket, Err(Error::TtlTooLarge.into()));
             }
-            Request::Attach { items, .. } if items.iter().any(|item| item.key().is_empty()) => {
+            Request::Attach { items, .. } | Request::Claim { items, .. }
+                if items.iter().any(|item| item.key().is_empty()) =>
+            {
                 return self.answer(ticket, Err(Error::EmptyItem.into()));
             }
             // D16: a grant of an id in use is a read.
             Request::Grant { id: Some(id), .. } if self.core.leases.contains_key(id) => {}
+            Request::GrantOnce { request, .. }
+                if self.core.leases.contains_key(&request.lease()) => {}
             // D15: so is whatever no log has to agree to.
             Request::Renew { .. }
             | Request::Lookup { .. }
@@ -391,11 +396,17 @@ impl MemberModel {
             | Request::Leases { .. }
             | Request::LeaseOf { .. } => {}
             Request::Grant { .. }
+            | Request::GrantOnce { .. }
             | Request::Revoke { .. }
             | Request::Attach { .. }
-            | Request::Detach { .. } => {
+            | Request::Detach { .. }
+            | Request::Claim { .. } => {
                 let (command, response) = self.command(request);
-                return self.propose(asker.deadline, command, Some((ticket, response)));
+                return self.propose(
+                    asker.deadline,
+                    command,
+                    Some((ticket, response, request.clone())),
+                );
             }
         }
         self.hold(asker.asked, asker.deadline, Work::Serve(ticket, request.clone()));
@@ -403,15 +414,22 @@ impl MemberModel {
 
     /// What a change proposes, and what is answered if it succeeds. D1: a short ttl is raised here.
     fn command(&self, request: &Request) -> (Command, Response) {
+        let place = LogIndex(0);
+        let applied = Response::Applied { place };
         match request.clone() {
             Request::Grant { id, ttl } => {
                 let picked = || picked(self.reign.expect("it leads").term, self.proposed + 1);
                 let (id, ttl) = (id.unwrap_or_else(picked), ttl.max(self.settings.min_ttl));
-                (Command::Grant { id, ttl }, Response::Granted { id, ttl })
+                (Command::Grant { id, ttl }, Response::Granted { id, ttl, place })
             }
-            Request::Revoke { id } => (Command::Revoke { id }, Response::Done),
-            Request::Attach { id, items } => (Command::Attach { id, items }, Response::Done),
-            Request::Detach { id, items } => (Command::Detach { id, items }, Response::Done),
+            Request::GrantOnce { request, ttl } => {
+                let (id, ttl) = (request.lease(), ttl.max(self.settings.min_ttl));
+                (Command::Grant { id, ttl }, Response::Granted { id, ttl, place })
+            }
+            Request::Revoke { id } => (Command::Revoke { id }, applied),
+            Request::Attach { id, items } => (Command::Attach { id, items }, applied),
+            Request::Detach { id, items } => (Command::Detach { id, items }, applied),
+            Request::Claim { id, items } => (Command::Claim { id, items }, applied),
             Request::Renew { .. }
             | Request::Lookup { .. }
             | Request::TimeToLive { .. }
@@ -454,8 +472,9 @@ impl MemberModel {
             left -= 1;
             self.applied = entry.index.0;
             let Some(proposal) = counts else { continue };
+            let late = self.is_refused_late(&proposal.command);
             let applied = self.apply(now, proposal);
-            if large && applied.is_ok() {
+            if large && (applied.is_ok() || late) {
                 self.stand(now, before);
                 before = self.applied;
                 left = piece;
@@ -466,10 +485,21 @@ impl MemberModel {
 
     fn items_of(&self, command: &Command) -> usize {
         match command {
-            Command::Attach { items, .. } | Command::Detach { items, .. } => items.len(),
+            Command::Attach { items, .. }
+            | Command::Detach { items, .. }
+            | Command::Claim { items, .. } => items.len(),
             Command::Revoke { id } => self.items(*id).len(),
             Command::Grant { .. } | Command::Checkpoint { .. } => 0,
         }
+    }
+
+    /// Whether it takes more than one piece to find that somebody else holds an item that is claimed.
+    fn is_refused_late(&self, command: &Command) -> bool {
+        let Command::Claim { id, items } = command else { return false };
+        let is_free = |item| self.core.items.get(item).is_none_or(|holder| holder == id);
+        self.core.leases.contains_key(id)
+            && items.iter().position(|item| !is_free(item))
+                >= Some(self.settings.piece.get() as usize)
     }
 
     fn stand(&mut self, now: u64, before: u64) {
@@ -486,16 +516,33 @@ impl MemberModel {
         if self.reign.is_some_and(|reign| reign.term == proposal.term.0) {
             let decided = |pending: &Pending| pending.sequence <= proposal.sequence;
             while let Some(pending) = self.pending.pop_front_if(|pending| decided(pending)) {
-                let Some((ticket, response)) = pending.asked else { continue };
+                let Some((ticket, mut response, request)) = pending.asked else { continue };
                 if pending.sequence < proposal.sequence {
                     self.answer(ticket, Err(RequestError::Unknown));
                 } else {
-                    let answer = result.map(|()| response).map_err(RequestError::Refused);
+                    let at = LogIndex(self.applied);
+                    if let Response::Granted { place, .. } | Response::Applied { place } =
+                        &mut response
+                    {
+                        *place = at;
+                    }
+                    let answer = match (request, result) {
+                        (Request::GrantOnce { request, .. }, Err(Error::LeaseExists)) => {
+                            Ok(self.found(request.lease()))
+                        }
+                        (_, result) => result.map(|()| response).map_err(RequestError::Refused),
+                    };
                     self.answer_after(self.applied, pending.deadline, ticket, answer);
                 }
             }
         }
         result
+    }
+
+    /// The lease of a request that was there already, as it stands here.
+    fn found(&self, id: LeaseId) -> Response {
+        let ttl = self.core.leases[&id].record(id).ttl;
+        Response::Granted { id, ttl, place: LogIndex(self.applied) }
     }
 
     fn role(&mut self, now: u64, role: Role) {
@@ -573,7 +620,7 @@ impl MemberModel {
         for place in 0..self.pending.len() {
             let pending = &mut self.pending[place];
             if pending.deadline <= now
-                && let Some((ticket, _)) = pending.asked.take()
+                && let Some((ticket, ..)) = pending.asked.take()
             {
                 self.answer(ticket, Err(RequestError::Unknown));
             }
@@ -606,7 +653,7 @@ impl MemberModel {
         (self.reign, self.left) = (None, reign.term);
         self.core(now, &Input::Demote).expect("no command");
         for pending in std::mem::take(&mut self.pending) {
-            if let Some((ticket, _)) = pending.asked {
+            if let Some((ticket, ..)) = pending.asked {
                 self.answer(ticket, Err(RequestError::Unknown));
             }
         }
@@ -689,11 +736,19 @@ impl MemberModel {
                 let exists = Err(Error::LeaseExists.into());
                 return self.answer_after(self.change_of(*id), deadline, ticket, exists);
             }
+            Request::GrantOnce { request, .. }
+                if self.core.leases.contains_key(&request.lease()) =>
+            {
+                self.found(request.lease())
+            }
             // It has gone meanwhile.
-            Request::Grant { .. } => return self.request(now, asker, request),
+            Request::Grant { .. } | Request::GrantOnce { .. } => {
+                return self.request(now, asker, request);
+            }
             Request::Revoke { .. }
             | Request::Attach { .. }
             | Request::Detach { .. }
+            | Request::Claim { .. }
             | Request::Promote
             | Request::Demote => unreachable!("it is not held"),
         };
@@ -756,7 +811,7 @@ impl MemberModel {
         let (mut leases, takes_items) = match command {
             Command::Grant { id, .. } => (vec![*id], false),
             Command::Revoke { id } | Command::Detach { id, .. } => (vec![*id], true),
-            Command::Attach { id, .. } => (vec![*id], false),
+            Command::Attach { id, .. } | Command::Claim { id, .. } => (vec![*id], false),
             Command::Checkpoint { checkpoints } => {
                 (checkpoints.iter().map(|checkpoint| checkpoint.id).collect(), false)
             }
@@ -809,7 +864,12 @@ impl MemberModel {
         expected.result
     }
 
-    fn propose(&mut self, deadline: u64, command: Command, asked: Option<(Ticket, Response)>) {
+    fn propose(
+        &mut self,
+        deadline: u64,
+        command: Command,
+        asked: Option<(Ticket, Response, Request)>,
+    ) {
         let term = Term(self.reign.expect("only a leader proposes").term);
         self.proposed += 1;
         let sequence = self.proposed;

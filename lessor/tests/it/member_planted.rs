@@ -9,7 +9,7 @@ use lessor::{
 };
 
 use super::group::Group;
-use super::history::{History, PICKED};
+use super::history::{History, is_picked};
 use super::model::MILLI;
 
 /// A bug between a member and its host.
@@ -159,7 +159,7 @@ impl Adapter {
                 self.question = self.question.max(*number);
             }
             if let Output::Propose(Proposal { command: Command::Grant { id, .. }, .. }) = output
-                && id.get() > PICKED
+                && is_picked(*id)
             {
                 self.picked.get_or_insert(*id);
             }
@@ -233,7 +233,7 @@ impl Adapter {
         if let Output::Propose(Proposal { command: Command::Grant { id, .. }, .. }) = &mut output
             && self.planted == Planted::PickedAgain
             && let Some(first) = self.picked
-            && id.get() > PICKED
+            && is_picked(*id)
         {
             *id = first;
         }

@@ -139,6 +139,14 @@ impl Model {
                 self.leases.get(id).ok_or(Error::LeaseNotFound)?;
                 self.items.retain(|item, holder| holder != id || !items.contains(item));
             }
+            Command::Claim { id, items } => {
+                self.leases.get(id).ok_or(Error::LeaseNotFound)?;
+                let holders = items.iter().filter_map(|item| self.items.get(item));
+                if let Some(other) = holders.copied().find(|holder| holder != id) {
+                    return Err(Error::ItemHeld(other));
+                }
+                self.items.extend(items.iter().map(|item| (item.clone(), *id)));
+            }
             Command::Checkpoint { checkpoints } => {
                 for checkpoint in checkpoints {
                     self.checkpoint(*checkpoint, expected);

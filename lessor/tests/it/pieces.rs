@@ -14,6 +14,8 @@ fn a_command_in_pieces_writes_what_it_writes_at_once() {
         Command::Attach { id: id(2), items: Vec::new() },
         Command::Revoke { id: id(2) },
         Command::Revoke { id: id(1) },
+        Command::Claim { id: id(3), items: items(500..1_500) },
+        Command::Claim { id: id(3), items: items(0..3_700) },
     ];
     let mut at_once = lessor();
     let mut in_pieces = at_once.clone();
@@ -25,7 +27,7 @@ fn a_command_in_pieces_writes_what_it_writes_at_once() {
         while !done {
             assert!(in_pieces.is_applying());
             in_pieces.check();
-            done = in_pieces.go_on(NOW);
+            done = in_pieces.go_on(NOW).unwrap();
             *calls.last_mut().unwrap() += 1;
         }
         in_pieces.check();
@@ -34,8 +36,8 @@ fn a_command_in_pieces_writes_what_it_writes_at_once() {
         assert_eq!(in_pieces.snapshot(), at_once.snapshot());
         assert_eq!(in_pieces.digest(), at_once.digest());
     }
-    assert_eq!(calls, [5, 5, 3, 1, 3, 2]);
-    assert!(in_pieces.go_on(NOW), "there is nothing to do");
+    assert_eq!(calls, [5, 5, 3, 1, 3, 2, 1, 8]);
+    assert_eq!(in_pieces.go_on(NOW), Ok(true), "there is nothing to do");
 }
 
 /// A lease is renewed, and another one expires, between the pieces of a revoke; and the role changes.
@@ -63,7 +65,7 @@ fn others_are_served_between_the_pieces() {
     effects(&mut lessor);
     lessor.check();
 
-    while !lessor.go_on(later) {
+    while lessor.go_on(later) == Ok(false) {
         assert_eq!(effects(&mut lessor), [], "all is deleted at once, at the end");
     }
     let ended = effects(&mut lessor);
@@ -87,6 +89,24 @@ fn a_refusal_begins_nothing_and_a_state_that_is_recovered_ends_what_was_begun() 
     assert!(!lessor.is_applying());
     lessor.check();
     assert_eq!(lessor.snapshot(), before);
+}
+
+/// Somebody else holds what comes last, so a part of the items is looked at and none is attached.
+#[test]
+fn a_claim_in_pieces_is_refused_as_a_whole() {
+    let mut lessor = lessor();
+    lessor.apply(NOW, Command::Attach { id: id(2), items: items(4_498..4_499) }).unwrap();
+    lessor.apply(NOW, Command::Attach { id: id(1), items: items(4_499..4_500) }).unwrap();
+    effects(&mut lessor);
+    let before = lessor.snapshot();
+    let claim = || Command::Claim { id: id(3), items: items(0..4_500) };
+    assert_eq!(lessor.begin(NOW, claim()), Ok(false));
+    let refusal = std::iter::from_fn(|| Some(lessor.go_on(NOW))).find(|one| *one != Ok(false));
+    assert_eq!(refusal, Some(Err(Error::ItemHeld(id(2)))));
+    assert!(!lessor.is_applying());
+    assert_eq!((effects(&mut lessor), lessor.snapshot()), (Vec::new(), before));
+    assert_eq!(lessor.apply(NOW, claim()), refusal.unwrap().map(drop));
+    lessor.check();
 }
 
 /// A primary with three leases, of which the second expires first.

@@ -211,6 +211,7 @@ fn command() -> impl Strategy<Value = Command> {
         3 => id().prop_map(|id| Command::Revoke { id }),
         6 => (id(), vec(item(), 0..4)).prop_map(|(id, items)| Command::Attach { id, items }),
         3 => (id(), vec(item(), 0..4)).prop_map(|(id, items)| Command::Detach { id, items }),
+        4 => (id(), vec(item(), 0..4)).prop_map(|(id, items)| Command::Claim { id, items }),
         1 => vec(checkpoint, 0..4).prop_map(|checkpoints| Command::Checkpoint { checkpoints }),
     ]
 }

@@ -12,8 +12,8 @@ use lessor::backend::BackendError;
 use lessor::driver::{CallError, DriverError};
 use lessor::{
     Checkpoint, Command, Config, Effect, Entry, Instant, Item, LeaseId, LeaseOrder, Lessor,
-    LogIndex, Member, MemberId, Output, ParseError, Request, RequestError, Role, StateAt, Term,
-    Ticket, Ttl,
+    LogIndex, Member, MemberId, Output, ParseError, Request, RequestError, RequestId, Role,
+    StateAt, Term, Ticket, Ttl,
 };
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -121,6 +121,7 @@ fn tickets_commands_and_requests_are_said_in_words() {
         (Command::Revoke { id }, "revoke lease 7"),
         (Command::Attach { id, items: items() }, "attach a, ö to lease 7"),
         (Command::Detach { id, items: Vec::new() }, "detach no items from lease 7"),
+        (Command::Claim { id, items: items() }, "claim a, ö for lease 7"),
         (Command::Checkpoint { checkpoints }, "checkpoint lease 7 500ms left, lease 7 unset"),
     ];
     for (command, words) in commands {
@@ -131,6 +132,11 @@ fn tickets_commands_and_requests_are_said_in_words() {
     let requests = [
         (Request::Grant { id: Some(id), ttl }, "grant lease 7, ttl 10s"),
         (Request::Grant { id: None, ttl }, "grant a lease, ttl 10s"),
+        (
+            Request::GrantOnce { request: RequestId(42), ttl },
+            "grant the lease of request 42, ttl 10s",
+        ),
+        (Request::Claim { id, items: items() }, "claim a, ö for lease 7"),
         (Request::Revoke { id }, "revoke lease 7"),
         (Request::Renew { id }, "renew lease 7"),
         (Request::Attach { id, items: many }, "attach 0, 1, 2, 3, 4, 5, … 1000 in all to lease 7"),

@@ -98,6 +98,8 @@ catalogue! {
     S14 "linearizable" "" "#14758, #15247, #20418"
     S15 "no panic" "" "#6093, #6537, #21186"
     S16 "a clock may step back" "few leases" "bank 36, 37"
+    S17 "a claim takes nothing" "" "a lock by attaching"
+    S17a "tokens rise" "" "a lock without a token"
     L1 "revoked in time" "a core that is well" "#9935, #10686; ZOOKEEPER-2355"
     L2 "a renewed lease stays" "a core that is well, clocks within their bound since" "#2660; Keeper #111102"
     L3 "convergence" "a core that is well" "ZOOKEEPER-4837"

@@ -74,11 +74,23 @@ impl Invariant for Confirmed {
             }
             Event::Served {
                 request: Request::Grant { ttl: asked, .. },
-                response: Response::Granted { id, ttl },
+                response: Response::Granted { id, ttl, .. },
                 ..
             } => {
                 if ttl < asked || !self.granted.contains(&(*id, *ttl)) {
                     let what = format!("lease {id} was asked for {asked}, told {ttl}");
+                    return Err(Broken::new(Property::S2a, what));
+                }
+                return judged.hold(&[Property::S2a]);
+            }
+            // One that was there already keeps its ttl.
+            Event::Served {
+                request: Request::GrantOnce { request, .. },
+                response: Response::Granted { id, ttl, .. },
+                ..
+            } => {
+                if *id != request.lease() || !self.granted.contains(&(*id, *ttl)) {
+                    let what = format!("request {request} was told of lease {id}, ttl {ttl}");
                     return Err(Broken::new(Property::S2a, what));
                 }
                 return judged.hold(&[Property::S2a]);
@@ -91,6 +103,8 @@ impl Invariant for Confirmed {
 
 #[cfg(test)]
 mod tests {
+    use lessor::{LogIndex, RequestId};
+
     use super::super::harness::{
         History, Judged, batch, granted, lease, millis, renew, renewed, revoked,
     };
@@ -137,7 +151,8 @@ mod tests {
         told: u64,
     ) -> Result<Judged, &'static str> {
         let request = Request::Grant { id: Some(lease(7)), ttl: Ttl::from_millis(asked) };
-        let response = Response::Granted { id: lease(7), ttl: Ttl::from_millis(told) };
+        let (ttl, place) = (Ttl::from_millis(told), LogIndex(1));
+        let response = Response::Granted { id: lease(7), ttl, place };
         let (asked, came) = (millis(0), Duration::ZERO);
         let served = Event::Served { request: &request, asked, came, response: &response };
         history.see(served).map_err(|broken| broken.property)
@@ -149,6 +164,24 @@ mod tests {
         assert_eq!(told(&mut history, 10_001, 10_000), Err("S2a"));
         assert_eq!(told(&mut history, 10_000, 10_001), Err("S2a"));
         assert_eq!(told(&mut history, 9_999, 10_000), Ok(Judged::Holds));
+    }
+
+    #[test]
+    fn canary_a_wish_that_is_told_of_another_lease_is_found() {
+        let (mut history, request) = (leader(), RequestId(7));
+        let id = request.lease();
+        history.log(2, granted(id.get(), 10_000));
+        let mut told = |id, secs| {
+            let (ttl, place) = (Ttl::from_secs(secs), LogIndex(2));
+            let request = Request::GrantOnce { request, ttl: Ttl::from_secs(20) };
+            let response = Response::Granted { id, ttl, place };
+            let (asked, came) = (millis(0), Duration::ZERO);
+            let served = Event::Served { request: &request, asked, came, response: &response };
+            history.see(served).map_err(|broken| broken.property)
+        };
+        assert_eq!(told(id, 10), Ok(Judged::Holds));
+        assert_eq!(told(id, 20), Err("S2a"));
+        assert_eq!(told(lease(7), 10), Err("S2a"));
     }
 
     #[test]

@@ -97,6 +97,12 @@ impl Linearizable {
             {
                 *id
             }
+            Command::Claim { id, items }
+                if state.leases.contains_key(id)
+                    && items.iter().all(|item| state.holders.get(item) == Some(id)) =>
+            {
+                *id
+            }
             _ => return,
         };
         self.done.entry(done).or_default().push((at, command.clone()));
@@ -111,17 +117,34 @@ impl Linearizable {
     ) -> Option<Option<LogIndex>> {
         let exists = |lease: Option<&Lease>| lease.is_some();
         Some(match (request, answer) {
-            (Request::Grant { .. }, Ok(Response::Granted { id, ttl })) => {
-                self.place_of(&Command::Grant { id: *id, ttl: *ttl }, *id, between)
+            (Request::Grant { .. }, Ok(Response::Granted { id, ttl, place })) => {
+                let command = Command::Grant { id: *id, ttl: *ttl };
+                self.place_of(&command, *id, at(*place, between))
             }
-            (Request::Revoke { id }, Ok(_)) => {
-                self.place_of(&Command::Revoke { id: *id }, *id, between)
+            // Granted there, or found.
+            (Request::GrantOnce { request, .. }, Ok(Response::Granted { id, ttl, place })) => {
+                let granted = |lease: Option<&Lease>| {
+                    *id == request.lease() && lease.is_some_and(|is| is.ttl == *ttl)
+                };
+                self.place_where(*id, at(*place, between), granted)
             }
-            (Request::Attach { id, items }, Ok(_)) => {
-                self.place_of(&Command::Attach { id: *id, items: items.clone() }, *id, between)
+            (Request::Revoke { id }, Ok(Response::Applied { place })) => {
+                self.place_of(&Command::Revoke { id: *id }, *id, at(*place, between))
             }
-            (Request::Detach { id, items }, Ok(_)) => {
-                self.place_of(&Command::Detach { id: *id, items: items.clone() }, *id, between)
+            (Request::Attach { id, items }, Ok(Response::Applied { place })) => {
+                let command = Command::Attach { id: *id, items: items.clone() };
+                self.place_of(&command, *id, at(*place, between))
+            }
+            (Request::Detach { id, items }, Ok(Response::Applied { place })) => {
+                let command = Command::Detach { id: *id, items: items.clone() };
+                self.place_of(&command, *id, at(*place, between))
+            }
+            (Request::Claim { id, items }, Ok(Response::Applied { place })) => {
+                let command = Command::Claim { id: *id, items: items.clone() };
+                self.place_of(&command, *id, at(*place, between))
+            }
+            (Request::Claim { id, items }, Err(RequestError::Refused(Error::ItemHeld(holder)))) => {
+                self.place_held(*id, items, *holder, between)
             }
             (Request::Renew { id }, Ok(Response::Renewed { ttl })) => {
                 self.place_where(*id, between, |lease| lease.is_some_and(|is| is.ttl == *ttl))
@@ -134,7 +157,8 @@ impl Linearizable {
                 Request::Revoke { id }
                 | Request::Renew { id }
                 | Request::Attach { id, .. }
-                | Request::Detach { id, .. },
+                | Request::Detach { id, .. }
+                | Request::Claim { id, .. },
                 Err(RequestError::Refused(Error::LeaseNotFound)),
             ) => self.place_where(*id, between, |lease| lease.is_none()),
             (Request::Lookup { id }, Ok(Response::Lookup(status))) => {
@@ -192,6 +216,24 @@ impl Linearizable {
         places(versions, between).find(|at| right(self.lease(id, *at)))
     }
 
+    /// The first index at which the first item that a lease does not hold itself is this one's.
+    fn place_held(
+        &self,
+        id: LeaseId,
+        items: &[Item],
+        by: LeaseId,
+        between: (LogIndex, LogIndex),
+    ) -> Option<LogIndex> {
+        let versions = |item| self.holders.get(item).map_or(&[][..], Vec::as_slice);
+        let mut candidates: Vec<LogIndex> =
+            items.iter().flat_map(|item| places(versions(item), between)).collect();
+        candidates.sort_unstable();
+        candidates.into_iter().find(|at| {
+            let holders = items.iter().filter_map(|item| *version(versions(item), *at)?);
+            holders.into_iter().find(|holder| *holder != id) == Some(by)
+        })
+    }
+
     fn lease(&self, id: LeaseId, at: LogIndex) -> Option<&Lease> {
         version(self.leases.get(&id)?, at)?.as_ref()
     }
@@ -212,6 +254,11 @@ fn found(id: LeaseId, lease: Option<&Lease>) -> Option<Known<'_>> {
 
 fn known(status: &LeaseStatus) -> Known<'_> {
     (status.record, status.items.iter().collect())
+}
+
+/// The one index that an answer names, as a range: an empty one if the answer cannot be of there.
+fn at(place: LogIndex, (first, last): (LogIndex, LogIndex)) -> (LogIndex, LogIndex) {
+    (first.max(place), last.min(place))
 }
 
 /// The version that counts at an index.
@@ -275,10 +322,11 @@ mod tests {
         let mut history = History::<Linearizable>::default();
         history.log(1, granted(7, 10_000));
         let grant = Request::Grant { id: Some(lease(7)), ttl: Ttl::from_secs(10) };
-        let ok = Ok(Response::Granted { id: lease(7), ttl: Ttl::from_secs(10) });
+        let (ttl, place) = (Ttl::from_secs(10), LogIndex(1));
+        let ok = Ok(Response::Granted { id: lease(7), ttl, place });
         assert_eq!(ask(&mut history, 0, &grant, &ok), Ok(Judged::Holds));
         let revoke = Request::Revoke { id: lease(7) };
-        let done = Ok(Response::Done);
+        let done = Ok(Response::Applied { place: LogIndex(2) });
         assert_eq!(ask(&mut history, 0, &revoke, &done), Err("S14"));
         history.log(2, revoked(7));
         assert_eq!(ask(&mut history, 1_000, &revoke, &done), Ok(Judged::Holds));
@@ -292,11 +340,30 @@ mod tests {
         history.log(1, granted(7, 10_000));
         history.log(2, revoked(7));
         let revoke = Request::Revoke { id: lease(7) };
-        assert_eq!(ask(&mut history, 1_000, &revoke, &Ok(Response::Done)), Ok(Judged::Holds));
+        let done = Ok(Response::Applied { place: LogIndex(2) });
+        assert_eq!(ask(&mut history, 1_000, &revoke, &done), Ok(Judged::Holds));
         let renewed = Ok(renewed(10_000));
         assert_eq!(ask(&mut history, 500, &renew(7), &renewed), Ok(Judged::Holds));
         assert_eq!(ask(&mut history, 2_000, &renew(7), &renewed), Err("S14"));
         assert_eq!(ask(&mut history, 2_000, &renew(7), &NOT_FOUND), Ok(Judged::Holds));
+    }
+
+    #[test]
+    fn canary_a_place_that_an_answer_names_wrongly_is_found() {
+        let mut history = History::<Linearizable>::default();
+        history.log(1, granted(7, 10_000));
+        history.log(2, granted(8, 10_000));
+        history.log(3, Command::Claim { id: lease(7), items: vec!["k".into()] });
+        history.log(4, Command::Claim { id: lease(8), items: vec!["k".into()] });
+        let claim = |id| Request::Claim { id: lease(id), items: vec!["k".into()] };
+        let at = |place| Ok(Response::Applied { place: LogIndex(place) });
+        let held = |by| Err(RequestError::Refused(Error::ItemHeld(lease(by))));
+        assert_eq!(ask(&mut history, 0, &claim(7), &at(2)), Err("S14"));
+        assert_eq!(ask(&mut history, 0, &claim(7), &at(3)), Ok(Judged::Holds));
+        assert_eq!(ask(&mut history, 0, &claim(8), &at(4)), Err("S14"));
+        assert_eq!(ask(&mut history, 0, &claim(8), &held(7)), Ok(Judged::Holds));
+        assert_eq!(ask(&mut history, 0, &claim(8), &held(9)), Err("S14"));
+        assert_eq!(ask(&mut history, 0, &claim(7), &held(7)), Err("S14"));
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod answered_in_time;
 mod bounded;
 mod calm;
 mod catalogue;
+mod claims;
 mod confirmed;
 mod converged;
 mod deadlines;
@@ -479,6 +480,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::<fenced::Fenced>::default(),
         Box::<pure::Pure>::default(),
         Box::<linearizable::Linearizable>::default(),
+        Box::<claims::Claims>::default(),
         Box::<deadlines::Deadlines>::default(),
         Box::<due_first::DueFirst>::default(),
         Box::<reigns::Reigns>::default(),
@@ -501,7 +503,9 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
 /// grant of this lease does.
 fn promised(state: &State, request: &Request, response: &Response) -> Option<(LeaseId, Ttl)> {
     let (id, ttl) = match (request, response) {
-        (_, Response::Granted { id, ttl }) => (*id, *ttl),
+        // It may have been there already, and keeps its deadline.
+        (Request::GrantOnce { .. }, _) => return None,
+        (_, Response::Granted { id, ttl, .. }) => (*id, *ttl),
         (Request::Renew { id }, Response::Renewed { ttl }) => (*id, *ttl),
         _ => return None,
     };

@@ -115,7 +115,8 @@ mod tests {
         history.log(2, revoked(7));
         history.log(3, granted(7, 1_000));
         let request = Request::Grant { id: Some(lease(7)), ttl: Ttl::from_secs(38) };
-        let response = Response::Granted { id: lease(7), ttl: Ttl::from_secs(38) };
+        let (ttl, place) = (Ttl::from_secs(38), lessor::LogIndex(1));
+        let response = Response::Granted { id: lease(7), ttl, place };
         let asked = millis(0);
         history.holds(Event::Served {
             request: &request,

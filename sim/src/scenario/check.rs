@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use lessor::{Config, Item, LeaseId, MemberId, Request, Ttl};
+use lessor::{Config, Item, LeaseId, MemberId, Request, RequestId, Ttl};
 use toml::Spanned;
 
 use super::error::sentence;
@@ -207,6 +207,21 @@ impl Checker {
                 grant.patience,
             )?);
         }
+        if let Some(grant) = step.grant_once {
+            let request = RequestId((*grant.request.get_ref()).into());
+            let ttl = match grant.answer {
+                None | Some(AnswerKind::Ok) => grantable(&grant.ttl)?,
+                Some(_) => positive("ttl", &grant.ttl)?.into(),
+            };
+            let request = Request::GrantOnce { request, ttl };
+            actions.push(self.ask(
+                request,
+                grant.member,
+                grant.lessee,
+                grant.answer,
+                grant.patience,
+            )?);
+        }
         if let Some(asked) = step.revoke {
             let request = Request::Revoke { id: lease(&asked.lease)? };
             actions.push(self.ask(
@@ -249,6 +264,16 @@ impl Checker {
         }
         if let Some(asked) = step.detach {
             let request = Request::Detach { id: lease(&asked.lease)?, items: items(&asked.items) };
+            actions.push(self.ask(
+                request,
+                asked.member,
+                asked.lessee,
+                asked.answer,
+                asked.patience,
+            )?);
+        }
+        if let Some(asked) = step.claim {
+            let request = Request::Claim { id: lease(&asked.lease)?, items: items(&asked.items) };
             actions.push(self.ask(
                 request,
                 asked.member,
@@ -656,8 +681,8 @@ pub const DELAYS: Delays = Delays {
 pub(crate) const MOST_MEMBERS: u8 = 7;
 const LONGEST: Duration = Duration::from_secs(30 * 86_400);
 const MOST_LEASES: u32 = 1_000_000;
-const ACTIONS: &str = "grant, revoke, renew, attach, detach, lookup, leases, lease-of, promote, \
-    demote, elect, depose, crash, kill, restart, stop, pause, isolate, partition, block, delay, \
+const ACTIONS: &str = "grant, grant-once, revoke, renew, attach, detach, claim, lookup, leases, \
+    lease-of, promote, demote, elect, depose, crash, kill, restart, stop, pause, isolate, partition, block, delay, \
     noise, heal, lose, repeat, slow-disk, full-disk, fail-sync, rot, replace-disk, \
     copy-disk, put-back, abort, open-again, observe, hold-store, jump, drift";
 const MILLION: u32 = 1_000_000;

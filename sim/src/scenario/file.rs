@@ -122,10 +122,12 @@ pub(super) struct Ending {
 pub(super) struct Step {
     pub(super) at: Spanned<Span>,
     pub(super) grant: Option<Grant>,
+    pub(super) grant_once: Option<GrantOnce>,
     pub(super) revoke: Option<OfLease>,
     pub(super) renew: Option<OfLease>,
     pub(super) attach: Option<OfItems>,
     pub(super) detach: Option<OfItems>,
+    pub(super) claim: Option<OfItems>,
     pub(super) lookup: Option<OfLease>,
     pub(super) leases: Option<Leases>,
     pub(super) lease_of: Option<LeaseOf>,
@@ -165,6 +167,17 @@ pub(super) struct Step {
 #[serde(deny_unknown_fields)]
 pub(super) struct Grant {
     pub(super) lease: Spanned<i64>,
+    pub(super) ttl: Spanned<Span>,
+    pub(super) member: Option<Spanned<i64>>,
+    pub(super) lessee: Option<String>,
+    pub(super) answer: Option<super::AnswerKind>,
+    pub(super) patience: Option<Spanned<Span>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GrantOnce {
+    pub(super) request: Spanned<u32>,
     pub(super) ttl: Spanned<Span>,
     pub(super) member: Option<Spanned<i64>>,
     pub(super) lessee: Option<String>,

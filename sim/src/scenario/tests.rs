@@ -144,7 +144,7 @@ fn what_is_not_of_the_format_is_met_with_what_is() {
         ),
         (
             of_step("explode = { member = 1 }"),
-            "x.toml:6: unknown action `explode` in step; allowed: at, and one of grant, revoke, renew, attach, detach, lookup, leases, lease-of, promote, demote, elect, depose, crash, kill, restart, stop, pause, isolate, partition, block, delay, noise, heal, lose, repeat, slow-disk, full-disk, fail-sync, rot, replace-disk, copy-disk, put-back, abort, open-again, observe, hold-store, jump, drift",
+            "x.toml:6: unknown action `explode` in step; allowed: at, and one of grant, grant-once, revoke, renew, attach, detach, claim, lookup, leases, lease-of, promote, demote, elect, depose, crash, kill, restart, stop, pause, isolate, partition, block, delay, noise, heal, lose, repeat, slow-disk, full-disk, fail-sync, rot, replace-disk, copy-disk, put-back, abort, open-again, observe, hold-store, jump, drift",
         ),
         (
             of_step("depose = { member = 1 }"),
@@ -228,11 +228,11 @@ fn what_makes_no_sense_is_met_with_what_does() {
         ),
         (
             of_step("renew = { lease = 7 }\nrevoke = { lease = 7 }"),
-            "x.toml:4: a step has exactly one action, this one has 2; allowed: grant, revoke, renew, attach, detach, lookup, leases, lease-of, promote, demote, elect, depose, crash, kill, restart, stop, pause, isolate, partition, block, delay, noise, heal, lose, repeat, slow-disk, full-disk, fail-sync, rot, replace-disk, copy-disk, put-back, abort, open-again, observe, hold-store, jump, drift",
+            "x.toml:4: a step has exactly one action, this one has 2; allowed: grant, grant-once, revoke, renew, attach, detach, claim, lookup, leases, lease-of, promote, demote, elect, depose, crash, kill, restart, stop, pause, isolate, partition, block, delay, noise, heal, lose, repeat, slow-disk, full-disk, fail-sync, rot, replace-disk, copy-disk, put-back, abort, open-again, observe, hold-store, jump, drift",
         ),
         (
             of_step(""),
-            "x.toml:4: a step has exactly one action, this one has none; allowed: grant, revoke, renew, attach, detach, lookup, leases, lease-of, promote, demote, elect, depose, crash, kill, restart, stop, pause, isolate, partition, block, delay, noise, heal, lose, repeat, slow-disk, full-disk, fail-sync, rot, replace-disk, copy-disk, put-back, abort, open-again, observe, hold-store, jump, drift",
+            "x.toml:4: a step has exactly one action, this one has none; allowed: grant, grant-once, revoke, renew, attach, detach, claim, lookup, leases, lease-of, promote, demote, elect, depose, crash, kill, restart, stop, pause, isolate, partition, block, delay, noise, heal, lose, repeat, slow-disk, full-disk, fail-sync, rot, replace-disk, copy-disk, put-back, abort, open-again, observe, hold-store, jump, drift",
         ),
         (
             of_step("crash = { member = 1, disk_operation = 2 }"),
@@ -448,6 +448,8 @@ const ACTIONS: &[&str] = &[
     "renew = { lease = 7, patience = \"1500ms\" }",
     "attach = { lease = 7, items = [\"a\", \"b\\n\\\"c\\\"\"], answer = \"unknown\" }",
     "detach = { lease = 7, items = [], answer = \"none\" }",
+    "claim = { lease = 7, items = [\"a\"], answer = \"item-held\" }",
+    "grant-once = { request = 4294967295, ttl = \"10s\", member = 2, patience = \"1s\" }",
     "lookup = { lease = 7, lessee = \"b\", answer = \"exists\" }",
     "leases = { limit = 0 }",
     "leases = { order = \"expiry\", limit = 9, member = 5, answer = \"ok\" }",

@@ -151,10 +151,15 @@ fn request(request: &Request) -> (&'static str, Fields) {
         Request::Grant { id, ttl } => {
             ("grant", Fields::default().maybe("lease", *id).span("ttl", ttl.as_duration()))
         }
+        Request::GrantOnce { request, ttl } => {
+            let fields = Fields::default().field("request", request.0);
+            ("grant-once", fields.span("ttl", ttl.as_duration()))
+        }
         Request::Revoke { id } => ("revoke", of(id)),
         Request::Renew { id } => ("renew", of(id)),
         Request::Attach { id, items } => ("attach", of(id).field("items", keys(items))),
         Request::Detach { id, items } => ("detach", of(id).field("items", keys(items))),
+        Request::Claim { id, items } => ("claim", of(id).field("items", keys(items))),
         Request::Lookup { id } => ("lookup", of(id)),
         Request::TimeToLive { .. } | Request::Items { .. } => {
             unreachable!("no step of a scenario asks so")

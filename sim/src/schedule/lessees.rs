@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lessor::{Item, LeaseId, LeaseOrder, Request, Ttl};
+use lessor::{Item, LeaseId, LeaseOrder, Request, RequestId, Ttl};
 
 use super::draw::Draw;
 use super::step;
@@ -22,9 +22,15 @@ pub(super) fn one_by_one(draw: &mut Draw, members: u8, until: Duration) -> Vec<S
         let at = draw.moment(until);
         let id = LeaseId::new(draw.pick(&ids[..few])).expect("none of them is 0");
         let request = match draw.below(100) {
-            0..30 => Request::Grant { id: Some(id), ttl: ttl(draw) },
+            0..27 => Request::Grant { id: Some(id), ttl: ttl(draw) },
+            27..30 => {
+                // The few leases that are wished for are asked for again, by others too.
+                let request = RequestId(id.get().unsigned_abs() % 1_000);
+                Request::GrantOnce { request, ttl: ttl(draw) }
+            }
             30..58 => Request::Renew { id },
-            58..72 => Request::Attach { id, items: items(draw) },
+            58..65 => Request::Attach { id, items: items(draw) },
+            65..72 => Request::Claim { id, items: items(draw) },
             72..80 => Request::Detach { id, items: items(draw) },
             80..86 => Request::Revoke { id },
             86..92 => Request::Lookup { id },
@@ -37,7 +43,14 @@ pub(super) fn one_by_one(draw: &mut Draw, members: u8, until: Duration) -> Vec<S
         };
         let member = (elsewhere && draw.chance(40)).then(|| draw.member(members));
         // The moment at which the ttl of a grant ends is the one to renew at.
-        if let Request::Grant { ttl, .. } = &request
+        let granted = if let Request::Grant { ttl, .. } = &request {
+            Some((id, *ttl))
+        } else if let Request::GrantOnce { request, ttl } = &request {
+            Some((request.lease(), *ttl))
+        } else {
+            None
+        };
+        if let Some((id, ttl)) = granted
             && draw.chance(30)
         {
             let end = at.saturating_add(ttl.as_duration());

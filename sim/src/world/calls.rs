@@ -38,7 +38,7 @@ impl World {
         let clock = self.clock(pending.member).read(now);
         self.oracle.left(now, pending.member, clock, &pending.request);
         self.acknowledged += u64::from(answer.is_ok());
-        self.coverage.answered(&answer);
+        self.coverage.answered(&pending.request, &answer);
         self.oracle.answered(now, pending.sent, &pending.request, &answer);
         match pending.asker {
             Asker::Step(place) => {

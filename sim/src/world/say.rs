@@ -68,7 +68,8 @@ impl World {
             Command::Grant { id, .. }
             | Command::Revoke { id }
             | Command::Attach { id, .. }
-            | Command::Detach { id, .. } => self.is_of_herd(*id),
+            | Command::Detach { id, .. }
+            | Command::Claim { id, .. } => self.is_of_herd(*id),
             Command::Checkpoint { checkpoints } => {
                 checkpoints.iter().all(|checkpoint| self.is_of_herd(checkpoint.id))
             }

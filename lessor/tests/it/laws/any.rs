@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use lessor::{
     Change, Checkpoint, Command, Digest, Entry, Input, Instant, Item, Lease, LeaseId, LeaseOrder,
-    LeaseRecord, LogIndex, Proposal, RangeDelete, Request, Term, Transaction, Ttl, Write,
+    LeaseRecord, LogIndex, Proposal, RangeDelete, Request, RequestId, Term, Transaction, Ttl,
+    Write,
 };
 use quickcheck::{Arbitrary, Gen, empty_shrinker};
 
@@ -217,6 +218,7 @@ impl Draw for Command {
             2: Self::Revoke { .. } => Self::Revoke { id: any(g) },
             4: Self::Attach { .. } => Self::Attach { id: any(g), items: few(g) },
             2: Self::Detach { .. } => Self::Detach { id: any(g), items: few(g) },
+            3: Self::Claim { .. } => Self::Claim { id: any(g), items: few(g) },
             2: Self::Checkpoint { .. } => Self::Checkpoint { checkpoints: few(g) },
         )
     }
@@ -232,6 +234,9 @@ impl Draw for Command {
             }
             Self::Detach { id, items } => {
                 Box::new(items.smaller().map(move |items| Self::Detach { id, items }))
+            }
+            Self::Claim { id, items } => {
+                Box::new(items.smaller().map(move |items| Self::Claim { id, items }))
             }
             Self::Checkpoint { checkpoints } => {
                 Box::new(checkpoints.smaller().map(|checkpoints| Self::Checkpoint { checkpoints }))
@@ -338,14 +343,22 @@ impl Draw for Entry {
     }
 }
 
+impl Draw for RequestId {
+    fn draw(g: &mut Gen) -> Self {
+        Self(u64::arbitrary(g))
+    }
+}
+
 impl Draw for Request {
     fn draw(g: &mut Gen) -> Self {
         one_of!(g,
             8: Self::Grant { .. } => Self::Grant { id: any(g), ttl: any(g) },
+            1: Self::GrantOnce { .. } => Self::GrantOnce { request: any(g), ttl: any(g) },
             2: Self::Revoke { .. } => Self::Revoke { id: any(g) },
             4: Self::Renew { .. } => Self::Renew { id: any(g) },
             2: Self::Attach { .. } => Self::Attach { id: any(g), items: few(g) },
             1: Self::Detach { .. } => Self::Detach { id: any(g), items: few(g) },
+            1: Self::Claim { .. } => Self::Claim { id: any(g), items: few(g) },
             1: Self::Lookup { .. } => Self::Lookup { id: any(g) },
             1: Self::TimeToLive { .. } => Self::TimeToLive { id: any(g) },
             1: Self::Items { .. } => {

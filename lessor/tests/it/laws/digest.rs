@@ -76,12 +76,20 @@ fn are_apart(one: &Command, other: &Command) -> bool {
     let (other_leases, other_items) = named_by(other);
     !leases.iter().any(|id| other_leases.contains(id))
         && !items.iter().any(|item| other_items.contains(item))
+        // Whose end frees an item that is claimed cannot be seen from the commands.
+        && !matches!(
+            (one, other),
+            (Command::Claim { .. }, Command::Revoke { .. })
+                | (Command::Revoke { .. }, Command::Claim { .. })
+        )
 }
 
 fn named_by(command: &Command) -> (Vec<LeaseId>, &[Item]) {
     match command {
         Command::Grant { id, .. } | Command::Revoke { id } => (vec![*id], &[]),
-        Command::Attach { id, items } | Command::Detach { id, items } => (vec![*id], items),
+        Command::Attach { id, items }
+        | Command::Detach { id, items }
+        | Command::Claim { id, items } => (vec![*id], items),
         Command::Checkpoint { checkpoints } => {
             (checkpoints.iter().map(|checkpoint| checkpoint.id).collect(), &[])
         }

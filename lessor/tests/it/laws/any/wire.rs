@@ -16,6 +16,7 @@ impl Draw for Error {
             1: Self::LeaseExists => Self::LeaseExists,
             1: Self::TtlTooLarge => Self::TtlTooLarge,
             1: Self::EmptyItem => Self::EmptyItem,
+            1: Self::ItemHeld(_) => Self::ItemHeld(any(g)),
         )
     }
 }
@@ -97,7 +98,8 @@ impl Draw for TimeToLive {
 impl Draw for Response {
     fn draw(g: &mut Gen) -> Self {
         one_of!(g,
-            1: Self::Granted { .. } => Self::Granted { id: any(g), ttl: any(g) },
+            1: Self::Granted { .. } => Self::Granted { id: any(g), ttl: any(g), place: any(g) },
+            1: Self::Applied { .. } => Self::Applied { place: any(g) },
             1: Self::Renewed { .. } => Self::Renewed { ttl: any(g) },
             1: Self::Done => Self::Done,
             1: Self::Lookup(_) => Self::Lookup(any(g)),
