@@ -121,9 +121,10 @@ fn leases() -> Outcome {
 }
 
 /// Does this for each lease, so many at once that a commit has much to do.
-async fn each<F>(leases: &[LeaseId], work: impl Fn(usize, LeaseId) -> F) -> Result<(), CallError>
+async fn each<T, F>(leases: &[LeaseId], work: impl Fn(usize, LeaseId) -> F) -> Result<(), CallError>
 where
-    F: Future<Output = Result<(), CallError>> + Send + 'static,
+    T: Send + 'static,
+    F: Future<Output = Result<T, CallError>> + Send + 'static,
 {
     let mut place = 0;
     for some in leases.chunks(4_000) {
@@ -171,7 +172,7 @@ impl Engine {
         });
         let leases = receiver.recv()?;
         let askers = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let watched = askers.block_on(leases.grant(None, HOUR))?.0;
+        let watched = askers.block_on(leases.grant(None, HOUR))?.id;
         Ok(Self { leases, watched, held, thread, askers, _folder: folder })
     }
 
@@ -183,9 +184,9 @@ impl Engine {
     }
 
     /// Makes the call and prints what it did to others.
-    fn measure<F>(&self, what: &str, call: impl FnOnce(Handle) -> F) -> Outcome
+    fn measure<T, F>(&self, what: &str, call: impl FnOnce(Handle) -> F) -> Outcome
     where
-        F: Future<Output = Result<(), CallError>> + Send + 'static,
+        F: Future<Output = Result<T, CallError>> + Send + 'static,
     {
         self.held.reset();
         let done = AtomicBool::new(false);

@@ -32,6 +32,7 @@ pub(crate) fn ttl_if_granted(command: &Command) -> Option<Ttl> {
         Command::Grant { ttl, .. } => Some(*ttl),
         Command::Revoke { .. }
         | Command::Attach { .. }
+        | Command::Claim { .. }
         | Command::Detach { .. }
         | Command::Checkpoint { .. } => None,
     }
