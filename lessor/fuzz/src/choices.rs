@@ -136,6 +136,7 @@ pub(crate) enum Order {
     Revoke(Id),
     Attach(Id, Items),
     Detach(Id, Items),
+    Claim(Id, Items),
     Checkpoint(Id, Option<Span>),
 }
 
@@ -146,6 +147,7 @@ impl Order {
             Self::Revoke(id) => Command::Revoke { id: id.lease() },
             Self::Attach(id, items) => Command::Attach { id: id.lease(), items: items.keys() },
             Self::Detach(id, items) => Command::Detach { id: id.lease(), items: items.keys() },
+            Self::Claim(id, items) => Command::Claim { id: id.lease(), items: items.keys() },
             Self::Checkpoint(id, left) => {
                 let (id, remaining) = (id.lease(), left.map(Span::ttl));
                 Command::Checkpoint { checkpoints: vec![Checkpoint { id, remaining }] }

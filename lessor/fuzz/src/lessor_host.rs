@@ -304,7 +304,12 @@ impl Host {
             }
             Err(Error::NotPrimary) => assert!(!self.lessor.is_primary(), "a primary renews"),
             Err(Error::LeaseNotFound) => assert_eq!(self.lessor.lookup(id), None, "{id} is there"),
-            Err(error @ (Error::LeaseExists | Error::TtlTooLarge | Error::EmptyItem)) => {
+            Err(
+                error @ (Error::LeaseExists
+                | Error::ItemHeld(_)
+                | Error::TtlTooLarge
+                | Error::EmptyItem),
+            ) => {
                 panic!("a renew is not refused with {error:?}")
             }
         }

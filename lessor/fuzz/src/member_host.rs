@@ -12,7 +12,7 @@ use lessor::backend::{Backend, MemoryBackend};
 use lessor::{
     Command, Config, Confirmation, Effect, Entry, Error, Instant, Item, LeaseId, LeaseOrder,
     Lessor, LogIndex, Member, MemberId, MemberInput, Output, Proposal, Request, RequestError,
-    Response, Role, StateAt, Term, Ticket, Transaction, Write,
+    RequestId, Response, Role, StateAt, Term, Ticket, Transaction, Write,
 };
 
 use crate::Planted;
@@ -67,6 +67,8 @@ enum Ask {
     Renew(Id),
     Attach(Id, Items),
     Detach(Id, Items),
+    Claim(Id, Items),
+    GrantOnce(u8, Span),
     Lookup(Id),
     TimeToLive(Id),
     Items(Id, u8),
@@ -391,6 +393,12 @@ impl Host {
                 let Some(asked) = self.open.remove(&ticket) else {
                     panic!("{ticket:?} is answered though it is not open: {answer:?}");
                 };
+                if let Ok(Response::Applied { place }) = answer {
+                    let place = usize::try_from(place.0).expect("it is a place of the log");
+                    let there = self.log[place - 1].proposal.as_ref();
+                    let there = there.map(|proposal| proposal.command.clone());
+                    assert_eq!(there, change(&asked.request), "what is at the place {place}");
+                }
                 let subject = Subject::of(&asked.request, &answer);
                 let is_free = matches!(subject, Subject::Nothing);
                 let speaks_of = asked.speaks_of.filter(|_| !is_free).unwrap_or_default();
@@ -419,6 +427,26 @@ impl Host {
     }
 }
 
+/// The command that a request becomes, if its answer is that it was applied.
+fn change(request: &Request) -> Option<Command> {
+    match request.clone() {
+        Request::Revoke { id } => Some(Command::Revoke { id }),
+        Request::Attach { id, items } => Some(Command::Attach { id, items }),
+        Request::Detach { id, items } => Some(Command::Detach { id, items }),
+        Request::Claim { id, items } => Some(Command::Claim { id, items }),
+        Request::Grant { .. }
+        | Request::GrantOnce { .. }
+        | Request::Renew { .. }
+        | Request::Lookup { .. }
+        | Request::TimeToLive { .. }
+        | Request::Items { .. }
+        | Request::Leases { .. }
+        | Request::LeaseOf { .. }
+        | Request::Promote
+        | Request::Demote => None,
+    }
+}
+
 /// A request that has no answer yet.
 #[derive(PartialEq, Debug)]
 struct Asked {
@@ -443,6 +471,7 @@ impl<'a> Subject<'a> {
     fn of(request: &'a Request, answer: &Result<Response, RequestError>) -> Self {
         match answer {
             Ok(Response::Granted { id, .. }) => return Self::Lease(*id),
+            Err(RequestError::Refused(Error::ItemHeld(holder))) => return Self::Lease(*holder),
             Ok(_) | Err(RequestError::Refused(Error::LeaseExists | Error::LeaseNotFound)) => {}
             Err(RequestError::Refused(
                 Error::NotPrimary | Error::TtlTooLarge | Error::EmptyItem,
@@ -457,7 +486,9 @@ impl<'a> Subject<'a> {
         }
         match request {
             Request::Grant { id, .. } => id.map_or(Self::Nothing, Self::Lease),
+            Request::GrantOnce { request, .. } => Self::Lease(request.lease()),
             Request::Revoke { id }
+            | Request::Claim { id, .. }
             | Request::Renew { id }
             | Request::Attach { id, .. }
             | Request::Detach { id, .. }
@@ -497,7 +528,9 @@ impl Changed {
     fn by(folded: &mut Lessor, command: &Command) -> Self {
         let mut changed = Self::default();
         let items: &[Item] = match command {
-            Command::Attach { items, .. } | Command::Detach { items, .. } => items,
+            Command::Attach { items, .. }
+            | Command::Detach { items, .. }
+            | Command::Claim { items, .. } => items,
             Command::Grant { .. } | Command::Revoke { .. } | Command::Checkpoint { .. } => &[],
         };
         let holders: Vec<_> = items.iter().map(|item| folded.lease_of(item)).collect();
@@ -535,6 +568,11 @@ impl Ask {
             Self::Renew(id) => Request::Renew { id: id.lease() },
             Self::Attach(id, items) => Request::Attach { id: id.lease(), items: items.keys() },
             Self::Detach(id, items) => Request::Detach { id: id.lease(), items: items.keys() },
+            Self::Claim(id, items) => Request::Claim { id: id.lease(), items: items.keys() },
+            Self::GrantOnce(number, span) => {
+                let request = RequestId(u64::from(number % 3));
+                Request::GrantOnce { request, ttl: span.ttl() }
+            }
             Self::Lookup(id) => Request::Lookup { id: id.lease() },
             Self::TimeToLive(id) => Request::TimeToLive { id: id.lease() },
             Self::Items(id, limit) => {
