@@ -1,33 +1,39 @@
-//! A leader election: three candidates of one process, of whom at most one leads at any time.
+//! A leader election: three candidates of one process, and an office that listens to the latest leader only.
 //!
-//! Whoever is granted the lease of the office leads, and shows its name as an item of that lease. The
-//! *grant of one well-known id* is what only one can win: it is refused while the lease is there.
-//! Attaching the item alone would not do, because attaching moves an item away from who holds it.
+//! Each candidate has a lease of its own, and *claims* the office as an item of that lease: only one can,
+//! for as long as its lease lasts. The place of the claim in the log is its token. It goes along with
+//! everything that a leader does, and the office refuses a token that is smaller than one that it has seen:
+//! so a leader that has lost the office without noticing does no harm.
 //!
-//! The first leader dies without a word, so the office is free when its ttl has passed; the second
-//! resigns, so it is free at once. Run it with
-//! `cargo run --example leader_election --features tokio,redb`; it ends after some seconds.
+//! Attaching would not do, because it moves an item away from who holds it. Nor would one lease whose id all
+//! agree on: a late leader could renew and revoke it while it is another one's.
+//!
+//! The first leader hangs for so long that its lease ends, and acts again when another one leads; the others
+//! resign. Run it with `cargo run --example leader_election --features tokio,redb`; it ends after some seconds.
 
 use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lessor::driver::{CallError, Handle, KeepAlive};
-use lessor::{Config, LeaseId, LeaseOrder, Ttl};
+use lessor::{Config, LeaseId, LeaseOrder, LogIndex, Ttl};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let folder = tempfile::tempdir()?;
     // A short ttl, so that nobody has to watch for long.
     let config = Config { min_ttl: TTL, ..Config::default() };
     let leases = lessor::open(folder.path().join("election.redb"), config).await?;
-    let reigns = Arc::new(Reigns { clock: start(), leading: AtomicUsize::new(0) });
+    let office = Arc::new(Office { clock: start(), seen: watch::Sender::default() });
 
-    let candidates = [("ada", End::Dies), ("bob", End::Resigns), ("cleo", End::Resigns)];
-    let candidates =
-        candidates.map(|(name, end)| tokio::spawn(run(leases.clone(), name, end, reigns.clone())));
-    for candidate in candidates {
+    let first = tokio::spawn(run(leases.clone(), "ada", End::Hangs, office.clone()));
+    office.seen.subscribe().wait_for(|seen| *seen > LogIndex(0)).await?;
+    let others = ["bob", "cleo"];
+    let others =
+        others.map(|name| tokio::spawn(run(leases.clone(), name, End::Resigns, office.clone())));
+    for candidate in [first].into_iter().chain(others) {
         candidate.await??;
     }
 
@@ -38,39 +44,53 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 /// How a leader goes.
 enum End {
-    Dies,
+    Hangs,
     Resigns,
 }
 
 /// Campaigns until elected, leads for a while, and goes.
-async fn run(leases: Handle, name: &str, end: End, reigns: Arc<Reigns>) -> Result<(), CallError> {
-    let alive = campaign(&leases, name).await?;
-    reigns.begin(name);
+async fn run(
+    leases: Handle,
+    name: &'static str,
+    end: End,
+    office: Arc<Office>,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let Reign { lease, token, alive } = campaign(&leases).await?;
+    office.act(token, name, "is the leader")?;
     sleep(3 * TTL.as_duration()).await;
-    // A leader stops to act as one *before* it lets go of the office.
     match end {
-        End::Dies => {
-            reigns.end(name, "dies, and nobody renews its lease any more");
+        End::Hangs => {
+            // As when the process stands still: nobody renews its lease, and it does not notice.
             drop(alive);
+            office.seen.subscribe().wait_for(|seen| *seen > token).await?;
+            let late = office.act(token, name, "goes on as if it were the leader");
+            let late = late.expect_err("another one leads");
+            office.say(name, &late.to_string());
         }
         End::Resigns => {
-            reigns.end(name, "resigns");
+            office.act(token, name, "resigns")?;
             drop(alive);
-            leases.revoke(OFFICE).await?;
+            leases.revoke(lease).await?;
         }
     }
     Ok(())
 }
 
-/// Returns when this candidate is the leader, with what keeps it in office.
-async fn campaign(leases: &Handle, name: &str) -> Result<KeepAlive, CallError> {
+/// What a leader has: its lease, what keeps that alive, and the token of its claim.
+struct Reign {
+    lease: LeaseId,
+    token: LogIndex,
+    alive: KeepAlive,
+}
+
+/// Returns when this candidate is the leader.
+async fn campaign(leases: &Handle) -> Result<Reign, CallError> {
+    let lease = leases.grant(None, TTL).await?.id;
+    let alive = leases.keep_alive(lease).await?;
     loop {
-        match leases.grant(Some(OFFICE), TTL).await {
-            Ok(_) => {
-                leases.attach(OFFICE, [format!("leader/{name}").as_str()]).await?;
-                return leases.keep_alive(OFFICE).await;
-            }
-            Err(error) if error.refusal() == Some(lessor::Error::LeaseExists) => {
+        match leases.claim(lease, ["office"]).await {
+            Ok(token) => return Ok(Reign { lease, token, alive }),
+            Err(error) if matches!(error.refusal(), Some(lessor::Error::ItemHeld(_))) => {
                 sleep(TTL.as_duration() / 10).await;
             }
             Err(error) => return Err(error),
@@ -78,21 +98,33 @@ async fn campaign(leases: &Handle, name: &str) -> Result<KeepAlive, CallError> {
     }
 }
 
-/// Says who leads when, and that it is one at most.
-struct Reigns {
+/// What only the leader may use: it knows nothing of leases, and checks tokens.
+struct Office {
     clock: Instant,
-    leading: AtomicUsize,
+    /// The largest token that it has seen.
+    seen: watch::Sender<LogIndex>,
 }
 
-impl Reigns {
-    fn begin(&self, name: &str) {
-        assert_eq!(self.leading.fetch_add(1, Ordering::SeqCst), 0, "{name} is not alone");
-        self.say(name, "is the leader");
-    }
+/// Why the office refuses somebody.
+#[derive(Debug)]
+struct Late {
+    token: LogIndex,
+    seen: LogIndex,
+}
 
-    fn end(&self, name: &str, how: &str) {
-        assert_eq!(self.leading.fetch_sub(1, Ordering::SeqCst), 1);
-        self.say(name, how);
+impl Office {
+    fn act(&self, token: LogIndex, name: &str, what: &str) -> Result<(), Late> {
+        let mut seen = LogIndex(0);
+        self.seen.send_if_modified(|largest| {
+            seen = *largest;
+            *largest = token.max(seen);
+            token > seen
+        });
+        if token < seen {
+            return Err(Late { token, seen });
+        }
+        self.say(name, &format!("{what} (token {token})"));
+        Ok(())
     }
 
     fn say(&self, name: &str, what: &str) {
@@ -100,11 +132,18 @@ impl Reigns {
     }
 }
 
+impl fmt::Display for Late {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { token, seen } = self;
+        write!(f, "is refused: the office has seen {seen}, which is behind {token}")
+    }
+}
+
+impl Error for Late {}
+
 #[expect(clippy::disallowed_methods, reason = "a program that says when things happen")]
 fn start() -> Instant {
     Instant::now()
 }
 
-/// The lease of the office.
-const OFFICE: LeaseId = LeaseId::new(1).unwrap();
 const TTL: Ttl = Ttl::from_millis(600);

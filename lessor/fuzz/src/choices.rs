@@ -138,6 +138,7 @@ pub(crate) enum Order {
     Detach(Id, Items),
     Claim(Id, Items),
     Checkpoint(Id, Option<Span>),
+    Claim(Id, Items),
 }
 
 impl Order {

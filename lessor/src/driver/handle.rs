@@ -161,8 +161,8 @@ impl Handle {
 
     /// Creates the lease of a request id, or finds it if an earlier call with the same request id has
     /// created it: so whoever got [`RequestError::Unknown`], or was started again, asks again and has one
-    /// lease. A lease that is found keeps the ttl that it was granted with, and its deadline. It may have
-    /// expired already and wait for its revoke; then a renew says so.
+    /// lease. A lease that is found keeps the ttl that it was granted with, and its deadline: renew it
+    /// to know how long it lasts. It may have expired already and wait for its revoke.
     ///
     /// If the lease has ended meanwhile, a new one with the same id is granted. So give up a request id when
     /// you revoke its lease, and let no call with it be under way then.
