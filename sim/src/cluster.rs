@@ -12,7 +12,8 @@ use std::time::Duration;
 use lessor::backend::{Backend, BackendError, RedbBackend, Stored};
 use lessor::driver::{Driver, Handle, Log, LogEvent, Observer, Runtime};
 use lessor::{
-    Confirmation, Instant, LogIndex, Member, MemberId, MemberInput, Output, Proposal, Transaction,
+    Confirmation, Instant, LeaseId, LogIndex, Member, MemberId, MemberInput, Output, Proposal,
+    Transaction,
 };
 use madsim::net::Endpoint;
 use madsim::runtime::NodeHandle;
@@ -283,6 +284,9 @@ impl Cluster {
                     shared.tell(|world, now| world.answered(now, call, answer));
                 });
             }
+            Action::KeepAlive { call, member, lease, lessee } => {
+                self.keep_alive(call, member, lease, lessee);
+            }
             Action::GiveUp(call) => {
                 self.calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&call);
             }
@@ -293,6 +297,43 @@ impl Cluster {
                 }
             }
         }
+    }
+
+    /// Keeps a lease alive until its guard has lost it or is dropped; the guard goes by the clock of a lessee.
+    fn keep_alive(&self, call: u64, member: MemberId, lease: LeaseId, lessee: usize) {
+        let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        let handle = handles.get(&member).cloned();
+        let (shared, calls) = (self.shared.clone(), self.calls.clone());
+        let (waiting, mut given_up) = oneshot::channel::<()>();
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).insert(call, waiting);
+        madsim::task::spawn(async move {
+            let clock = LesseeClock { shared: shared.clone(), lessee };
+            let kept = match handle {
+                Some(handle) => tokio::select! {
+                    biased;
+                    kept = handle.keep_alive_on(clock, lease) => Some(kept),
+                    _ = &mut given_up => return,
+                },
+                None => None,
+            };
+            match kept {
+                Some(Ok((mut guard, renewing))) => {
+                    madsim::task::spawn(renewing);
+                    shared.tell(|world, now| world.kept(now, call));
+                    let why = tokio::select! {
+                        biased;
+                        why = guard.lost() => why,
+                        _ = given_up => return,
+                    };
+                    shared.tell(|world, now| world.lost(now, lessee, call, &why));
+                }
+                Some(Err(error)) => {
+                    shared.tell(|world, now| world.answered(now, call, Some(Err(error))));
+                }
+                None => shared.tell(|world, now| world.answered(now, call, None)),
+            }
+            calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&call);
+        });
     }
 
     /// Watches a member's expired batches, and reads none while the fault of a step lasts.
@@ -435,7 +476,7 @@ impl Runtime for SimRuntime {
                 shared.tell(|world, now| world.power_lost(now, member));
                 std::future::pending::<()>().await;
             }
-            let latency = shared.world().disk_latency(member);
+            let latency = shared.world().disk_latency(shared.now(), member);
             shared.time.sleep(latency).await;
             shared.world().blocked(shared.now(), member, false);
             result
@@ -447,6 +488,42 @@ impl Runtime for SimRuntime {
                 Err(_) => std::future::pending().await,
             }
         }
+    }
+}
+
+/// Time as a lessee has it, on a clock of its own.
+struct LesseeClock {
+    shared: Shared,
+    lessee: usize,
+}
+
+impl Runtime for LesseeClock {
+    fn now(&self) -> Instant {
+        self.shared.world().guard_looks(self.shared.now(), self.lessee)
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> impl Future<Output = ()> + Send {
+        let (shared, lessee) = (self.shared.clone(), self.lessee);
+        async move {
+            loop {
+                if shared.world().has_ended() {
+                    std::future::pending::<()>().await;
+                }
+                let left = shared.world().lessee_clock(lessee).until(shared.now(), deadline);
+                if left.is_zero() {
+                    break;
+                }
+                shared.time.sleep(left).await;
+            }
+        }
+    }
+
+    fn run_blocking<T, F>(&self, work: F) -> impl Future<Output = T> + Send + 'static
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        std::future::ready(work())
     }
 }
 

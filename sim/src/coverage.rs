@@ -100,6 +100,8 @@ marks! {
     AskedElsewhere "asked-elsewhere" "a lessee asked somebody who is not primary"
     GaveUp "gave-up" "a lessee waited for an answer no longer"
     ServedElsewhere "served-elsewhere" "a lessee that asked in vain was served by another member"
+    GuardLost "guard-lost" "a guard lost its lease"
+    GuardOutlived "guard-outlived" "a guard went on while a commit of its primary took 1 s or longer"
     Stalled "stalled" "a commit of a primary took 5 s or longer"
     Crowded "crowded" "a member had as many requests as its queue has places"
     ThousandLeases "thousand-leases" "a member held a thousand leases"

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lessor::{Error, Item, LeaseId, MemberId, Request, RequestError, Response, Ttl};
 
+use crate::clock::Clock;
 use crate::scenario::Herd;
 
 /// One lessee of a herd.
@@ -15,6 +16,9 @@ pub struct Lessee {
     ttl: Ttl,
     items: Vec<Item>,
     renew_every: Option<Duration>,
+    keep_alive: bool,
+    clock: Clock,
+    rate_ppm: i32,
     until: Option<Duration>,
     patience: Duration,
     /// How often in a row it has given up.
@@ -40,6 +44,10 @@ enum Want {
     Grant,
     Attach,
     Renew,
+    /// A guard, whose first renew it waits for.
+    Guard,
+    /// What its guard has to say.
+    Loss,
     Nothing,
 }
 
@@ -53,9 +61,11 @@ pub struct Next {
 }
 
 impl Lessee {
-    /// The lessees of a herd, each with the moment of its first act.
-    pub fn herd(herd: &Herd) -> impl Iterator<Item = (Duration, Self)> {
-        (0..herd.leases).map(|number| {
+    /// The lessees of a herd, each with the moment of its first act. Their clocks go at this rate, less one,
+    /// in millionths, if the herd has none of its own; each has another epoch.
+    pub fn herd(herd: &Herd, rate_ppm: i32) -> impl Iterator<Item = (Duration, Self)> {
+        let rate_ppm = herd.drift_ppm.unwrap_or(rate_ppm);
+        (0..herd.leases).map(move |number| {
             let id = herd.first_lease.get() + i64::from(number);
             let lease = LeaseId::new(id).expect("a scenario has no lease 0");
             let items = (0..herd.items).map(|n| format!("{}/{id}/{n}", herd.name).as_str().into());
@@ -65,6 +75,9 @@ impl Lessee {
                 ttl: herd.ttl,
                 items: items.collect(),
                 renew_every: herd.renew_every,
+                keep_alive: herd.keep_alive,
+                clock: Clock::new(EPOCH * (number + 1), rate_ppm),
+                rate_ppm,
                 until: herd.until,
                 patience: herd.patience(),
                 in_vain: 0,
@@ -78,16 +91,60 @@ impl Lessee {
     /// What it asks now, if it has not vanished.
     #[must_use]
     pub fn ask(&self, now: Duration) -> Option<Request> {
-        if self.until.is_some_and(|until| until <= now) {
+        if self.has_vanished(now) {
             return None;
         }
         let id = self.lease;
         match self.wants {
             Want::Grant => Some(Request::Grant { id: Some(id), ttl: self.ttl }),
             Want::Attach => Some(Request::Attach { id, items: self.items.clone() }),
-            Want::Renew => Some(Request::Renew { id }),
-            Want::Nothing => None,
+            Want::Renew | Want::Guard => Some(Request::Renew { id }),
+            Want::Loss | Want::Nothing => None,
         }
+    }
+
+    /// Whether it is gone, and its guard with it.
+    #[must_use]
+    pub fn has_vanished(&self, now: Duration) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+
+    /// Whether what it asks now is the first renew of a guard.
+    #[must_use]
+    pub fn wants_guard(&self) -> bool {
+        self.wants == Want::Guard
+    }
+
+    /// Its clock, by which its guard goes.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// The rate of its clock, less one, in millionths.
+    #[must_use]
+    pub fn rate_ppm(&self) -> i32 {
+        self.rate_ppm
+    }
+
+    /// Its lease.
+    #[must_use]
+    pub fn lease(&self) -> LeaseId {
+        self.lease
+    }
+
+    /// Its guard lives, by a renew of this member.
+    pub fn kept(&mut self, asked: MemberId) -> Next {
+        self.in_vain = 0;
+        self.whom = Whom::Member(asked);
+        self.wants = Want::Loss;
+        Next { label: "kept", at: self.until }
+    }
+
+    /// Its guard cannot count on the lease any more, because of this.
+    pub fn lost(&mut self, now: Duration, asked: MemberId, error: RequestError) -> Next {
+        self.wants = Want::Guard;
+        self.answered(now, now, Some((asked, &Err(error))))
     }
 
     /// Whom it asks.
@@ -141,12 +198,17 @@ impl Lessee {
             (_, Some(Err(RequestError::Unknown | RequestError::Stopped))) => ("unanswered", again),
             (_, Some(Err(RequestError::NotPrimary { .. }))) => ("not primary", again),
             (_, None) => ("nobody to ask", again),
-            (Want::Nothing, Some(Ok(_))) => ("done", None),
+            (Want::Guard, Some(Ok(_))) => unreachable!("a guard is no answer"),
+            (Want::Loss | Want::Nothing, Some(Ok(_))) => ("done", None),
         };
         Next { label, at }
     }
 
     fn plan_renew(&mut self, sent: Duration) -> Option<Duration> {
+        if self.keep_alive {
+            self.wants = Want::Guard;
+            return Some(sent);
+        }
         self.wants = if self.renew_every.is_some() { Want::Renew } else { Want::Nothing };
         self.renew_every.map(|pause| sent + pause)
     }
@@ -171,6 +233,9 @@ impl Whom {
 /// How long a lessee waits after an answer that is none, before it asks again.
 pub const PAUSE: Duration = Duration::from_millis(500);
 
+/// How far the clocks of lessees are apart.
+const EPOCH: Duration = Duration::from_secs(7 * 3_600);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,8 +255,10 @@ mod tests {
             until: None,
             items: 0,
             patience: None,
+            keep_alive: false,
+            drift_ppm: None,
         };
-        Lessee::herd(&herd).next().expect("it has one").1
+        Lessee::herd(&herd, 0).next().expect("it has one").1
     }
 
     #[test]
@@ -241,6 +308,8 @@ mod tests {
             until: None,
             items: 0,
             patience: None,
+            keep_alive: false,
+            drift_ppm: None,
         };
         for (ttl, patience) in [(1, 1), (12, 4), (60, 5)] {
             herd.ttl = Ttl::from_secs(ttl);

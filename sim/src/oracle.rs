@@ -13,7 +13,8 @@ use lessor::{
 };
 
 use crate::invariant::{
-    self, Broken, End, Event, Invariant, Judgements, Property, Scene, Unanswered, Violation,
+    self, Broken, End, Event, GuardNews, Invariant, Judgements, Property, Scene, Unanswered,
+    Violation,
 };
 use crate::model::{Applied, Difference, State, Store, named};
 use crate::scenario::Clocks;
@@ -270,6 +271,12 @@ impl Oracle {
     pub fn ended(&mut self, now: Duration, member: MemberId) {
         self.watched(member).primary = false;
         self.judge(now, member, Instant::ZERO, &Event::Demoted);
+        self.judge(now, member, Instant::ZERO, &Event::Gone);
+    }
+
+    /// There is news of the guard of a lease.
+    pub fn guard(&mut self, now: Duration, lease: LeaseId, news: GuardNews<'_>) {
+        self.judge(now, NOBODY, Instant::ZERO, &Event::Guard { lease, news });
     }
 
     /// A member is about to handle an input.

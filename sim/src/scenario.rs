@@ -411,6 +411,10 @@ pub struct Herd {
     /// After how long without an answer one gives up and asks another member; by default
     /// [`Herd::patience`].
     pub patience: Option<Duration>,
+    /// Whether each keeps its lease alive by a guard, the product's own, in place of renews.
+    pub keep_alive: bool,
+    /// The rate of the guards' clocks, less one, in millionths; by default that of lessees.
+    pub drift_ppm: Option<i32>,
 }
 
 /// Something that must be seen. Equality does not look at the line.

@@ -87,6 +87,7 @@ pub fn generate(seed: u64) -> Scenario {
     scenario.steps.sort_by_key(|step| step.at);
     lessees::watched(&mut stream("watched"), &mut scenario, unrest);
     lessees::patience(&mut stream("patience"), &mut scenario);
+    lessees::guards(&mut stream("guards"), &mut scenario);
     scenario
 }
 
@@ -139,19 +140,14 @@ fn queue(draw: &mut Draw) -> NonZeroU32 {
 /// Every clock at a rate of its own, within what a lessee allows for.
 fn clocks(draw: &mut Draw, members: u8) -> Clocks {
     let bound_ppm = draw.weighted(&[(5, 0_u16), (3, 200), (2, 20_000)]);
-    let rate = |draw: &mut Draw| {
-        let bound = i32::from(bound_ppm);
-        let rate = i32::try_from(draw.below(2 * u32::from(bound_ppm) + 1)).unwrap_or(0) - bound;
-        // The worst is at the edge.
-        if draw.chance(50) { bound * rate.signum() } else { rate }
-    };
+    let bound_ppm = u32::from(bound_ppm);
     let mut clock = |number: u8| MemberClock {
         member: MemberId(u64::from(number)),
         offset: Duration::from_secs(u64::from(draw.below(30 * 86_400))),
-        drift_ppm: rate(draw),
+        drift_ppm: draw.rate(bound_ppm),
     };
     let members = (1..=members).map(&mut clock).collect();
-    Clocks { bound_ppm: u32::from(bound_ppm), lessees_ppm: rate(draw), members }
+    Clocks { bound_ppm, lessees_ppm: draw.rate(bound_ppm), members }
 }
 
 fn config(draw: &mut Draw) -> Config {

@@ -218,6 +218,8 @@ fn herds(scenario: &Scenario) -> Vec<Scenario> {
         change(&|herd| herd.renew_every = None);
         change(&|herd| herd.until = None);
         change(&|herd| herd.patience = None);
+        change(&|herd| herd.drift_ppm = None);
+        change(&|herd| (herd.keep_alive, herd.drift_ppm) = (false, None));
     }
     simpler
 }

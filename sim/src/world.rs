@@ -36,6 +36,7 @@ mod calls;
 mod ending;
 mod expect;
 mod fault;
+mod guard;
 mod mail;
 mod say;
 
@@ -54,6 +55,8 @@ pub struct World {
     /// The leases of herds, whose events are gathered in the trace.
     herds: Vec<(LeaseId, LeaseId)>,
     calls: BTreeMap<u64, Pending>,
+    /// The guard of each lessee that has one.
+    guards: BTreeMap<usize, guard::Guard>,
     /// The answer of each step that asks.
     answers: BTreeMap<usize, AnswerKind>,
     /// Whom each step with patience asks next.
@@ -120,7 +123,7 @@ pub enum Action {
     Deliver(MemberId, LogEvent),
     /// Carry this over the network.
     Send(Envelope),
-    /// Wait no more for the answer to the call of this number.
+    /// Wait no more for the answer to the call of this number, and drop the guard that came of it.
     GiveUp(u64),
     /// Ask a member, and tell the answer under this number.
     Call {
@@ -130,6 +133,18 @@ pub enum Action {
         member: MemberId,
         /// What.
         request: Request,
+    },
+    /// Have a member's handle keep a lease alive, and tell under this number that the guard lives, why it does
+    /// not, and when it has lost its lease.
+    KeepAlive {
+        /// The number.
+        call: u64,
+        /// Whom.
+        member: MemberId,
+        /// The lease.
+        lease: LeaseId,
+        /// By whose clock.
+        lessee: usize,
     },
 }
 
@@ -229,6 +244,7 @@ impl World {
                 .map(|herd| (herd.first_lease, herd.last_lease()))
                 .collect(),
             calls: BTreeMap::new(),
+            guards: BTreeMap::new(),
             answers: BTreeMap::new(),
             errands: BTreeMap::new(),
             actions: VecDeque::new(),
@@ -265,7 +281,9 @@ impl World {
                 world.plan(at, Due::Expect(place));
             }
         }
-        for (at, lessee) in scenario.herds.iter().flat_map(Lessee::herd) {
+        let rate = scenario.clocks.lessees_ppm;
+        let herds = scenario.herds.iter();
+        for (at, lessee) in herds.flat_map(|herd| Lessee::herd(herd, rate)) {
             world.plan(at, Due::Lessee(world.lessees.len()));
             world.lessees.push(lessee);
         }
@@ -372,10 +390,13 @@ impl World {
     }
 
     /// How long a member's disk takes for what it is asked.
-    pub fn disk_latency(&mut self, member: MemberId) -> Duration {
+    pub fn disk_latency(&mut self, now: Duration, member: MemberId) -> Duration {
         let slower = self.lasting.slower_disk(member);
         let stalled = slower >= STALL && self.oracle.is_primary(member);
         self.coverage.mark_if(stalled, Mark::Stalled);
+        if slower >= SLOW && self.oracle.is_primary(member) {
+            self.stalls_guards(member, now + slower);
+        }
         if !slower.is_zero() {
             self.meets(
                 |fault| matches!(fault, Fault::SlowDisk { member: of, .. } if *of == member),
@@ -913,5 +934,7 @@ const NETWORK: u64 = 4;
 const TWINS: u64 = 4;
 /// A commit that takes so long is one in which leases can end.
 const STALL: Duration = Duration::from_secs(5);
+/// One that takes so long is longer than what a guard of a short lease waits between two renews.
+const SLOW: Duration = Duration::from_secs(1);
 /// After this time a member of the core that ended is started again.
 const REVIVAL: Duration = Duration::from_millis(500);

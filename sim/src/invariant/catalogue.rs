@@ -100,6 +100,8 @@ catalogue! {
     S16 "a clock may step back" "few leases" "bank 36, 37"
     S17 "a claim takes nothing" "" "a lock by attaching"
     S17a "tokens rise" "" "a lock without a token"
+    S18 "a guard tells in time" "" "a guard that noticed an end after a third of its ttl"
+    S18a "what is guarded stays" "clocks within their bound" "renews of late lessees, a disk that stalls"
     L1 "revoked in time" "a core that is well" "#9935, #10686; ZOOKEEPER-2355"
     L2 "a renewed lease stays" "a core that is well, clocks within their bound since" "#2660; Keeper #111102"
     L3 "convergence" "a core that is well" "ZOOKEEPER-4837"

@@ -13,11 +13,13 @@ use std::fmt;
 use std::time::Duration;
 
 use lessor::backend::Stored;
+use lessor::driver::CallError;
 use lessor::{
     Config, Digest, Entry, ExpiredBatch, Instant, Item, LeaseId, LeaseRecord, LogIndex, MemberId,
     RangeDelete, Request, RequestError, Response, Term, Ticket, Transaction, Ttl,
 };
 
+use crate::clock::Clock;
 use crate::model::{Applied, Difference, State};
 
 pub use self::catalogue::Property;
@@ -34,6 +36,7 @@ mod deadlines;
 mod due_first;
 mod earliest;
 mod fenced;
+mod guarded;
 mod host;
 mod in_time;
 mod linearizable;
@@ -104,6 +107,15 @@ pub enum Event<'a> {
     },
     /// A member was demoted, or has ended.
     Demoted,
+    /// A member's process has ended.
+    Gone,
+    /// Something about the guard that keeps a lease alive.
+    Guard {
+        /// Of which lease; nobody else renews it.
+        lease: LeaseId,
+        /// What.
+        news: GuardNews<'a>,
+    },
     /// A member was elected for a term.
     Elected {
         /// The term.
@@ -251,6 +263,31 @@ pub enum Event<'a> {
         /// How.
         end: &'a End,
     },
+}
+
+/// What becomes of a guard.
+#[derive(Clone, Copy, Debug)]
+pub enum GuardNews<'a> {
+    /// A lessee wants one, on this clock, whose renews this member is asked for.
+    Wanted {
+        /// The member.
+        of: MemberId,
+        /// The clock.
+        clock: Clock,
+        /// Whether the clock goes as lessees allow for.
+        in_bound: bool,
+    },
+    /// It looks at its clock. The last time that it does so before a renew comes in is when it asks for it.
+    Looks,
+    /// Its first renew has succeeded.
+    Lives,
+    /// It says that the lease can no longer be counted on.
+    Lost {
+        /// Why.
+        why: &'a CallError,
+    },
+    /// Its lessee wants it no more.
+    Dropped,
 }
 
 /// How a run ended, for liveness.
@@ -476,6 +513,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::<answered_in_time::AnsweredInTime>::default(),
         Box::<taken_at_once::TakenAtOnce>::default(),
         Box::<confirmed::Confirmed>::default(),
+        Box::<guarded::Guarded>::default(),
         Box::<bounded::Bounded>::default(),
         Box::<fenced::Fenced>::default(),
         Box::<pure::Pure>::default(),

@@ -602,6 +602,16 @@ impl Checker {
             let message = format!("`start` and `over` reach past the end of the scenario at {end}");
             return Err(mistake(field.span(), message));
         }
+        let keep_alive = herd.keep_alive.unwrap_or(false);
+        if let Some(field) = herd.renew_every.as_ref().filter(|_| keep_alive) {
+            let message =
+                "`renew_every` and `keep_alive` are both there, but a guard renews by itself";
+            return Err(mistake(field.span(), message.to_owned()));
+        }
+        if let Some(field) = herd.drift_ppm.as_ref().filter(|_| !keep_alive) {
+            let message = "`drift_ppm` is of the clocks of guards, so it needs `keep_alive = true`";
+            return Err(mistake(field.span(), message.to_owned()));
+        }
         Ok(Herd {
             name: herd.name,
             leases,
@@ -616,6 +626,8 @@ impl Checker {
             until: herd.until.map(|until| self.moment("until", &until)).transpose()?,
             items: herd.items.unwrap_or(1),
             patience: herd.patience.map(|span| positive("patience", &span)).transpose()?,
+            keep_alive,
+            drift_ppm: herd.drift_ppm.map(|ppm| rate("drift_ppm", &ppm)).transpose()?,
         })
     }
 

@@ -430,6 +430,8 @@ pub(super) struct Herd {
     pub(super) until: Option<Spanned<Span>>,
     pub(super) items: Option<u32>,
     pub(super) patience: Option<Spanned<Span>>,
+    pub(super) keep_alive: Option<bool>,
+    pub(super) drift_ppm: Option<Spanned<i32>>,
 }
 
 /// Everything that can be expected: of a moment, or of a stretch of time.

@@ -278,6 +278,8 @@ fn herd(herd: &Herd) -> Fields {
         .maybe("until", herd.until.map(self::span))
         .field_unless("items", herd.items, &1)
         .maybe("patience", herd.patience.map(self::span))
+        .field_unless("keep_alive", herd.keep_alive, &false)
+        .maybe("drift_ppm", herd.drift_ppm)
 }
 
 fn expectation(expectation: &Expectation) -> Fields {

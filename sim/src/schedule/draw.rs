@@ -71,6 +71,14 @@ impl Draw {
         if others == 0 { than } else { MemberId((than.0 - 1 + further) % (others + 1) + 1) }
     }
 
+    /// The rate of a clock, less one, in millionths, within a bound.
+    pub(super) fn rate(&mut self, bound_ppm: u32) -> i32 {
+        let bound = i32::try_from(bound_ppm).expect("clocks are not so far off");
+        let rate = i32::try_from(self.below(2 * bound_ppm + 1)).unwrap_or(0) - bound;
+        // The worst is at the edge.
+        if self.chance(50) { bound * rate.signum() } else { rate }
+    }
+
     pub(super) fn member(&mut self, members: u8) -> MemberId {
         MemberId(u64::from(1 + self.below(members.into())))
     }

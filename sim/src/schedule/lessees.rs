@@ -105,6 +105,8 @@ pub(super) fn watched(draw: &mut Draw, scenario: &mut Scenario, until: Duration)
         until: None,
         items: 0,
         patience: None,
+        keep_alive: false,
+        drift_ppm: None,
     });
 }
 
@@ -126,6 +128,20 @@ pub(super) fn patience(draw: &mut Draw, scenario: &mut Scenario) {
         let of_handle = matches!(request, Request::Promote | Request::Demote);
         if !of_handle && draw.chance(share) {
             *patience = Some(draw.span_ms(500, 8_000));
+        }
+    }
+}
+
+/// Some herds that renew leave that to guards, each herd on clocks of a rate of its own.
+pub(super) fn guards(draw: &mut Draw, scenario: &mut Scenario) {
+    let bound_ppm = scenario.clocks.bound_ppm;
+    for herd in &mut scenario.herds {
+        let keeps = draw.chance(35);
+        let drift_ppm = draw.chance(60).then(|| draw.rate(bound_ppm));
+        if keeps && herd.renew_every.is_some() && herd.leases <= MOST_GUARDS {
+            herd.renew_every = None;
+            herd.keep_alive = true;
+            herd.drift_ppm = drift_ppm;
         }
     }
 }
@@ -181,10 +197,15 @@ pub(super) fn herds(draw: &mut Draw, until: Duration) -> Vec<Herd> {
             until: draw.chance(60).then(|| (start + over + draw.span(1, 60)).min(until)),
             items: draw.below(3),
             patience: None,
+            keep_alive: false,
+            drift_ppm: None,
         });
     }
     herds
 }
+
+/// Each guard is two tasks.
+const MOST_GUARDS: u32 = 200;
 
 /// From a quarter of a second to years, and the most of all.
 fn ttl(draw: &mut Draw) -> Ttl {

@@ -41,6 +41,8 @@ pub(super) fn take_turns(draw: &mut Draw, scenario: &mut Scenario) {
         until: None,
         items: 0,
         patience: None,
+        keep_alive: false,
+        drift_ppm: None,
     }];
     let (mut at, mut leader) = (Duration::from_secs(6), MemberId(1));
     while at < UNREST {

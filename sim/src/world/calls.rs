@@ -99,6 +99,7 @@ impl World {
                 self.plan(now, Due::Again(place));
             }
             Asker::Lessee(place) => {
+                self.wants_no_guard(now, place);
                 let next = self.lessees[place].gave_up(now, member);
                 self.gather(now, None, "lessees", format_args!("{asked} of {member}"), next.label);
                 let leases = || words::leases_of_request(asked);
@@ -139,6 +140,9 @@ impl World {
 
     /// A lessee of a herd does what it is up to.
     pub(super) fn act(&mut self, now: Duration, place: usize) {
+        if self.lets_go(now, place) {
+            return;
+        }
         let Some(request) = self.lessees[place].ask(now) else { return };
         let member = self.reached(self.lessees[place].whom());
         if let Some(whom) = member {
@@ -201,7 +205,8 @@ impl World {
             Some(member) if answers => {
                 let clock = self.clock(member).read(now);
                 self.oracle.sent(now, member, clock, &request);
-                self.actions.push_back(Action::Call { call, member, request });
+                let action = self.keep_alive(now, call, asker, member);
+                self.actions.push_back(action.unwrap_or(Action::Call { call, member, request }));
             }
             Some(_) => self.answered(now, call, None),
             None => {
