@@ -64,6 +64,19 @@ pub struct Checkpoint {
     pub remaining: Option<Ttl>,
 }
 
+impl Command {
+    /// The lease that it grants or revokes.
+    pub(crate) fn decides_on(&self) -> Option<LeaseId> {
+        match self {
+            Self::Grant { id, .. } | Self::Revoke { id } => Some(*id),
+            Self::Attach { .. }
+            | Self::Detach { .. }
+            | Self::Claim { .. }
+            | Self::Checkpoint { .. } => None,
+        }
+    }
+}
+
 impl Checkpoint {
     /// The most checkpoints that the core proposes at once (etcd: `maxLeaseCheckpointBatchSize`).
     pub const MAX_BATCH: usize = 1_000;

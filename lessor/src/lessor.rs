@@ -59,7 +59,7 @@ pub struct Lessor {
     expired_rate: RateLimit,
     checkpoint_rate: RateLimit,
     digest: Digest,
-    /// The leases that the last command took items from, to give them to another.
+    /// The leases that the last piece of a command took items from, to give them to another.
     moved_from: Vec<LeaseId>,
     effects: VecDeque<Effect>,
     /// What is left of a command that was begun.
@@ -212,6 +212,7 @@ impl Lessor {
     /// [`Error::ItemHeld`] for a claim: then it is over, and has changed nothing.
     pub fn go_on(&mut self, now: Instant) -> Result<bool, Error> {
         self.set_clock(now);
+        self.moved_from.clear();
         match self.begun.take() {
             Some(begun) => self.go_on_with(begun),
             None => Ok(true),
@@ -579,7 +580,7 @@ impl Lessor {
         }
     }
 
-    /// The leases that the last command took items from, to give them to another.
+    /// The leases that the last piece of a command took items from, to give them to another.
     pub(crate) fn moved_from(&self) -> &[LeaseId] {
         &self.moved_from
     }
@@ -738,7 +739,9 @@ impl Lessor {
             }
             if let Some(holder) = holder {
                 self.take_item(holder, &item);
-                self.moved_from.push(holder);
+                if self.moved_from.last() != Some(&holder) {
+                    self.moved_from.push(holder);
+                }
             }
             self.table.row_mut(slot).cold_mut().items.insert(item.clone());
             self.digest.add_item(&item, id);

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::str::FromStr;
 
-use crate::{Command, ParseError, Snapshot};
+use crate::{Command, LeaseId, ParseError, Snapshot};
 
 /// A place in the log; the first entry is at 1, and 0 stands before it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -89,6 +89,13 @@ pub struct Entry {
     pub term: Term,
     /// What was proposed; `None` is an entry of the log's own, such as the one that opens a term.
     pub proposal: Option<Proposal>,
+}
+
+impl Entry {
+    /// The lease that it grants or revokes.
+    pub(crate) fn decides_on(&self) -> Option<LeaseId> {
+        self.proposal.as_ref()?.command.decides_on()
+    }
 }
 
 /// What a member is in its group.

@@ -42,6 +42,8 @@ pub struct Member {
     backlog: VecDeque<Entry>,
     /// The proposal that is applied in part, at the place behind `applied`.
     applying: Option<(Term, u64)>,
+    /// Meanwhile, the leases that it or an entry behind it grants or revokes.
+    undecided: BTreeSet<LeaseId>,
     /// The most entries, and items, that are worked off at once.
     piece: u32,
     leader: Option<MemberId>,
@@ -456,6 +458,7 @@ impl Member {
             received: stored.applied,
             backlog: VecDeque::new(),
             applying: None,
+            undecided: BTreeSet::new(),
             piece: config.piece.get(),
             leader: None,
             reign: None,
@@ -546,6 +549,9 @@ impl Member {
                     "the log hands out {} behind {before}",
                     entry.index
                 );
+                if self.applying.is_some() {
+                    self.undecided.extend(entry.decides_on());
+                }
                 self.backlog.push_back(entry);
             }
         }
@@ -561,11 +567,13 @@ impl Member {
         self.tally.clear();
         if let Some((term, sequence)) = self.applying.take() {
             let result = self.lessor.go_on(now);
+            self.outputs.touch_all(self.lessor.moved_from(), self.applied.next());
             self.pump(now);
             if result == Ok(false) {
                 self.applying = Some((term, sequence));
                 return;
             }
+            self.undecided.clear();
             self.finish_entry(term, sequence, result.map(drop));
             left = 0;
         }
@@ -587,12 +595,16 @@ impl Member {
             self.outputs.touch(&command, entry.index);
             #[cfg(feature = "metrics")]
             let granted = crate::tally::ttl_if_granted(&command);
+            let decides_on = command.decides_on();
             let result = self.lessor.begin(now, command);
+            self.outputs.touch_all(self.lessor.moved_from(), entry.index);
             #[cfg(feature = "metrics")]
             self.tally.granted.extend(granted.filter(|_| result.is_ok()));
             self.pump(now);
             if result == Ok(false) {
                 self.applying = Some((term, sequence));
+                let behind = self.backlog.iter().filter_map(Entry::decides_on);
+                self.undecided = decides_on.into_iter().chain(behind).collect();
                 break;
             }
             self.finish_entry(term, sequence, result.map(drop));
@@ -707,6 +719,7 @@ impl Member {
         self.received = self.received.max(state.applied);
         self.backlog.retain(|entry| entry.index > state.applied);
         self.applying = None;
+        self.undecided.clear();
         self.outputs.touch_everything(state.applied);
         let leases = state.snapshot.leases.iter().map(|record| Write::PutLease(*record));
         let items = state.snapshot.items.iter();
@@ -784,6 +797,7 @@ impl Member {
             }
             self.backlog.clear();
             self.applying = None;
+            self.undecided.clear();
             self.changes.clear();
             self.stopped = true;
         }
@@ -1032,7 +1046,6 @@ impl Member {
     /// The next entry is applied as a whole.
     fn finish_entry(&mut self, term: Term, sequence: u64, result: Result<(), Error>) {
         self.applied = self.applied.next();
-        self.outputs.touch_all(self.lessor.moved_from(), self.applied);
         self.settle(term, sequence, result);
     }
 
@@ -1115,9 +1128,9 @@ impl Member {
         let mut place = 0;
         while let Some(held) = self.held.get(place)
             && let Stage::Applied(index) = held.stage
-            && index <= self.applied
+            && (index <= self.applied || self.applying.is_some())
         {
-            if self.applying.is_some() && held.reads_items() {
+            if self.applying.is_some() && !self.goes_beside(held, index) {
                 place += 1;
                 continue;
             }
@@ -1136,6 +1149,17 @@ impl Member {
                     }
                 }
             }
+        }
+    }
+
+    /// Whether this waits neither for the command that is applied in part nor for what is behind it. A
+    /// renew does for what decides on its lease; nothing else that may be there bears on it.
+    fn goes_beside(&self, held: &Held, index: LogIndex) -> bool {
+        match &held.work {
+            Work::Request(_, Request::Renew { id }) => {
+                index <= self.applied || !self.undecided.contains(id)
+            }
+            Work::Request(..) | Work::Revoke(_) => index <= self.applied && !held.reads_items(),
         }
     }
 

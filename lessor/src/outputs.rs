@@ -1,8 +1,9 @@
 //! What a member's host has yet to do. An answer is held back until what it speaks of is durable, and a
 //! commit while another one is on its way; nothing else waits for a disk.
 
-use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use core::ops::Bound;
 
 use crate::{
     Command, Instant, LeaseId, LogIndex, Output, RequestError, Response, Ticket, Transaction,
@@ -16,13 +17,15 @@ pub(crate) struct Outputs {
     place: usize,
     /// The first moment at which an answer that is held back may have to be given up.
     give_up: Option<Instant>,
-    /// What gathers for the next commit: always an [`Output::Commit`].
-    gathered: Option<Box<Output>>,
+    /// What gathers for the next commits: each an [`Output::Commit`].
+    gathered: VecDeque<Output>,
     /// Up to where the commit on its way goes.
     committing: Option<LogIndex>,
     durable: LogIndex,
     /// Where each lease was changed last, if that is not durable yet.
     touched: BTreeMap<LeaseId, LogIndex>,
+    /// Up to where `touched` was looked through for what is durable by now; all of it if `None`.
+    looked_through: Option<LeaseId>,
     /// Where a lease lost an item last, and where everything may have changed.
     detached: LogIndex,
     replaced: LogIndex,
@@ -44,10 +47,11 @@ impl Outputs {
             queue: VecDeque::new(),
             place: 0,
             give_up: None,
-            gathered: None,
+            gathered: VecDeque::new(),
             committing: None,
             durable,
             touched: BTreeMap::new(),
+            looked_through: None,
             detached: LogIndex::default(),
             replaced: LogIndex::default(),
         }
@@ -78,31 +82,34 @@ impl Outputs {
         }
     }
 
-    /// Asks for a commit, or adds it to the one that was not handed out yet.
-    pub(crate) fn commit(&mut self, transaction: Transaction) {
-        let Some(Output::Commit(gathered)) = self.gathered.as_deref_mut() else {
-            self.gathered = Some(Box::new(Output::Commit(transaction)));
-            return;
-        };
-        gathered.applied = transaction.applied;
-        gathered.digest = transaction.digest;
+    /// Asks for a commit, or adds it to the last one that was not handed out yet, unless it is so large
+    /// that moving it would take long.
+    pub(crate) fn commit(&mut self, mut transaction: Transaction) {
         if transaction.reset {
-            gathered.reset = true;
-            gathered.changes = transaction.changes;
-        } else {
-            gathered.changes.extend(transaction.changes);
+            if let Some(Output::Commit(first)) = self.gathered.front() {
+                transaction.after = first.after;
+            }
+            self.gathered.clear();
+        }
+        match self.gathered.back_mut() {
+            Some(Output::Commit(gathered)) if transaction.changes.len() <= PIECE => {
+                gathered.applied = transaction.applied;
+                gathered.digest = transaction.digest;
+                gathered.changes.extend(transaction.changes);
+            }
+            Some(_) | None => self.gathered.push_back(Output::Commit(transaction)),
         }
     }
 
     /// The next output that waits for nothing.
     pub(crate) fn poll(&mut self) -> Option<Output> {
         if self.committing.is_none()
-            && let Some(output) = self.gathered.take()
+            && let Some(output) = self.gathered.pop_front()
         {
-            if let Output::Commit(transaction) = &*output {
+            if let Output::Commit(transaction) = &output {
                 self.committing = Some(transaction.applied);
             }
-            return Some(*output);
+            return Some(output);
         }
         while self.queue.get(self.place)?.after > self.durable {
             self.place += 1;
@@ -112,15 +119,14 @@ impl Outputs {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Output> {
         let queue = self.queue.iter().map(|queued| &queued.output);
-        self.gathered.as_deref().into_iter().chain(queue)
+        self.gathered.iter().chain(queue)
     }
 
     /// Everything up to here is durable.
     pub(crate) fn persisted(&mut self, applied: LogIndex) {
         self.committing.take_if(|committing| *committing <= applied);
         self.durable = self.durable.max(applied);
-        let durable = self.durable;
-        self.touched.retain(|_, at| *at > durable);
+        self.forget_durable();
         self.place = 0;
         self.give_up = self.first_deadline();
     }
@@ -187,6 +193,23 @@ impl Outputs {
 
     pub(crate) fn touch_all(&mut self, leases: &[LeaseId], at: LogIndex) {
         self.touched.extend(leases.iter().map(|id| (*id, at)));
+        if self.looked_through.is_some() {
+            self.forget_durable();
+        }
+    }
+
+    /// Forgets some of the leases whose last change is durable, which bear on no answer.
+    fn forget_durable(&mut self) {
+        let from = self.looked_through.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = self.touched.range((from, Bound::Unbounded));
+        let some: Vec<(LeaseId, LogIndex)> =
+            behind.take(PIECE).map(|(id, at)| (*id, *at)).collect();
+        self.looked_through = some.last().filter(|_| some.len() == PIECE).map(|(id, _)| *id);
+        for (id, at) in some {
+            if at <= self.durable {
+                self.touched.remove(&id);
+            }
+        }
     }
 
     /// Notes that a whole state was put in place of this one.
@@ -204,6 +227,9 @@ impl Outputs {
         self.detached.max(self.replaced)
     }
 }
+
+/// The most leases, or changes, that are moved at once.
+const PIECE: usize = 10_000;
 
 #[cfg(test)]
 mod tests {

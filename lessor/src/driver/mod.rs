@@ -15,6 +15,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tracing::{debug, error, info};
 
 use crate::backend::{Backend, BackendError, DeletionRetry, Stored, Undeleted};
@@ -259,12 +260,20 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                         self.take(call)?;
                     }
                     self.input(MemberInput::Timeout)?;
+                    // More is due at once: whoever shares the thread has a turn in between.
+                    if self.member.poll_timeout().is_some_and(|at| at <= self.runtime.now()) {
+                        yield_now().await;
+                    }
                 }
                 Wake::Retry => self.delete_again = self.retry.handle_timeout(self.runtime.now()),
                 Wake::Observers => self.deliver()?,
                 Wake::Calls(calls) => {
                     for call in calls {
                         self.take(call)?;
+                    }
+                    // However many calls come, what was begun comes to its end.
+                    if self.member.is_applying() {
+                        self.input(MemberInput::GoOn)?;
                     }
                 }
                 Wake::Stop => {
@@ -273,7 +282,10 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                     self.closing = true;
                 }
                 Wake::NoMoreCalls => self.stopping = true,
-                Wake::GoOn => self.input(MemberInput::GoOn)?,
+                Wake::GoOn => {
+                    self.input(MemberInput::GoOn)?;
+                    yield_now().await;
+                }
                 Wake::Abort => {
                     self.aborted = true;
                     return Err(DriverError::Aborted);

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use lessor::{Command, Config, Effect, Error, Instant, Item, LeaseId, Lessor, Ticket, Ttl, Write};
+use lessor::{
+    Command, Config, Effect, Entry, Error, Instant, Item, LeaseId, Lessor, LogIndex, Member,
+    Output, Proposal, Request, RequestError, Response, Role, StateAt, Term, Ticket, Ttl, Write,
+};
 
 /// Whatever the pieces, what is written and the digest are those of one call; and the rules hold between.
 #[test]
@@ -107,6 +110,74 @@ fn a_claim_in_pieces_is_refused_as_a_whole() {
     assert_eq!((effects(&mut lessor), lessor.snapshot()), (Vec::new(), before));
     assert_eq!(lessor.apply(NOW, claim()), refusal.unwrap().map(drop));
     lessor.check();
+}
+
+/// A renew waits for nothing that bears not on its lease; it waited for the whole command, a second and a
+/// half for a million items. One whose lease is revoked behind it waits and is told so.
+#[test]
+fn a_renew_goes_beside_a_command_that_is_applied_in_part() {
+    let mut member = Member::new(&Config::default(), &StateAt::default()).unwrap();
+    member.role(NOW, Role::Leader { term: Term(1), barrier: LogIndex(0) });
+    let granted = (1..=3).map(|number| Command::Grant { id: id(number), ttl: Ttl::from_secs(30) });
+    commit(&mut member, granted);
+    member.persisted(NOW, LogIndex(3));
+    commit(
+        &mut member,
+        [Command::Attach { id: id(1), items: items(0..4_500) }, Command::Revoke { id: id(2) }],
+    );
+    assert!(member.is_applying());
+    for number in 1..=3_u8 {
+        let request = Request::Renew { id: id(number.into()) };
+        member.request(NOW, Ticket(number.into()), request);
+    }
+    member.request(NOW, Ticket(4), Request::TimeToLive { id: id(3) });
+    let renewed = Ok(Response::Renewed { ttl: Ttl::from_secs(30) });
+    assert_eq!(answers(&mut member), [(Ticket(3), renewed.clone())]);
+    let mut pieces = 0;
+    while member.is_applying() {
+        assert_eq!(answers(&mut member), [], "what it speaks of may be half done");
+        member.go_on(NOW);
+        pieces += 1;
+    }
+    assert_eq!(pieces, 5, "four more of the items, and one of what is behind");
+    member.persisted(NOW, LogIndex(5));
+    let rest = answers(&mut member);
+    assert_eq!(rest.len(), 3, "{rest:?}");
+    assert!(rest.contains(&(Ticket(1), renewed)));
+    let gone = Err(RequestError::Refused(Error::LeaseNotFound));
+    assert!(rest.contains(&(Ticket(2), gone)));
+    assert!(rest.iter().any(|(ticket, answer)| *ticket == Ticket(4) && answer.is_ok()));
+}
+
+/// Hands the member what its term has committed.
+fn commit(member: &mut Member, commands: impl IntoIterator<Item = Command>) {
+    let mut index = member.applied();
+    let entries = commands.into_iter().map(|command| {
+        index = index.next();
+        let proposal = Proposal { term: Term(1), sequence: 1_000 + index.0, command };
+        Entry { index, term: Term(1), proposal: Some(proposal) }
+    });
+    member.committed(NOW, entries.collect());
+}
+
+/// What it answers, once it is told that it leads and what is committed.
+fn answers(member: &mut Member) -> Vec<(Ticket, Result<Response, RequestError>)> {
+    let mut answers = Vec::new();
+    while let Some(output) = member.poll_output() {
+        match output {
+            Output::Answer { ticket, answer } => answers.push((ticket, answer)),
+            Output::Confirm(confirmation) => {
+                member.confirmed(NOW, confirmation, Some(LogIndex(5)));
+            }
+            Output::Propose(_)
+            | Output::Campaign
+            | Output::Resign
+            | Output::Commit(_)
+            | Output::Waits(_)
+            | Output::Expired(_) => {}
+        }
+    }
+    answers
 }
 
 /// A primary with three leases, of which the second expires first.
