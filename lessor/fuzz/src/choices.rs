@@ -138,7 +138,6 @@ pub(crate) enum Order {
     Detach(Id, Items),
     Claim(Id, Items),
     Checkpoint(Id, Option<Span>),
-    Claim(Id, Items),
 }
 
 impl Order {
