@@ -301,12 +301,17 @@ impl Oracle {
                 self.judge(now, member, clock, &Event::Came { ticket: *ticket, request });
                 let watched = self.watched(member);
                 if *request == Request::Promote && watched.primary {
+                    // Its clock has gone on since that was asked.
+                    let clock = watched.latest;
                     self.judge(now, member, clock, &Event::Promoted { again: true, barrier });
                 }
             }
             MemberInput::Installed(installed) => {
                 let watched = self.members.entry(member).or_default();
-                watched.undurable.installed = installed.applied.max(watched.undurable.installed);
+                // It ignores one that is not ahead of it.
+                if installed.applied > watched.state.applied {
+                    watched.undurable.installed = installed.applied;
+                }
                 let state = &mut watched.state;
                 while state.applied < installed.applied
                     && let Some(entry) = entry_behind(&self.log, state.applied)
@@ -326,18 +331,29 @@ impl Oracle {
                 watched.queued -= watched.queued_of.remove(ticket).unwrap_or_default();
                 self.judge(now, member, clock, &Event::Forgot { ticket: *ticket });
             }
+            MemberInput::HoldExpired(hold) => {
+                self.judge(now, member, clock, &Event::Held { hold: *hold });
+            }
             // What it applies of that shows afterwards.
             MemberInput::Committed(_) | MemberInput::GoOn => {}
             MemberInput::Role(Role::Follower { .. })
             | MemberInput::Confirmed { .. }
-            | MemberInput::HoldExpired(_)
             | MemberInput::Timeout
             | MemberInput::Stop => {}
         }
     }
 
-    /// A member has handled an input, and its host has not taken the outputs yet.
-    pub fn after(&mut self, now: Duration, id: MemberId, clock: Instant, member: &Member) {
+    /// A member has handled an input, and its host has not taken the outputs yet. The input may be older than
+    /// what its clock shows: a request comes with the moment at which it was asked.
+    pub fn after(
+        &mut self,
+        now: Duration,
+        id: MemberId,
+        clock: Instant,
+        shows: Instant,
+        member: &Member,
+    ) {
+        let clock = clock.max(shows.min(self.watched(id).latest));
         if member.lessor().len() <= CHECKED_LEASES {
             member.lessor().check();
         }
@@ -468,11 +484,12 @@ impl Oracle {
                     let applied = watched.durable.apply(entry);
                     leases.extend(applied.leases);
                     items.extend(applied.items);
-                    revoked.extend(applied.revoked);
+                    // A whole state has no revokes of its own; entries behind it may share its transaction.
+                    let installed = transaction.reset && entry.index <= watched.undurable.installed;
+                    revoked.extend(applied.revoked.filter(|_| !installed));
                 }
                 if transaction.reset {
-                    // A whole state, with no revokes of its own: all of it is compared.
-                    revoked.clear();
+                    // All of it is compared.
                     leases.extend(watched.durable.leases.keys().copied());
                     items.extend(watched.durable.holders.keys().cloned());
                 }
@@ -483,9 +500,14 @@ impl Oracle {
             }
             Output::Answer { ticket, answer } => {
                 let watched = self.watched(member);
+                let decided = watched.decided.remove(ticket);
+                if decided.is_some() && answer.is_err() {
+                    // What was decided was given up since.
+                    self.judge(now, member, clock, &Event::Decided { ticket: *ticket, answer });
+                }
+                let speaks_of = decided.filter(|_| answer.is_ok());
+                let watched = self.watched(member);
                 let asked = watched.asked.remove(ticket);
-                // What was decided may have been given up since.
-                let speaks_of = watched.decided.remove(ticket).filter(|_| answer.is_ok());
                 let told = Event::Told {
                     ticket: *ticket,
                     asked: asked.is_some(),

@@ -710,7 +710,8 @@ impl World {
             return;
         }
         let was = self.oracle.is_primary(id);
-        self.oracle.after(now, id, clock, member);
+        let shows = self.clock(id).read(now);
+        self.oracle.after(now, id, clock, shows, member);
         match (was, member.is_primary()) {
             (false, true) => {
                 self.coverage.promoted(self.oracle.applied(id));

@@ -3,7 +3,7 @@
 //! soon as the retry interval is over, and its primary's timer has come.
 //!
 //! Both are judged while a member holds few leases and its clock has not stepped back, L4 since all of
-//! them fit in one batch: others may be due before. L8 was broken by etcd #9360; bugs 8 and 28 of the bank break L4.
+//! them fit in one batch, as others may be due before, and while none has to wait for an observer. L8 was broken by etcd #9360; bugs 8 and 28 of the bank break L4.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,8 +28,10 @@ struct Reign {
     seen: bool,
     /// When each of the others last left.
     left: BTreeMap<LeaseId, Instant>,
-    /// When there last were more leases than fit in a batch.
+    /// When there last were more leases than fit in a batch, or they had to wait for an observer.
     crowded: Instant,
+    /// Since when they have to.
+    held: Option<Instant>,
 }
 
 impl Invariant for DueFirst {
@@ -76,6 +78,10 @@ impl Invariant for DueFirst {
                     reign.left.remove(id);
                 }
             }
+            Event::Held { hold } => {
+                let reign = self.reigns.entry(scene.member).or_default();
+                reign.held = hold.then(|| reign.held.unwrap_or(scene.clock));
+            }
             Event::Stands { .. } => {
                 if let Some(reign) = self.reigns.get_mut(&scene.member)
                     && !std::mem::take(&mut reign.seen)
@@ -118,7 +124,12 @@ impl Invariant for DueFirst {
             }
             Event::Timer { .. } => {
                 let Some(reign) = self.reigns.get_mut(&scene.member) else { return Ok(()) };
-                if scene.state.leases.len() > scene.config.revoke_rate.get().div_ceil(2) as usize {
+                let patience = scene.config.observer_patience;
+                let held = reign.held.is_some_and(|at| scene.clock <= at.saturating_add(patience));
+                if held
+                    || scene.state.leases.len()
+                        > scene.config.revoke_rate.get().div_ceil(2) as usize
+                {
                     reign.crowded = scene.clock;
                     return Ok(());
                 }

@@ -199,9 +199,10 @@ impl Guard {
 
     fn decided(&mut self, ticket: Ticket, answer: &Result<Response, RequestError>) {
         let Some((_, granted)) = self.open.get_mut(&ticket) else { return };
-        if let Ok(Response::Renewed { ttl }) = answer {
-            *granted = Some(*ttl);
-        }
+        *granted = match answer {
+            Ok(Response::Renewed { ttl }) => Some(*ttl),
+            Ok(_) | Err(_) => None,
+        };
         self.refused |= *answer == Err(RequestError::Refused(Error::LeaseNotFound));
     }
 
@@ -239,7 +240,10 @@ impl Guard {
                 let clock = self.clock.read(scene.now);
                 // What was told just now it may not have heard.
                 let heard = self.kept.filter(|(_, _, told)| scene.now > *told + A_MOMENT);
-                heard.is_some_and(|(asked, ttl, _)| clock < asked.saturating_add(ttl.as_duration()))
+                // It reads its clock a little before its request is seen.
+                let latest = clock.saturating_add(A_MOMENT);
+                heard
+                    .is_some_and(|(asked, ttl, _)| latest < asked.saturating_add(ttl.as_duration()))
             }
             CallError::Request(RequestError::Refused(_)) => !self.refused,
             CallError::Request(RequestError::Stopped) | CallError::Failed(_) => false,

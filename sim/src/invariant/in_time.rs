@@ -1,8 +1,10 @@
 //! S1d, a renew in time is not overtaken: while a primary has a renew that came in before its lease was due,
 //! that is neither answered nor forgotten, as its lessee has gone, and that has not waited for the whole request
 //! timeout, the lease is in no expired batch; and such a renew is not told that there is no such lease,
-//! unless a lessee has asked for its revoke. It counts when a renew comes in, not when it is worked off:
-//! a commit that takes long, or a confirmation, must not end a lease that is renewed.
+//! unless a lessee has asked for its revoke. It counts when a renew is asked for, not when it is worked off:
+//! a commit that takes long, or a confirmation, must not end a lease that is renewed. One that a busy host
+//! takes late is in time as well, unless the member has let go since of what was due: by its timer, or in an
+//! expired batch.
 //!
 //! Needs nothing. Broken by a disk that stalls, behind which confirmations and answers waited while the time
 //! of leases went on.
@@ -20,6 +22,9 @@ pub(super) struct InTime {
     earliest: Earliest,
     open: BTreeMap<(MemberId, LeaseId), Vec<(Ticket, Instant)>>,
     leases: BTreeMap<(MemberId, Ticket), LeaseId>,
+    /// The moment of the latest timer of each member, and which leases were in a batch of it.
+    let_go: BTreeMap<MemberId, Instant>,
+    expiring: BTreeSet<(MemberId, LeaseId)>,
     revoked_by_lessee: BTreeSet<LeaseId>,
 }
 
@@ -38,10 +43,19 @@ impl Invariant for InTime {
             Event::Came { ticket, request: Request::Renew { id } } => {
                 let place = (scene.member, *id);
                 let due = self.earliest.of(scene.member, *id);
-                let in_time = due.is_some_and(|due| scene.latest < due);
-                if in_time {
+                let let_go = self.let_go.get(&scene.member).copied().unwrap_or_default();
+                let in_time = due.is_some_and(|due| scene.clock.max(let_go) < due);
+                if in_time && !self.expiring.contains(&place) {
                     self.open.entry(place).or_default().push((*ticket, scene.latest));
                     self.leases.insert((scene.member, *ticket), *id);
+                }
+            }
+            Event::Timer { .. } => {
+                self.let_go.insert(scene.member, scene.latest);
+            }
+            Event::Applied { applied, .. } => {
+                if let Some((id, _)) = &applied.revoked {
+                    self.expiring.remove(&(scene.member, *id));
                 }
             }
             Event::Forgot { ticket } => {
@@ -59,6 +73,10 @@ impl Invariant for InTime {
             Event::Demoted => {
                 self.open.retain(|(member, _), _| *member != scene.member);
                 self.leases.retain(|(member, _), _| *member != scene.member);
+                self.expiring.retain(|(member, _)| *member != scene.member);
+            }
+            Event::Opened { .. } => {
+                self.let_go.remove(&scene.member);
             }
             Event::Expired { batch } => {
                 for id in &batch.leases {
@@ -67,6 +85,7 @@ impl Invariant for InTime {
                         let what = format!("lease {id} expired, its renew came {since:?} before");
                         return Err(Broken::new(Property::S1d, what));
                     }
+                    self.expiring.insert((scene.member, *id));
                 }
                 return judged.hold(&[Property::S1d]);
             }
@@ -101,7 +120,7 @@ impl InTime {
 #[cfg(test)]
 mod tests {
     use super::super::harness::{
-        History, Judged, batch, granted, lease, promoted, renew, renewed, revoked,
+        History, Judged, batch, granted, lease, millis, promoted, renew, renewed, revoked,
     };
     use super::*;
 
@@ -126,6 +145,25 @@ mod tests {
     fn canary_an_expiry_that_overtakes_a_renew_is_found() {
         assert_eq!(expires_at(&mut renewed_at(9_999), 10_000), Err("S1d"));
         assert_eq!(expires_at(&mut renewed_at(10_000), 10_000), Ok(Judged::Holds));
+    }
+
+    #[test]
+    fn canary_a_renew_that_was_asked_for_in_time_and_taken_late_is_as_good() {
+        let taken_late = |timer: bool| {
+            let mut history = History::<InTime>::default();
+            history.holds(promoted());
+            history.log(1, granted(7, 10_000));
+            history.at(10_500);
+            if timer {
+                history.holds(Event::Timer { idle: false });
+            }
+            history.latest = millis(10_500);
+            history.at(9_999);
+            history.holds(Event::Came { ticket: TICKET, request: &renew(7) });
+            expires_at(&mut history, 10_600)
+        };
+        assert_eq!(taken_late(false), Err("S1d"));
+        assert_eq!(taken_late(true), Ok(Judged::Holds));
     }
 
     #[test]

@@ -156,6 +156,11 @@ pub enum Event<'a> {
         /// The request.
         request: &'a Request,
     },
+    /// A member is told whether an observer has no place for expired batches.
+    Held {
+        /// Whether they are to wait.
+        hold: bool,
+    },
     /// A member has decided how to answer a request, and tells it when all that the answer speaks of is
     /// durable.
     Decided {

@@ -306,6 +306,14 @@ fn what_makes_no_sense_is_met_with_what_does() {
             "x.toml:10: `start` and `over` reach past the end of the scenario at 60s",
         ),
         (
+            error(&format!("{herd}first_lease = 5\nrenew_every = \"1s\"\nkeep_alive = true")),
+            "x.toml:10: `renew_every` and `keep_alive` are both there, but a guard renews by itself",
+        ),
+        (
+            error(&format!("{herd}first_lease = 5\ndrift_ppm = 5")),
+            "x.toml:10: `drift_ppm` is of the clocks of guards, so it needs `keep_alive = true`",
+        ),
+        (
             error(&herd.replace("leases = 3", "leases = 1000001\nfirst_lease = 1")),
             "x.toml:6: leases is 1000001, but must be 1 to 1000000",
         ),
@@ -429,7 +437,9 @@ fn everything() -> String {
         [ending]\nat = \"5h\"\ncore = [1, 2, 5]\n\
         [[herd]]\nname = \"plain\"\nleases = 1\nfirst_lease = -5\nttl = \"9s\"\nstart = \"0s\"\n\
         [[herd]]\nname = \"a \\\"b\\\"\"\nleases = 9\nfirst_lease = 10\nttl = \"9s\"\nstart = \"1s\"\n\
-        over = \"1h\"\nrenew_every = \"3s\"\nuntil = \"1d\"\nitems = 0\npatience = \"2s\"\n"
+        over = \"1h\"\nrenew_every = \"3s\"\nuntil = \"1d\"\nitems = 0\npatience = \"2s\"\n\
+        [[herd]]\nname = \"g\"\nleases = 2\nfirst_lease = 100\nttl = \"9s\"\nstart = \"1s\"\n\
+        keep_alive = true\ndrift_ppm = -5\n"
         .to_owned();
     for (place, action) in ACTIONS.iter().enumerate() {
         text += &format!("[[step]]\nat = \"{place}s\"\n{action}\n");
