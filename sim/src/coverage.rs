@@ -32,7 +32,6 @@ macro_rules! marks {
 
 marks! {
     TwoLeaders "two-leaders" "two members believed that they lead"
-    Fenced "fenced" "a proposal of one who leads no more was refused"
     FencedRevoke "fenced-revoke" "a stale leader's revoke was refused or gave way"
     Overwritten "overwritten" "entries that were never committed gave way to a newer leader's"
     Survived "survived" "entries of an earlier term were still to commit when a leader was elected"
@@ -164,7 +163,6 @@ impl Coverage {
             }
             Note::Installed { .. } => self.mark(Mark::Installed),
             Note::Fenced { proposal, .. } => {
-                self.mark(Mark::Fenced);
                 let revoke = matches!(proposal.command, Command::Revoke { .. });
                 self.mark_if(revoke, Mark::FencedRevoke);
             }

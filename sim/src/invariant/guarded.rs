@@ -240,10 +240,7 @@ impl Guard {
                 let clock = self.clock.read(scene.now);
                 // What was told just now it may not have heard.
                 let heard = self.kept.filter(|(_, _, told)| scene.now > *told + A_MOMENT);
-                // It reads its clock a little before its request is seen.
-                let latest = clock.saturating_add(A_MOMENT);
-                heard
-                    .is_some_and(|(asked, ttl, _)| latest < asked.saturating_add(ttl.as_duration()))
+                heard.is_some_and(|(asked, ttl, _)| clock < asked.saturating_add(ttl.as_duration()))
             }
             CallError::Request(RequestError::Refused(_)) => !self.refused,
             CallError::Request(RequestError::Stopped) | CallError::Failed(_) => false,
@@ -277,7 +274,7 @@ mod tests {
 
     fn renews(history: &mut History<Guarded>, ticket: Ticket, asked: u64, told: u64) {
         history.at(asked);
-        assert_eq!(news(history, GuardNews::Looks), Ok(Judged::NotConcerned));
+        news(history, GuardNews::Looks).expect("it counts on its lease");
         history.holds(Event::Came { ticket, request: &renew(7) });
         history.at(told);
         let answer = Ok(renewed(10_000));
@@ -346,7 +343,7 @@ mod tests {
         assert_eq!(lost(&mut guarded(), 9_000, &NOT_FOUND), Err("S18"));
         let mut history = guarded();
         history.at(8_000);
-        assert_eq!(news(&mut history, GuardNews::Looks), Ok(Judged::NotConcerned));
+        assert_eq!(news(&mut history, GuardNews::Looks), Ok(Judged::Holds));
         history.holds(Event::Came { ticket: Ticket(2), request: &renew(7) });
         let answer = Err(RequestError::Refused(Error::LeaseNotFound));
         history.holds(Event::Decided { ticket: Ticket(2), answer: &answer });
