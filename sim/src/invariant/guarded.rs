@@ -223,7 +223,10 @@ impl Guard {
             return Err(Broken::new(Property::S18, what).of(self.of));
         }
         let clock = self.clock.read(scene.now);
+        // A renew that is answered too late is told and is over at once.
+        let heard = self.kept.is_some_and(|(_, _, told)| scene.now > told + A_MOMENT);
         if let Some(end) = self.end()
+            && heard
             && clock > end.saturating_add(A_MOMENT)
         {
             let late = clock.saturating_since(end);
