@@ -1223,7 +1223,9 @@ impl Member {
             renewing.deadline = None;
             self.outputs.push(Output::Waits(ticket));
         } else {
-            self.unsetting.push_back((deadline, ticket));
+            // Renews are not always worked off in the order in which they came.
+            let place = self.unsetting.partition_point(|(other, _)| *other <= deadline);
+            self.unsetting.insert(place, (deadline, ticket));
         }
     }
 
