@@ -33,7 +33,7 @@ impl Invariant for AnsweredInTime {
         match event {
             Event::Came { ticket, .. } => {
                 let resumed = self.resumed.get(&scene.member).copied().unwrap_or_default();
-                let end = scene.clock.saturating_add(scene.config.request_timeout);
+                let end = scene.latest.saturating_add(scene.config.request_timeout);
                 open.insert(*ticket, end.max(resumed));
             }
             Event::Waits { ticket } | Event::Forgot { ticket } => {
