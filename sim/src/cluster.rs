@@ -21,6 +21,7 @@ use madsim::task::JoinHandle;
 use madsim::time::TimeHandle;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::clock::Clock;
 use crate::consensus::Envelope;
 use crate::journal::JournalBackend;
 use crate::report::{Panic, Report};
@@ -147,6 +148,22 @@ impl Shared {
         let told = tell(&mut self.world(), self.now());
         self.changed.notify_one();
         told
+    }
+
+    /// Returns when a clock of the world has come to a moment.
+    async fn sleep_until(self, deadline: Instant, clock: impl Fn(&World) -> Clock + Send) {
+        // A step of the clock wakes nobody.
+        loop {
+            // A timer that is due again and again would never let go.
+            if self.world().has_ended() {
+                std::future::pending::<()>().await;
+            }
+            let left = clock(&self.world()).until(self.now(), deadline);
+            if left.is_zero() {
+                break;
+            }
+            self.time.sleep(left).await;
+        }
     }
 }
 
@@ -441,21 +458,8 @@ impl Runtime for SimRuntime {
     }
 
     fn sleep_until(&self, deadline: Instant) -> impl Future<Output = ()> + Send {
-        let (shared, member) = (self.shared.clone(), self.member);
-        async move {
-            // A step of the clock wakes nobody.
-            loop {
-                // A timer that is due again and again would never let go.
-                if shared.world().has_ended() {
-                    std::future::pending::<()>().await;
-                }
-                let left = shared.world().clock(member).until(shared.now(), deadline);
-                if left.is_zero() {
-                    break;
-                }
-                shared.time.sleep(left).await;
-            }
-        }
+        let member = self.member;
+        self.shared.clone().sleep_until(deadline, move |world| world.clock(member))
     }
 
     fn run_blocking<T, F>(&self, work: F) -> impl Future<Output = T> + Send + 'static
@@ -503,19 +507,8 @@ impl Runtime for LesseeClock {
     }
 
     fn sleep_until(&self, deadline: Instant) -> impl Future<Output = ()> + Send {
-        let (shared, lessee) = (self.shared.clone(), self.lessee);
-        async move {
-            loop {
-                if shared.world().has_ended() {
-                    std::future::pending::<()>().await;
-                }
-                let left = shared.world().lessee_clock(lessee).until(shared.now(), deadline);
-                if left.is_zero() {
-                    break;
-                }
-                shared.time.sleep(left).await;
-            }
-        }
+        let lessee = self.lessee;
+        self.shared.clone().sleep_until(deadline, move |world| world.lessee_clock(lessee))
     }
 
     fn run_blocking<T, F>(&self, work: F) -> impl Future<Output = T> + Send + 'static
