@@ -4,13 +4,14 @@
 //! its whole ttl once more.
 //!
 //! Time counts between two entries of one term that are no more than a second apart: then its leader was
-//! there and could commit. Needs that no clock steps and the log loses no proposal on purpose. Broken by
+//! there and could commit. It does not count while a leader may keep expired batches because an observer
+//! has no place for one. Needs that no clock steps and the log loses no proposal on purpose. Broken by
 //! etcd #9888, #13294, #13491, #17132 and #20273.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lessor::{Command, LeaseId, Request, Response, Term, Ttl};
+use lessor::{Command, LeaseId, MemberId, Request, Response, Term, Ttl};
 
 use super::promise::certain;
 use super::revoked_in_time::{slack, smoothing};
@@ -22,6 +23,8 @@ pub(super) struct Reigns {
     last: Option<(Term, Duration)>,
     total: Led,
     since: BTreeMap<LeaseId, (Ttl, Led)>,
+    /// Until when each member may keep expired batches for an observer.
+    held: BTreeMap<MemberId, Duration>,
     most_leases: usize,
     /// The first lease that outlived all that it had, unless proposals were lost.
     outlived: Option<String>,
@@ -44,6 +47,13 @@ impl Invariant for Reigns {
     ) -> Result<(), Broken> {
         match event {
             Event::Promoted { .. } => self.total.reigns += 1,
+            Event::Held { hold: true } => {
+                let until = scene.now.saturating_add(scene.config.observer_patience);
+                self.held.entry(scene.member).or_insert(until);
+            }
+            Event::Held { hold: false } | Event::Demoted | Event::Opened { .. } => {
+                self.held.remove(&scene.member);
+            }
             Event::Served { request: Request::Renew { id }, response, .. } => {
                 if let (Response::Renewed { ttl }, true) = (response, self.since.contains_key(id)) {
                     self.since.insert(*id, (*ttl, self.total));
@@ -54,7 +64,8 @@ impl Invariant for Reigns {
                     Some((term, at)) if term == entry.term => scene.now.saturating_sub(at),
                     Some(_) | None => Duration::ZERO,
                 };
-                if gap <= Duration::from_secs(1) {
+                let held = self.held.values().any(|until| scene.now <= *until);
+                if gap <= Duration::from_secs(1) && !held {
                     self.total.time += gap;
                 }
                 if let Some((id, _)) = &applied.revoked {
@@ -137,6 +148,25 @@ mod tests {
         }
         let end = End { losses, ..End::default() };
         history.see(Event::Ended { end: &end }).map_err(|broken| broken.property)
+    }
+
+    #[test]
+    fn canary_an_observer_is_waited_for_no_longer_than_its_patience() {
+        for (patience, verdict) in [(12, Ok(Judged::NotConcerned)), (2, Err("L5"))] {
+            let mut history = History::<Reigns>::default();
+            history.config.observer_patience = Duration::from_secs(patience * 60);
+            history.config.checkpoint_interval = Duration::from_secs(20);
+            history.holds(promoted());
+            history.log(1, granted(7, 60_000));
+            history.holds(Event::Held { hold: true });
+            for second in 1..=5 * 60 {
+                history.at(second * 1_000);
+                let entry = entry(second + 1, granted(8, 60_000));
+                history.holds(Event::Agreed { entry: &entry, applied: &Applied::default() });
+            }
+            let ended = history.see(Event::Ended { end: &End::default() });
+            assert_eq!(ended.map_err(|broken| broken.property), verdict, "{patience} minutes");
+        }
     }
 
     #[test]
