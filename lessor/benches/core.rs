@@ -32,6 +32,19 @@ fn renew(bencher: Bencher<'_, '_>, leases: u64) {
     });
 }
 
+/// The same while somebody lists by expiry.
+#[divan::bench(args = LEASES, sample_size = 1_000)]
+fn renew_while_listed(bencher: Bencher<'_, '_>, leases: u64) {
+    let (mut lessor, mut random) = (in_order(leases, LeaseOrder::Expiry), Random::default());
+    let mut now = NOW;
+    bencher.bench_local(|| {
+        let number = random.below(leases);
+        now += Duration::from_micros(1);
+        lessor.renew(now, Ticket(number), id(number));
+        drain(&mut lessor);
+    });
+}
+
 /// All grants from none to so many leases.
 #[divan::bench(args = LEASES, sample_count = SAMPLES, sample_size = 1)]
 fn grant(bencher: Bencher<'_, '_>, leases: u64) {
@@ -91,16 +104,20 @@ fn page_by_expiry(bencher: Bencher<'_, '_>, leases: u64) {
 }
 
 fn page(bencher: Bencher<'_, '_>, leases: u64, order: LeaseOrder) {
-    let mut lessor = primary(leases, short);
-    lessor.put_in_order();
-    while lessor.poll_timeout() == Some(NOW) {
-        lessor.handle_timeout(NOW);
-    }
-    let mut random = Random::default();
+    let (lessor, mut random) = (in_order(leases, order), Random::default());
     bencher.bench_local(|| {
         let after = lessor.lookup(id(random.below(leases)));
         black_box(lessor.leases(order, after.as_ref(), 1_000))
     });
+}
+
+fn in_order(leases: u64, order: LeaseOrder) -> Lessor {
+    let mut lessor = primary(leases, short);
+    lessor.put_in_order(NOW, order);
+    while lessor.poll_timeout() == Some(NOW) {
+        lessor.handle_timeout(NOW);
+    }
+    lessor
 }
 
 /// So many items for one lease by one command.

@@ -10,6 +10,7 @@ use core::time::Duration;
 
 use crate::deadline::{Deadlines, Source};
 use crate::limit::RateLimit;
+use crate::order::Key;
 use crate::spread::{Due, spread};
 use crate::table::{Row, Table};
 use crate::{
@@ -64,6 +65,8 @@ pub struct Lessor {
     effects: VecDeque<Effect>,
     /// What is left of a command that was begun.
     begun: Option<Begun>,
+    /// When somebody last listed by expiry.
+    listed_by_expiry: Instant,
 }
 
 /// The order of a listing.
@@ -112,6 +115,7 @@ impl Lessor {
             moved_from: Vec::new(),
             effects: VecDeque::new(),
             begun: None,
+            listed_by_expiry: Instant::ZERO,
         }
     }
 
@@ -243,29 +247,34 @@ impl Lessor {
     ///
     /// Meanwhile the host must not have had the lease revoked for having expired.
     pub fn renew_asked(&mut self, now: Instant, asked: Instant, ticket: Ticket, id: LeaseId) {
-        self.set_clock(now);
-        if !self.primary {
-            return self.answer(ticket, Err(Error::NotPrimary));
-        }
-        let Some(slot) = self.table.find(id) else {
-            return self.answer(ticket, Err(Error::LeaseNotFound));
+        let answer = match self.renew_at_once(now, id) {
+            Ok(ttl) => Ok(ttl),
+            Err(None) if self.primary => Err(Error::LeaseNotFound),
+            Err(None) => Err(Error::NotPrimary),
+            Err(Some(slot)) => return self.renew_slowly(asked.min(self.now), ticket, slot),
         };
-        let now = self.now;
-        let row = self.table.row_mut(slot);
-        if row.expiry > now && !row.is_waited_for() && !row.needs_unset() {
-            // By far the most frequent call: nothing but the row is touched.
-            let ttl = row.ttl;
-            row.expiry = row.expiry.max(ttl.after(now));
-            return self.answer(ticket, Ok(ttl));
+        self.answer(ticket, answer);
+    }
+
+    /// Extends a lease if that needs no waiting, by far the most frequent case: nothing but its row is
+    /// touched, unless somebody lists. Else says where it is, if it is to be renewed at all.
+    pub(crate) fn renew_at_once(&mut self, now: Instant, id: LeaseId) -> Result<Ttl, Option<u32>> {
+        self.set_clock(now);
+        let slot = self.table.find(id).filter(|_| self.primary).ok_or(None)?;
+        let row = self.table.row(slot);
+        if row.expiry() <= self.now || row.is_waited_for() || row.needs_unset() {
+            return Err(Some(slot));
         }
-        self.renew_slowly(asked.min(now), ticket, slot);
+        let ttl = row.ttl;
+        self.table.set_expiry(slot, row.expiry().max(ttl.after(self.now)));
+        Ok(ttl)
     }
 
     /// A renew that comes late, has to wait, or whose lease is due.
     fn renew_slowly(&mut self, asked: Instant, ticket: Ticket, slot: u32) {
         let row = self.table.row_mut(slot);
         let id = row.id;
-        if row.expiry <= asked && !row.is_kept() {
+        if row.expiry() <= asked && !row.is_kept() {
             let cold = row.cold_mut();
             cold.waiting.push(ticket);
             cold.in_time = false;
@@ -321,21 +330,22 @@ impl Lessor {
         let (now, again) = (self.now, core::mem::replace(&mut self.primary, true));
         let smooth = self.table.len() >= self.revoke_rate;
         let mut dues = Vec::with_capacity(if smooth { self.table.len() } else { 0 });
-        for (slot, row) in (0..).zip(self.table.rows_mut()) {
+        self.table.set_all_expiries(|slot, row| {
             if again && row.is_expired(now) {
-                continue;
+                return row.expiry();
             }
             let base = now.saturating_add(extend);
             let due = row.left_to_promote().after(base);
-            row.expiry = if again { row.expiry.max(due) } else { due };
+            let at = if again { row.expiry().max(due) } else { due };
             if smooth {
                 let rank = row.id.get().cast_unsigned() ^ (1 << 63);
-                dues.push(Due { at: row.expiry, rank, slot });
+                dues.push(Due { at, rank, slot });
             }
-        }
+            at
+        });
         spread(&mut dues, (3 * self.revoke_rate / 4).max(1));
         for due in dues {
-            self.table.row_mut(due.slot).expiry = due.at;
+            self.table.set_expiry(due.slot, due.at);
         }
         if !again {
             self.expiries.advance(now, &Expiries(&self.table));
@@ -353,19 +363,20 @@ impl Lessor {
         self.primary = false;
         self.expiries = Deadlines::new();
         self.checkpoints = Deadlines::new();
-        for row in self.table.rows_mut() {
-            row.expiry = Instant::MAX;
+        let effects = &mut self.effects;
+        self.table.set_all_expiries(|_, row| {
             if let Some(cold) = row.cold_if_any() {
                 cold.checkpoints_in_flight = 0;
                 cold.unsets_in_flight = 0;
                 cold.stale_unsets = 0;
                 for ticket in core::mem::take(&mut cold.waiting) {
                     let result = Err(Error::NotPrimary);
-                    self.effects.push_back(Effect::Renewed { ticket, result });
+                    effects.push_back(Effect::Renewed { ticket, result });
                 }
                 row.tidy();
             }
-        }
+            Instant::MAX
+        });
     }
 
     /// Says whether expired batches must wait because the host has no place for one. Leases that
@@ -381,8 +392,15 @@ impl Lessor {
     /// changes nothing; one that comes late does everything that was missed, at the usual rates.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.set_clock(now);
-        if self.table.is_being_ordered() {
-            self.table.put_in_order(PIECE);
+        if self.table.has_order_by_id() {
+            self.table.put_in_order_by_id(PIECE);
+        }
+        if self.table.has_order_by_expiry() {
+            if self.is_listed_by_expiry() {
+                self.table.put_in_order_by_expiry(PIECE);
+            } else {
+                self.table.give_up_order_by_expiry(PIECE);
+            }
         }
         if self.primary {
             self.emit_expired();
@@ -398,7 +416,10 @@ impl Lessor {
         let expired = expired.map(|first| not_before(first, self.expired_rate.free_at()));
         let checkpoint = self.checkpoints.first();
         let checkpoint = checkpoint.map(|first| not_before(first, self.checkpoint_rate.free_at()));
-        let order = self.table.is_being_ordered().then_some(self.now);
+        let by_id = self.table.has_order_by_id() && self.table.by_id().is_none();
+        let by_expiry = self.table.has_order_by_expiry()
+            && !(self.is_listed_by_expiry() && self.table.by_expiry().is_some());
+        let order = (by_id || by_expiry).then_some(self.now);
         expired.into_iter().chain(checkpoint).chain(order).min()
     }
 
@@ -505,56 +526,90 @@ impl Lessor {
 
     /// Up to `limit` leases in `order`, beginning behind `after`, the last lease of the page before.
     ///
-    /// A page by id costs O(`limit` · log n) once the ids are [in order](Self::put_in_order); else, and
-    /// by expiry, one pass over all leases, about 10 ms for a million.
+    /// A page costs O(`limit` · log n) if the leases are [in that order](Self::put_in_order), else one pass
+    /// over all of them, about 10 ms for a million.
     #[must_use]
     pub fn leases(&self, order: LeaseOrder, after: Option<&Lease>, limit: usize) -> Vec<Lease> {
-        if (order == LeaseOrder::Id || !self.primary)
-            && let Some(ids) = self.table.in_order()
-        {
-            if matches!(order, LeaseOrder::ExpiryUntil(_)) {
-                return Vec::new();
-            }
-            let page = ids.behind(after.map(|lease| lease.record.id)).take(limit);
-            return page.filter_map(|id| self.lookup(id)).collect();
-        }
-        let latest = match order {
-            LeaseOrder::Id | LeaseOrder::Expiry => Instant::MAX,
+        let until = match order {
             LeaseOrder::ExpiryUntil(_) if !self.primary => return Vec::new(),
-            LeaseOrder::ExpiryUntil(latest) => latest,
+            LeaseOrder::ExpiryUntil(until) => until,
+            LeaseOrder::Id | LeaseOrder::Expiry => Instant::MAX,
         };
-        let moment = |expiry: Instant| if order == LeaseOrder::Id { Instant::ZERO } else { expiry };
-        let after = after.map(|lease| {
-            (moment(lease.expiry.filter(|_| self.primary).unwrap_or(Instant::MAX)), lease.record.id)
-        });
+        let of_page = |id| self.lookup(id);
+        if self.is_by_id(order) {
+            let after = after.map(|lease| lease.record.id);
+            match self.table.by_id() {
+                Some(order) => order.behind(after).take(limit).filter_map(of_page).collect(),
+                None => self.pass(after, limit, |_| true),
+            }
+        } else {
+            let place = |lease: &Lease| (lease.expiry.unwrap_or(Instant::MAX), lease.record.id);
+            let after = after.map(place);
+            match self.table.by_expiry() {
+                Some(order) => {
+                    let behind = order.behind(after).take_while(|(expiry, _)| *expiry <= until);
+                    behind.take(limit).filter_map(|(_, id)| of_page(id)).collect()
+                }
+                None => self.pass(after, limit, |(expiry, _)| *expiry <= until),
+            }
+        }
+    }
+
+    /// A page of leases in the order of their keys, from a pass over all of them.
+    fn pass<K: Key>(
+        &self,
+        after: Option<K>,
+        limit: usize,
+        belongs: impl Fn(&K) -> bool,
+    ) -> Vec<Lease> {
         // The greatest of the first `limit` is on top, so most leases cost one comparison.
-        let mut first: BinaryHeap<((Instant, LeaseId), u32)> = BinaryHeap::new();
+        let mut first: BinaryHeap<(K, u32)> = BinaryHeap::new();
         for (slot, row) in (0_u32..).zip(self.table.rows()) {
-            let place = (moment(row.expiry), row.id);
-            if row.expiry > latest || after.is_some_and(|after| place <= after) {
+            let key = K::of(row);
+            if !belongs(&key) || after.is_some_and(|after| key <= after) {
                 continue;
             }
             if first.len() < limit {
-                first.push((place, slot));
+                first.push((key, slot));
             } else if let Some(mut greatest) = first.peek_mut()
-                && place < greatest.0
+                && key < greatest.0
             {
-                *greatest = (place, slot);
+                *greatest = (key, slot);
             }
         }
-        let places = first.into_sorted_vec();
-        places.into_iter().map(|(_, slot)| self.lease(self.table.row(slot))).collect()
+        let first = first.into_sorted_vec();
+        first.into_iter().map(|(_, slot)| self.lease(self.table.row(slot))).collect()
     }
 
-    /// Begins to keep the ids of all leases in order, for [listings](Self::leases) by id. It takes about
-    /// 12 bytes a lease, and from then on a grant and a revoke cost O(log n).
+    /// Keeps all leases in an order from now on, for [listings](Self::leases), and says whether they are
+    /// by now. Many are put in order bit by bit, by [`handle_timeout`](Self::handle_timeout), which
+    /// [`poll_timeout`](Self::poll_timeout) asks for. A recovered state begins anew.
     ///
-    /// Many leases are put in order bit by bit, by [`handle_timeout`](Self::handle_timeout);
-    /// [`poll_timeout`](Self::poll_timeout) asks for it. A recovered state begins anew.
-    pub fn put_in_order(&mut self) {
-        if self.table.in_order().is_none() {
-            self.table.put_in_order(PIECE);
+    /// - By id: about 12 bytes a lease. A grant and a revoke cost O(log n) from then on.
+    /// - By expiry: about 24 bytes a lease. A renew as well costs O(log n), five to ten times what it
+    ///   costs else, so this order is given up when it was not asked for in a minute. A promotion begins anew. On a member that is not primary it is the order by id.
+    pub fn put_in_order(&mut self, now: Instant, order: LeaseOrder) -> bool {
+        self.set_clock(now);
+        if self.is_by_id(order) {
+            if !self.table.has_order_by_id() {
+                self.table.put_in_order_by_id(PIECE);
+            }
+            return self.table.by_id().is_some();
         }
+        self.listed_by_expiry = self.now;
+        if !self.table.has_order_by_expiry() {
+            self.table.put_in_order_by_expiry(PIECE);
+        }
+        self.table.by_expiry().is_some()
+    }
+
+    fn is_by_id(&self, order: LeaseOrder) -> bool {
+        order == LeaseOrder::Id || !self.primary
+    }
+
+    /// Whether the order by expiry is to be kept.
+    fn is_listed_by_expiry(&self) -> bool {
+        self.now.saturating_since(self.listed_by_expiry) < A_MINUTE
     }
 
     /// A hash of the replicated state, which is equal on members that applied the same log.
@@ -573,9 +628,9 @@ impl Lessor {
     pub(crate) fn let_go(&mut self, id: LeaseId) {
         if let Some(slot) = self.table.find(id)
             && self.primary
-            && self.table.row(slot).expiry <= self.now
+            && self.table.row(slot).expiry() <= self.now
         {
-            let expiry = self.table.row(slot).expiry;
+            let expiry = self.table.row(slot).expiry();
             self.expiries.set(slot, expiry, &Expiries(&self.table));
         }
     }
@@ -614,10 +669,10 @@ impl Lessor {
             }
             if self.primary {
                 let armed = self.expiries.armed(slot);
-                let latest = row.expiry.max(self.now.saturating_add(self.retry_interval));
+                let latest = row.expiry().max(self.now.saturating_add(self.retry_interval));
                 assert!(armed.is_some_and(|at| at <= latest), "lease {id} fires at {armed:?}");
             } else {
-                assert!(row.expiry == Instant::MAX, "lease {id} has no expiry");
+                assert!(row.expiry() == Instant::MAX, "lease {id} has no expiry");
                 assert!(!row.is_waited_for(), "nobody waits for lease {id}");
             }
             let waits_for = row.is_expired(self.now) || row.needs_unset();
@@ -823,9 +878,9 @@ impl Lessor {
     /// Gives a lease its whole ttl from now. Its deadline finds that out by itself when it comes, unless it
     /// has come already.
     fn extend(&mut self, slot: u32) {
-        let row = self.table.row_mut(slot);
-        let before = row.expiry;
-        row.expiry = before.max(row.ttl.after(self.now));
+        let row = self.table.row(slot);
+        let before = row.expiry();
+        self.table.set_expiry(slot, before.max(row.ttl.after(self.now)));
         if before <= self.now {
             self.arm(slot);
         }
@@ -840,7 +895,7 @@ impl Lessor {
             let Some(slot) = self.expiries.pop_due(now, &Expiries(&self.table)) else { break };
             let row = self.table.row(slot);
             if !row.is_kept() {
-                batch.push((row.expiry, row.id));
+                batch.push((row.expiry(), row.id));
             }
             let again = now.saturating_add(self.retry_interval);
             self.expiries.set(slot, again, &Expiries(&self.table));
@@ -866,7 +921,7 @@ impl Lessor {
             if row.is_expired(now) {
                 continue;
             }
-            let left = Ttl::from(row.expiry.saturating_since(now));
+            let left = Ttl::from(row.expiry().saturating_since(now));
             if row.is_waited_for() {
                 checkpoints.push(Checkpoint { id: row.id, remaining: None });
                 row.cold_mut().unsets_in_flight += 1;
@@ -886,7 +941,7 @@ impl Lessor {
 
     /// Arms the deadlines of a lease that is new to this reign.
     fn arm(&mut self, slot: u32) {
-        self.expiries.set(slot, self.table.row(slot).expiry, &Expiries(&self.table));
+        self.expiries.set(slot, self.table.row(slot).expiry(), &Expiries(&self.table));
         self.schedule_checkpoint(slot);
     }
 
@@ -916,7 +971,7 @@ impl Lessor {
     fn lease(&self, row: &Row) -> Lease {
         Lease {
             record: row.record(),
-            expiry: self.primary.then_some(row.expiry),
+            expiry: self.primary.then_some(row.expiry()),
             items: row.items().len(),
         }
     }
@@ -967,7 +1022,7 @@ impl Source for Expiries<'_> {
     }
 
     fn due(&self, slot: u32) -> Instant {
-        self.0.row(slot).expiry
+        self.0.row(slot).expiry()
     }
 }
 
@@ -986,6 +1041,8 @@ impl Source for Checkpoints<'_> {
 
 /// So many leases are put in order by one call, in a few milliseconds.
 const PIECE: usize = 10_000;
+/// For so long the order by expiry is kept when nobody lists by it.
+const A_MINUTE: Duration = Duration::from_secs(60);
 const HALF_SECOND: Duration = Duration::from_millis(500);
 /// etcd: at each tick of half a second 500 batches (`leaseCheckpointRate` / 2).
 const CHECKPOINTS_A_HALF_SECOND: usize = 500 * Checkpoint::MAX_BATCH;

@@ -777,6 +777,7 @@ impl Member {
         }
         // Behind what is given up: a lease may have been kept for it.
         self.lessor.handle_timeout(now);
+        self.work_off(now);
         self.pump_now(now);
         self.confirm_if_held();
         while self.turns.front().is_some_and(|turn| turn.deadline <= now) {
@@ -1130,7 +1131,8 @@ impl Member {
             && let Stage::Applied(index) = held.stage
             && (index <= self.applied || self.applying.is_some())
         {
-            if self.applying.is_some() && !self.goes_beside(held, index) {
+            if self.applying.is_some() && !self.goes_beside(held, index) || !self.lists(now, place)
+            {
                 place += 1;
                 continue;
             }
@@ -1149,6 +1151,16 @@ impl Member {
                     }
                 }
             }
+        }
+    }
+
+    /// Whether this is no listing that waits until the leases are in its order.
+    fn lists(&mut self, now: Instant, place: usize) -> bool {
+        match self.held.get(place).map(|held| &held.work) {
+            Some(&Work::Request(_, Request::Leases { order, .. })) => {
+                self.lessor.put_in_order(now, order)
+            }
+            Some(_) | None => true,
         }
     }
 
@@ -1181,9 +1193,6 @@ impl Member {
                 (Response::Items(items), self.outputs.touched(id))
             }
             Request::Leases { order, after, limit } => {
-                if order == LeaseOrder::Id {
-                    self.lessor.put_in_order();
-                }
                 (Response::Leases(self.lessor.leases(order, after.as_ref(), limit)), self.applied)
             }
             Request::LeaseOf { item } => {
@@ -1215,6 +1224,10 @@ impl Member {
     fn renew(&mut self, now: Instant, asker: Asked, id: LeaseId) {
         let Asked { ticket, asked, deadline } = asker;
         self.kept.remove(&id);
+        if let Ok(ttl) = self.lessor.renew_at_once(now, id) {
+            let after = self.outputs.touched(id);
+            return self.outputs.answer(ticket, Ok(Response::Renewed { ttl }), after, deadline);
+        }
         self.renewing.insert(ticket, Renewing { id, deadline: Some(deadline) });
         self.lessor.renew_asked(now, asked, ticket, id);
         self.pump_now(now);

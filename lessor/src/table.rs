@@ -14,7 +14,7 @@ use hashbrown::hash_table::Entry;
 use siphasher::sip::SipHasher13;
 
 use crate::deadline::MAX_SLOTS;
-use crate::order::IdOrder;
+use crate::order::Order;
 use crate::{Instant, Item, LeaseId, LeaseRecord, Ticket, Ttl};
 
 /// The lease table.
@@ -23,8 +23,10 @@ pub(crate) struct Table {
     rows: Vec<Row>,
     index: HashTable<u32>,
     hasher: SipHasher13,
-    /// There once somebody has listed.
-    order: Option<IdOrder>,
+    /// There once somebody has listed by id.
+    by_id: Option<Order<LeaseId>>,
+    /// There while somebody lists by expiry.
+    by_expiry: Option<Order<(Instant, LeaseId)>>,
 }
 
 /// One lease: what every renew touches, and a box for what most leases lack.
@@ -32,8 +34,7 @@ pub(crate) struct Table {
 pub(crate) struct Row {
     pub(crate) id: LeaseId,
     pub(crate) ttl: Ttl,
-    /// When it expires on this member's clock; [`Instant::MAX`] on a member that is not primary.
-    pub(crate) expiry: Instant,
+    expiry: Instant,
     cold: Option<Box<Cold>>,
 }
 
@@ -60,28 +61,48 @@ pub(crate) struct Cold {
 impl Table {
     pub(crate) fn new(hash_key: u128) -> Self {
         let hasher = SipHasher13::new_with_key(&hash_key.to_le_bytes());
-        Self { rows: Vec::new(), index: HashTable::new(), hasher, order: None }
+        Self { rows: Vec::new(), index: HashTable::new(), hasher, by_id: None, by_expiry: None }
     }
 
     /// An empty table with the same key, and room for so many leases.
     pub(crate) fn emptied(&self, leases: usize) -> Self {
         let (rows, index) = (Vec::with_capacity(leases), HashTable::with_capacity(leases));
-        Self { rows, index, hasher: self.hasher, order: None }
+        Self { rows, index, hasher: self.hasher, by_id: None, by_expiry: None }
     }
 
     /// Begins to keep the ids in order, or goes on with at most `count` leases.
-    pub(crate) fn put_in_order(&mut self, count: usize) {
-        self.order.get_or_insert_default().take_in(&self.rows, count);
+    pub(crate) fn put_in_order_by_id(&mut self, count: usize) {
+        self.by_id.get_or_insert_default().take_in(&self.rows, count);
+    }
+
+    /// Begins to keep the expiries in order, or goes on with at most `count` leases.
+    pub(crate) fn put_in_order_by_expiry(&mut self, count: usize) {
+        self.by_expiry.get_or_insert_default().take_in(&self.rows, count);
+    }
+
+    /// Begins to keep the expiries in order no more, or goes on with at most `count` leases.
+    pub(crate) fn give_up_order_by_expiry(&mut self, count: usize) {
+        self.by_expiry.take_if(|order| !order.give_up(&self.rows, count));
     }
 
     /// The ids in order, if all of them are by now.
-    pub(crate) fn in_order(&self) -> Option<&IdOrder> {
-        self.order.as_ref().filter(|order| order.is_complete(self.rows.len()))
+    pub(crate) fn by_id(&self) -> Option<&Order<LeaseId>> {
+        self.by_id.as_ref().filter(|order| order.is_complete(self.rows.len()))
     }
 
-    /// Whether the ids are being put in order, and some are left.
-    pub(crate) fn is_being_ordered(&self) -> bool {
-        self.order.is_some() && self.in_order().is_none()
+    /// The expiries in order, if all of them are by now.
+    pub(crate) fn by_expiry(&self) -> Option<&Order<(Instant, LeaseId)>> {
+        self.by_expiry.as_ref().filter(|order| order.is_complete(self.rows.len()))
+    }
+
+    /// Whether an order by id is there, complete or not.
+    pub(crate) fn has_order_by_id(&self) -> bool {
+        self.by_id.is_some()
+    }
+
+    /// Whether an order by expiry is there, complete or not.
+    pub(crate) fn has_order_by_expiry(&self) -> bool {
+        self.by_expiry.is_some()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -92,8 +113,20 @@ impl Table {
         &self.rows
     }
 
-    pub(crate) fn rows_mut(&mut self) -> &mut [Row] {
-        &mut self.rows
+    /// Gives every lease another expiry, if it has one to give.
+    pub(crate) fn set_all_expiries(&mut self, mut another: impl FnMut(u32, &mut Row) -> Instant) {
+        self.by_expiry = None;
+        for (slot, row) in (0..).zip(&mut self.rows) {
+            row.expiry = another(slot, row);
+        }
+    }
+
+    pub(crate) fn set_expiry(&mut self, slot: u32, at: Instant) {
+        let row = &mut self.rows[slot as usize];
+        let before = core::mem::replace(&mut row.expiry, at);
+        if let Some(order) = &mut self.by_expiry {
+            order.moved(slot as usize, (before, row.id), (at, row.id));
+        }
     }
 
     pub(crate) fn row(&self, slot: u32) -> &Row {
@@ -110,7 +143,7 @@ impl Table {
 
     /// Adds a lease; `None` if its id is there already.
     pub(crate) fn insert(&mut self, id: LeaseId, ttl: Ttl, expiry: Instant) -> Option<u32> {
-        let Self { rows, index, hasher, order } = self;
+        let Self { rows, index, hasher, by_id, by_expiry } = self;
         let is_it = |&slot: &u32| rows[slot as usize].id == id;
         let rehash = |&slot: &u32| hash(hasher, rows[slot as usize].id);
         let Entry::Vacant(entry) = index.entry(hash(hasher, id), is_it, rehash) else {
@@ -119,8 +152,11 @@ impl Table {
         assert!(rows.len() < MAX_SLOTS, "a lessor holds fewer than 2^32 leases");
         let slot = u32::try_from(rows.len()).expect("fewer than 2^32 leases");
         entry.insert(slot);
-        if let Some(order) = order {
+        if let Some(order) = by_id {
             order.inserted(rows.len(), id);
+        }
+        if let Some(order) = by_expiry {
+            order.inserted(rows.len(), (expiry, id));
         }
         rows.push(Row { id, ttl, expiry, cold: None });
         Some(slot)
@@ -141,7 +177,10 @@ impl Table {
                 .find_mut(moved, |&other| other == last)
                 .expect("every lease is in the index") = slot;
         }
-        if let Some(order) = &mut self.order {
+        if let Some(order) = &mut self.by_id {
+            order.swap_removed(slot as usize, &self.rows);
+        }
+        if let Some(order) = &mut self.by_expiry {
             order.swap_removed(slot as usize, &self.rows);
         }
         let row = self.rows.swap_remove(slot as usize);
@@ -162,7 +201,10 @@ impl Table {
                 row.id
             );
         }
-        if let Some(order) = &self.order {
+        if let Some(order) = &self.by_id {
+            order.check(&self.rows);
+        }
+        if let Some(order) = &self.by_expiry {
             order.check(&self.rows);
         }
     }
@@ -183,6 +225,11 @@ pub(crate) fn room_to_keep(capacity: usize, len: usize) -> Option<usize> {
 }
 
 impl Row {
+    /// When it expires on this member's clock; [`Instant::MAX`] on a member that is not primary.
+    pub(crate) fn expiry(&self) -> Instant {
+        self.expiry
+    }
+
     pub(crate) fn record(&self) -> LeaseRecord {
         LeaseRecord { id: self.id, ttl: self.ttl, remaining: self.remaining() }
     }
@@ -293,13 +340,13 @@ mod tests {
     fn the_check_finds_what_is_damaged() {
         type Damage = fn(&mut Table);
         let damages: [(&str, Damage); 6] = [
-            ("the id of lease 3 is in order", |table| {
-                let order = table.order.as_mut().unwrap();
+            ("lease 3 is in order", |table| {
+                let order = table.by_id.as_mut().unwrap();
                 order.swap_removed(2, &table.rows);
                 order.inserted(2, id(99));
             }),
-            ("2 ids are in order, of 3 rows", |table| {
-                let order = table.order.as_mut().unwrap();
+            ("2 leases are in order, of 3 rows", |table| {
+                let order = table.by_id.as_mut().unwrap();
                 order.swap_removed(2, &table.rows);
                 order.inserted(2, id(1));
             }),
@@ -310,7 +357,7 @@ mod tests {
         ];
         for (what, damage) in damages {
             let mut table = table(3);
-            table.put_in_order(3);
+            table.put_in_order_by_id(3);
             table.check();
             damage(&mut table);
             let said = complaint(|| table.check());

@@ -55,7 +55,7 @@ fn the_check_finds_damage_of_a_primary() {
 #[test]
 fn the_check_finds_damage_of_a_member_that_is_not_primary() {
     let damages: [(&str, Damage); 4] = [
-        ("lease 7 has no expiry", |lessor| lessor.table.row_mut(0).expiry = Instant::from_secs(10)),
+        ("lease 7 has no expiry", |lessor| lessor.table.set_expiry(0, Instant::from_secs(10))),
         ("nobody waits for lease 7", |lessor| {
             lessor.table.row_mut(0).cold_mut().waiting.push(Ticket(1));
         }),

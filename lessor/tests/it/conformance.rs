@@ -750,7 +750,8 @@ fn leases_come_in_pages_by_id_and_by_expiry() {
     }
     for ordered in [false, true] {
         if ordered {
-            host.lessor.put_in_order();
+            assert!(host.lessor.put_in_order(host.now, LeaseOrder::Id));
+            assert!(host.lessor.put_in_order(host.now, LeaseOrder::Expiry));
         }
         assert_eq!(listed(&host.lessor, LeaseOrder::Id), [-5, 1, 2, 3]);
         assert_eq!(listed(&host.lessor, LeaseOrder::Expiry), [3, -5, 2, 1]);
@@ -771,7 +772,7 @@ fn many_leases_are_put_in_order_bit_by_bit() {
         host.grant(number, 100_000).unwrap();
     }
     host.take();
-    host.lessor.put_in_order();
+    assert!(!host.lessor.put_in_order(host.now, LeaseOrder::Id));
     let mut pieces = 1;
     while host.lessor.poll_timeout() == Some(host.now) {
         host.revoke(pieces).unwrap();
@@ -787,6 +788,47 @@ fn many_leases_are_put_in_order_bit_by_bit() {
     assert_eq!(listed(&host.lessor, LeaseOrder::Id), expected);
     let last = host.lessor.lookup(LeaseId::new(24_997).unwrap());
     assert_eq!(host.lessor.leases(LeaseOrder::Id, last.as_ref(), 3).len(), 1);
+}
+
+/// The same by expiry, while some are renewed, in the order and out of it; then nobody lists any more.
+#[test]
+fn many_expiries_are_put_in_order_bit_by_bit_and_given_up_in_a_minute() {
+    let mut host = Host::primary();
+    for number in 1..=25_000 {
+        host.grant(number, 1_000 + number.unsigned_abs() % 7).unwrap();
+    }
+    host.take();
+    let mut fork = host.lessor.clone();
+    let mut pieces = 1;
+    while !host.lessor.put_in_order(host.now, LeaseOrder::Expiry) {
+        host.sleep(1);
+        for number in [pieces, 12_000 + pieces, 25_000 - pieces] {
+            host.renew(number);
+            fork.renew(host.now, Ticket(0), id(number));
+        }
+        pieces += 1;
+    }
+    assert_eq!(pieces, 3);
+    assert_ne!(host.lessor.poll_timeout(), Some(host.now), "it waits for nothing");
+    for until in [1_002, 1_005, 1_008, u64::MAX] {
+        let order = LeaseOrder::ExpiryUntil(Instant::from_secs(until));
+        let page = host.lessor.leases(order, None, 25_000);
+        assert_eq!(page, fork.leases(order, None, 25_000), "until {until}");
+        let behind = page.get(7);
+        assert_eq!(host.lessor.leases(order, behind, 9), fork.leases(order, behind, 9));
+    }
+
+    host.sleep(59);
+    assert_ne!(host.lessor.poll_timeout(), Some(host.now), "it is kept");
+    host.sleep(1);
+    let mut pieces = 1;
+    while host.lessor.poll_timeout() == Some(host.now) {
+        host.renew(pieces);
+        host.to(host.now);
+        pieces += 1;
+    }
+    assert_eq!(pieces, 3);
+    assert!(!host.lessor.put_in_order(host.now, LeaseOrder::Expiry), "it begins anew");
 }
 
 /// Issue 14: each page finds all leases renewed, behind what it has shown.

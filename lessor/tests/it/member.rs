@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use lessor::backend::{Backend, MemoryBackend};
 use lessor::{
-    Change, Command, Config, Confirmation, Entry, Error, Instant, Item, LeaseId, LeaseRecord,
-    LogIndex, Member, MemberId, Output, Proposal, Request, RequestError, RequestId, Response, Role,
-    Snapshot, StateAt, Term, Ticket, Ttl, Write,
+    Change, Command, Config, Confirmation, Entry, Error, Instant, Item, LeaseId, LeaseOrder,
+    LeaseRecord, LogIndex, Member, MemberId, Output, Proposal, Request, RequestError, RequestId,
+    Response, Role, Snapshot, StateAt, Term, Ticket, Ttl, Write,
 };
 
 /// Issue 14: the time of a lease cost a copy of all its items.
@@ -42,6 +42,42 @@ fn a_lease_is_read_without_its_items_and_they_page_by_page() {
     let none = Request::Items { id: id(8), after: None, limit: 4 };
     assert_eq!(ask(none), Response::Items(None));
     assert_eq!(ask(Request::TimeToLive { id: id(8) }), Response::TimeToLive(None));
+}
+
+/// Issue 14: a page of very many leases held up everything else.
+#[test]
+fn a_page_waits_until_the_leases_are_in_its_order_and_holds_nobody_up() {
+    let record = |number| LeaseRecord { id: id(number), ttl: Ttl::from_secs(60), remaining: None };
+    let leases: Vec<_> = (1..=25_000).map(record).collect();
+    let snapshot = Snapshot { leases, items: Vec::new() };
+    for order in [LeaseOrder::Id, LeaseOrder::Expiry] {
+        let mut host = Host::primary();
+        host.member.role(host.now, Role::Follower { leader: None });
+        let state = StateAt { applied: LogIndex(9), snapshot: snapshot.clone() };
+        host.member.installed(host.now, &state).unwrap();
+        host.member.role(host.now, leader(2, 0));
+        for _ in 0..3 {
+            host.ask(Request::Leases { order, after: None, limit: 2 });
+            host.confirm();
+        }
+        host.ask(Request::Renew { id: id(7) });
+        host.confirm();
+        let renewed = Ok(Response::Renewed { ttl: Ttl::from_secs(60) });
+        assert_eq!(host.answers(), [(4, renewed)], "the renew alone");
+        host.member.forget(host.now, Ticket(2));
+        host.member.handle_timeout(host.now);
+        assert_eq!(host.answers(), [], "20,000 are in order");
+        host.member.handle_timeout(host.now);
+        let answers = host.answers();
+        assert_eq!(answers.iter().map(|(ticket, _)| *ticket).collect::<Vec<_>>(), [1, 3]);
+        for (_, answer) in answers {
+            let Ok(Response::Leases(page)) = answer else { panic!("a page, not {answer:?}") };
+            assert!(page.iter().map(|lease| lease.record.id).eq([id(1), id(2)]), "{page:?}");
+        }
+        host.ask(Request::Leases { order, after: None, limit: 2 });
+        host.confirm();
+        assert_eq!(host.answers().len(), 1, "at once from now on");
+    }
 }
 
 // Promotion
