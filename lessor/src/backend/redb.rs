@@ -222,11 +222,15 @@ impl RedbBackend {
         let Self { database, path, id_salt, range_deleter, undeleted, .. } = self;
         let failed = |error: redb::Error| redb_error(path, "write", error);
         let write = begin_write(database, path)?;
-        check_meta(&write, path, self.applied, self.digest)?;
+        let mut meta = write.open_table(META).map_err(|error| failed(error.into()))?;
+        check_meta(&meta, path, self.applied, self.digest)?;
+        write_meta(&mut meta, transaction.applied, transaction.digest, *id_salt)
+            .map_err(|error| failed(error.into()))?;
+        drop(meta);
         let mut undeleted_then = undeleted.clone();
-        let mut tables = Tables::open(&write).map_err(failed)?;
+        let mut tables = Tables::of(&write);
         if transaction.reset {
-            tables.clear().map_err(|error| failed(error.into()))?;
+            tables.clear().map_err(failed)?;
             undeleted_then.clear(&write).map_err(failed)?;
         }
         for (place, change) in transaction.changes.iter().enumerate() {
@@ -238,16 +242,14 @@ impl RedbBackend {
                     None => undeleted::call(deleter, &write, delete)
                         .map_err(|reason| Unwritten::Undeleted { place, reason })?,
                 }
-                tables = Tables::open(&write).map_err(failed)?;
+                tables = Tables::of(&write);
             }
             if let Change::Write(Write::PutItem(item, _)) = change {
                 undeleted_then.forget(&write, item).map_err(failed)?;
             }
-            tables.apply(change).map_err(|error| failed(error.into()))?;
+            tables.apply(change).map_err(failed)?;
         }
         drop(tables);
-        write_meta(&write, transaction.applied, transaction.digest).map_err(failed)?;
-        write_id_salt(&write, *id_salt).map_err(failed)?;
         write.commit().map_err(|error| failed(error.into()))?;
         *undeleted = undeleted_then;
         Ok(())
@@ -282,7 +284,9 @@ impl RedbBackend {
         let Some(deleter) = range_deleter else { return Ok(()) };
         let failed = |error: redb::Error| redb_error(path, "write", error);
         let write = begin_write(database, path)?;
-        check_meta(&write, path, self.applied, self.digest)?;
+        let meta = write.open_table(META).map_err(|error| failed(error.into()))?;
+        check_meta(&meta, path, self.applied, self.digest)?;
+        drop(meta);
         let delete = undeleted::Pending::take(&write, lease).map_err(failed)?;
         let deleted = undeleted::call(deleter, &write, &delete);
         if deleted.is_ok() {
@@ -294,23 +298,25 @@ impl RedbBackend {
 
     /// Does this unless the file was taken away, before or meanwhile.
     ///
-    /// Before, because what was put in its place is written over; and after, because what is written to
-    /// a file that has lost its name meanwhile must not be acknowledged, and because a failure is better
-    /// told by its cause.
+    /// Before, because what was put in its place would be written over, which a new file under its name
+    /// is not. After, because what is written to a file that has lost its name meanwhile must not be
+    /// acknowledged, and because a failure is better told by its cause.
     fn watched(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<(), BackendError>,
     ) -> Result<(), BackendError> {
-        self.check_replaced()?;
+        self.check_file(StoreFile::overwritten)?;
         let done = work(self);
-        self.check_replaced()?;
+        self.check_file(StoreFile::replaced)?;
         done
     }
 
-    /// Whether the file still is what this backend has made of it, under the name that it was given.
-    fn check_replaced(&self) -> Result<(), BackendError> {
-        let Some(file) = &self.file else { return Ok(()) };
-        match file.replaced() {
+    /// Whether the file still is what this backend has made of it.
+    fn check_file(
+        &self,
+        look: impl FnOnce(&StoreFile) -> io::Result<Option<&'static str>>,
+    ) -> Result<(), BackendError> {
+        match self.file.as_ref().map_or(Ok(None), look) {
             Ok(None) => Ok(()),
             Ok(Some(what)) => Err(replaced(&self.path, what)),
             Err(error) => Err(io_error(&self.path, "read", error)),
@@ -443,40 +449,56 @@ fn open_file(path: &Path) -> Result<Option<RedbBackend>, BackendError> {
     Ok(Some(store.with_id_salt(chance::draw())))
 }
 
-/// The tables of leases and items in a write transaction.
+/// The tables of leases and items in a write transaction, each opened when it is needed: that costs as
+/// much as some rows.
 struct Tables<'t> {
-    leases: Table<'t, i64, (u64, u64)>,
-    items: Table<'t, &'static [u8], i64>,
+    write: &'t WriteTransaction,
+    leases: Option<Table<'t, i64, (u64, u64)>>,
+    items: Option<Table<'t, &'static [u8], i64>>,
 }
 
 impl<'t> Tables<'t> {
-    fn open(write: &'t WriteTransaction) -> Result<Self, redb::Error> {
-        Ok(Self { leases: write.open_table(LEASES)?, items: write.open_table(ITEMS)? })
+    fn of(write: &'t WriteTransaction) -> Self {
+        Self { write, leases: None, items: None }
     }
 
-    fn clear(&mut self) -> Result<(), redb::StorageError> {
-        self.leases.retain(|_, _| false)?;
-        self.items.retain(|_, _| false)
+    fn leases(&mut self) -> Result<&mut Table<'t, i64, (u64, u64)>, redb::TableError> {
+        match &mut self.leases {
+            Some(leases) => Ok(leases),
+            none => Ok(none.insert(self.write.open_table(LEASES)?)),
+        }
     }
 
-    fn apply(&mut self, change: &Change) -> Result<(), redb::StorageError> {
+    fn items(&mut self) -> Result<&mut Table<'t, &'static [u8], i64>, redb::TableError> {
+        match &mut self.items {
+            Some(items) => Ok(items),
+            none => Ok(none.insert(self.write.open_table(ITEMS)?)),
+        }
+    }
+
+    fn clear(&mut self) -> Result<(), redb::Error> {
+        self.leases()?.retain(|_, _| false)?;
+        Ok(self.items()?.retain(|_, _| false)?)
+    }
+
+    fn apply(&mut self, change: &Change) -> Result<(), redb::Error> {
         match change {
             Change::Write(Write::PutLease(LeaseRecord { id, ttl, remaining })) => {
                 let remaining = remaining.map_or(NONE, Ttl::as_millis);
-                self.leases.insert(id.get(), (ttl.as_millis(), remaining))?;
+                self.leases()?.insert(id.get(), (ttl.as_millis(), remaining))?;
             }
             Change::Write(Write::DeleteLease(id)) => {
-                self.leases.remove(id.get())?;
+                self.leases()?.remove(id.get())?;
             }
             Change::Write(Write::PutItem(item, id)) => {
-                self.items.insert(item.key(), id.get())?;
+                self.items()?.insert(item.key(), id.get())?;
             }
             Change::Write(Write::DeleteItem(item)) => {
-                self.items.remove(item.key())?;
+                self.items()?.remove(item.key())?;
             }
             Change::RangeDelete(delete) => {
                 for item in &delete.items {
-                    self.items.remove(item.key())?;
+                    self.items()?.remove(item.key())?;
                 }
             }
         }
@@ -533,10 +555,12 @@ fn initialize(database: &Database, id_salt: Option<u64>) -> Result<(), redb::Err
     let mut write = database.begin_write()?;
     write.set_durability(Durability::Immediate)?;
     write.set_two_phase_commit(true);
-    drop(Tables::open(&write)?);
-    write.open_table(META)?.insert("format", FORMAT)?;
-    write_meta(&write, LogIndex::default(), Digest::default())?;
-    write_id_salt(&write, id_salt)?;
+    write.open_table(LEASES)?;
+    write.open_table(ITEMS)?;
+    let mut meta = write.open_table(META)?;
+    meta.insert("format", FORMAT)?;
+    write_meta(&mut meta, LogIndex::default(), Digest::default(), id_salt)?;
+    drop(meta);
     write.commit()?;
     Ok(())
 }
@@ -560,14 +584,17 @@ fn begin_write(database: &Database, path: &Path) -> Result<WriteTransaction, Bac
     Ok(write)
 }
 
+/// The table of what the store says of itself, in a write transaction.
+type MetaTable<'t> = Table<'t, &'static str, u64>;
+
 /// Whether the tables are where the last commit has put them.
 fn check_meta(
-    write: &WriteTransaction,
+    meta: &MetaTable<'_>,
     path: &Path,
     applied: LogIndex,
     digest: Digest,
 ) -> Result<(), BackendError> {
-    let found = meta_of(write).map_err(|error| redb_error(path, "write", error))?;
+    let found = meta_of(meta).map_err(|error| redb_error(path, "write", error))?;
     if found == (Some(applied), Some(digest)) {
         return Ok(());
     }
@@ -577,34 +604,31 @@ fn check_meta(
     Err(replaced(path, format!("{stands}, but {was}; {host}")))
 }
 
-fn write_meta(
-    write: &WriteTransaction,
-    applied: LogIndex,
-    digest: Digest,
-) -> Result<(), redb::Error> {
-    let mut meta = write.open_table(META)?;
-    meta.insert("applied", applied.0)?;
-    meta.insert("digest", digest.as_u64())?;
-    Ok(())
-}
-
 fn told(number: Option<impl fmt::Display>) -> String {
     number.map_or_else(|| "nothing".into(), |number| number.to_string())
 }
 
-fn write_id_salt(write: &WriteTransaction, id_salt: Option<u64>) -> Result<(), redb::Error> {
-    if let Some(id_salt) = id_salt {
-        write.open_table(META)?.insert("id_salt", id_salt)?;
-    }
-    Ok(())
-}
-
-/// What `lessor.meta` holds, as a write transaction finds it.
-fn meta_of(write: &WriteTransaction) -> Result<(Option<LogIndex>, Option<Digest>), redb::Error> {
-    let meta = write.open_table(META)?;
+fn meta_of(meta: &MetaTable<'_>) -> Result<(Option<LogIndex>, Option<Digest>), redb::StorageError> {
     let applied = meta.get("applied")?.map(|value| LogIndex(value.value()));
     let digest = meta.get("digest")?.map(|value| Digest::from_u64(value.value()));
     Ok((applied, digest))
+}
+
+fn write_meta(
+    meta: &mut MetaTable<'_>,
+    applied: LogIndex,
+    digest: Digest,
+    id_salt: Option<u64>,
+) -> Result<(), redb::StorageError> {
+    meta.insert("applied", applied.0)?;
+    meta.insert("digest", digest.as_u64())?;
+    // A store of an earlier version has none.
+    if let Some(id_salt) = id_salt
+        && meta.get("id_salt")?.is_none()
+    {
+        meta.insert("id_salt", id_salt)?;
+    }
+    Ok(())
 }
 
 /// Reads and validates everything in this file, and writes nothing.

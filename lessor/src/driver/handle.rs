@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::Stream;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
 use super::{DriverError, Runtime};
 use crate::{
@@ -28,7 +28,7 @@ pub struct Handle {
     /// How many tickets and observers there were.
     numbers: Arc<AtomicU64>,
     clock: Clock,
-    stop: Arc<Stop>,
+    aborted: Arc<AtomicBool>,
     ended: Ended,
 }
 
@@ -382,8 +382,8 @@ impl Handle {
     ///
     /// The error with which the engine ended before, if it did.
     pub async fn stop(&self) -> Result<(), Arc<DriverError>> {
-        // Not through the queue, in which it would wait for its turn.
-        self.stop.asked.notify_one();
+        // It needs no place, and may have ended.
+        let _ = self.calls.send(Call::Stop);
         self.ended.wait().await
     }
 
@@ -391,7 +391,9 @@ impl Handle {
     /// fail with [`DriverError::Aborted`]. A commit that is on its way is not waited for; it may still
     /// get to the store, which is locked until then.
     pub fn abort(&self) {
-        self.stop.aborted.notify_one();
+        self.aborted.store(true, Ordering::Release);
+        // So that the engine looks.
+        let _ = self.calls.send(Call::Stop);
     }
 
     /// Asks for anything that a member can be asked, as data: what the methods above are made of, and
@@ -402,27 +404,28 @@ impl Handle {
     /// What every call can meet.
     pub async fn request(&self, request: Request) -> Result<Response, CallError> {
         let place = self.place().await?;
+        // The driver gives it back.
+        place.forget();
         let ticket = Ticket(self.number());
         let (reply, answer) = oneshot::channel();
-        let caller = Caller { reply, place: place.clone() };
+        let caller = Caller { reply, has_place: true };
         self.send(Call::Request { asked: self.clock.now(), ticket, request, caller })?;
-        let calls = self.calls.downgrade();
-        let mut patience = Patience { calls, ticket, place, ended: false };
+        let mut patience = Patience { calls: &self.calls, ticket, ended: false };
         let answer = answer.await;
         patience.ended = true;
         Ok(answer.map_err(|_| self.ended.torn_down())??)
     }
 
     /// Waits for a place in the engine.
-    async fn place(&self) -> Result<Arc<Place>, CallError> {
-        let places = self.places.clone();
-        let permit = tokio::select! {
+    async fn place(&self) -> Result<SemaphorePermit<'_>, CallError> {
+        if let Ok(place) = self.places.try_acquire() {
+            return Ok(place);
+        }
+        tokio::select! {
             biased;
-            permit = places.acquire() => permit.expect("it is never closed"),
-            () = self.ended.gone.closed() => return Err(self.ended.error()),
-        };
-        permit.forget();
-        Ok(Arc::new(Place { places: self.places.clone(), taken: AtomicBool::new(true) }))
+            place = self.places.acquire() => Ok(place.expect("it is never closed")),
+            () = self.ended.gone.closed() => Err(self.ended.error()),
+        }
     }
 
     /// Returns when the engine has ended, and says how.
@@ -481,53 +484,30 @@ pub(super) enum Call {
     },
     /// This observer is gone.
     Leave { observer: u64 },
+    /// The engine is to end, when all that came before is served.
+    Stop,
 }
 
-/// Who waits for an answer, and the place that it takes.
+/// Who waits for an answer.
 #[derive(Debug)]
 pub(super) struct Caller {
     pub(super) reply: oneshot::Sender<Result<Response, RequestError>>,
-    pub(super) place: Arc<Place>,
+    /// Whether it still takes a place in the engine.
+    pub(super) has_place: bool,
 }
 
-/// One of the places in the engine, which is given back once.
-#[derive(Debug)]
-pub(super) struct Place {
-    places: Arc<Semaphore>,
-    taken: AtomicBool,
-}
-
-impl Place {
-    pub(super) fn give_back(&self) {
-        if self.taken.swap(false, Ordering::Relaxed) {
-            self.places.add_permits(1);
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.give_back();
-    }
-}
-
-/// Somebody who waits for an answer; gone before it came, it gives back its place and has the request
-/// forgotten.
-struct Patience {
-    calls: mpsc::WeakUnboundedSender<Call>,
+/// Somebody who waits for an answer; gone before it came, it has the request forgotten.
+struct Patience<'a> {
+    calls: &'a mpsc::UnboundedSender<Call>,
     ticket: Ticket,
-    place: Arc<Place>,
     ended: bool,
 }
 
-impl Drop for Patience {
+impl Drop for Patience<'_> {
     fn drop(&mut self) {
-        self.place.give_back();
-        if !self.ended
-            && let Some(calls) = self.calls.upgrade()
-        {
+        if !self.ended {
             // The engine may have ended.
-            let _ = calls.send(Call::Forget(self.ticket));
+            let _ = self.calls.send(Call::Forget(self.ticket));
         }
     }
 }
@@ -551,13 +531,6 @@ impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Clock").field(&self.now()).finish()
     }
-}
-
-/// The wishes that come beside the calls.
-#[derive(Debug, Default)]
-pub(super) struct Stop {
-    pub(super) asked: Notify,
-    pub(super) aborted: Notify,
 }
 
 /// The end of a driver, as its handles see it.
@@ -610,24 +583,30 @@ impl End {
     }
 }
 
-/// A handle, and the driver's ends of it: its calls, the wish to stop, and its end.
-pub(super) fn handle(
-    queue: usize,
-    clock: Clock,
-) -> (Handle, mpsc::UnboundedReceiver<Call>, Arc<Stop>, End) {
+/// The driver's ends of its handle.
+pub(super) struct Ends {
+    pub(super) calls: mpsc::UnboundedReceiver<Call>,
+    pub(super) places: Arc<Semaphore>,
+    pub(super) aborted: Arc<AtomicBool>,
+    pub(super) end: End,
+}
+
+/// A handle, and its other ends.
+pub(super) fn handle(queue: usize, clock: Clock) -> (Handle, Ends) {
     let (sender, calls) = mpsc::unbounded_channel();
     let (gone, receiver) = mpsc::channel(1);
     let outcome = Arc::new(OnceLock::new());
-    let stop = Arc::new(Stop::default());
+    let places = Arc::new(Semaphore::new(queue.min(Semaphore::MAX_PERMITS)));
+    let aborted = Arc::new(AtomicBool::default());
     let handle = Handle {
         calls: sender,
-        places: Arc::new(Semaphore::new(queue.min(Semaphore::MAX_PERMITS))),
+        places: places.clone(),
         numbers: Arc::default(),
         clock,
-        stop: stop.clone(),
+        aborted: aborted.clone(),
         ended: Ended { outcome: outcome.clone(), gone },
     };
-    (handle, calls, stop, End { outcome, _gone: receiver })
+    (handle, Ends { calls, places, aborted, end: End { outcome, _gone: receiver } })
 }
 
 /// How many batches wait for an observer (etcd: the channel of `ExpiredLeasesC`).

@@ -13,15 +13,16 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::yield_now;
 use tracing::{debug, error, info};
 
 use crate::backend::{Backend, BackendError, DeletionRetry, Stored, Undeleted};
 use crate::{
     Config, ConfigError, Digest, ExpiredBatch, Instant, LeaseId, LogIndex, Member, MemberInput,
-    Output, SnapshotError, StateAt, Ticket, Transaction,
+    Output, RequestError, SnapshotError, StateAt, Ticket, Transaction,
 };
 
 mod handle;
@@ -33,7 +34,7 @@ mod metrics;
 mod open;
 mod runtime;
 
-use self::handle::{Call, Caller, Clock, End, Stop};
+use self::handle::{Call, Caller, Clock, End};
 pub use self::handle::{CallError, Expired, Granted, Handle, Missed};
 pub use self::keep_alive::KeepAlive;
 pub use self::log::{LocalLog, Log, LogEvent};
@@ -63,6 +64,9 @@ pub struct Driver<R, B, L> {
     member: Member,
     observer: Option<Box<dyn Observer>>,
     calls: mpsc::UnboundedReceiver<Call>,
+    places: Arc<Semaphore>,
+    /// How many places are to be given back, together.
+    free: usize,
     callers: BTreeMap<Ticket, Caller>,
     expired: Vec<ExpiredQueue>,
     committing: Option<Committing<B>>,
@@ -73,13 +77,10 @@ pub struct Driver<R, B, L> {
     delete_again: bool,
     /// The leases of which it was told that their items could not be deleted.
     undeleted: Vec<LeaseId>,
-    stop: Arc<Stop>,
-    /// Somebody has asked to stop: no call comes in any more.
-    closing: bool,
-    /// All calls were taken.
+    /// Somebody has asked to stop: no request is served any more that comes now.
     stopping: bool,
     /// It is to end without waiting for anything.
-    aborted: bool,
+    aborted: Arc<AtomicBool>,
     end: End,
     #[cfg(feature = "metrics")]
     metrics: metrics::Metrics,
@@ -157,14 +158,16 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
         log.start(stored.applied);
         let runtime = Arc::new(runtime);
         let clock = Clock::of(&runtime);
-        let (handle, calls, stop, end) = handle::handle(config.queue.get() as usize, clock);
+        let (handle, ends) = handle::handle(config.queue.get() as usize, clock);
         let mut driver = Self {
             runtime,
             backend: Some(backend),
             log,
             member,
             observer: None,
-            calls,
+            calls: ends.calls,
+            places: ends.places,
+            free: 0,
             callers: BTreeMap::new(),
             expired: Vec::new(),
             committing: None,
@@ -172,11 +175,9 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
             retry: DeletionRetry::default(),
             delete_again: false,
             undeleted: Vec::new(),
-            stop,
-            closing: false,
             stopping: false,
-            aborted: false,
-            end,
+            aborted: ends.aborted,
+            end: ends.end,
             #[cfg(feature = "metrics")]
             metrics: metrics::Metrics::new(),
         };
@@ -207,7 +208,7 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
             Err(error) => error!(%error, "lease engine failed"),
         }
         self.end.declare(outcome.clone());
-        if self.aborted {
+        if outcome.as_ref().is_err_and(|error| matches!(**error, DriverError::Aborted)) {
             return outcome;
         }
         // Whoever opens the store next must find it closed, even if a commit outlived the log.
@@ -221,9 +222,14 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
 
     async fn turn_until_ended(&mut self) -> Result<(), DriverError> {
         loop {
+            if self.aborted.load(Ordering::Acquire) {
+                return Err(DriverError::Aborted);
+            }
             self.do_outputs();
             #[cfg(feature = "metrics")]
             self.show_levels();
+            // The last handle may be gone.
+            self.stopping |= self.calls.is_closed();
             if self.stopping && self.committing.is_none() && self.calls.is_empty() {
                 if self.member.is_stopped() {
                     return Ok(());
@@ -276,19 +282,9 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                         self.input(MemberInput::GoOn)?;
                     }
                 }
-                Wake::Stop => {
-                    // What is in the queue already is still taken.
-                    self.calls.close();
-                    self.closing = true;
-                }
-                Wake::NoMoreCalls => self.stopping = true,
                 Wake::GoOn => {
                     self.input(MemberInput::GoOn)?;
                     yield_now().await;
-                }
-                Wake::Abort => {
-                    self.aborted = true;
-                    return Err(DriverError::Aborted);
                 }
             }
         }
@@ -320,13 +316,13 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                 }
                 Output::Commit(transaction) => self.commit(transaction),
                 Output::Waits(ticket) => {
-                    if let Some(caller) = self.callers.get(&ticket) {
-                        caller.place.give_back();
+                    if let Some(caller) = self.callers.get_mut(&ticket) {
+                        self.free += usize::from(std::mem::take(&mut caller.has_place));
                     }
                 }
                 Output::Answer { ticket, answer } => {
                     if let Some(caller) = self.callers.remove(&ticket) {
-                        caller.place.give_back();
+                        self.free += usize::from(caller.has_place);
                         // Whoever asked may have gone.
                         let _ = caller.reply.send(answer);
                     }
@@ -343,6 +339,7 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                 }
             }
         }
+        self.places.add_permits(std::mem::take(&mut self.free));
     }
 
     fn commit(&mut self, transaction: Transaction) {
@@ -400,19 +397,16 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                 None => std::future::pending().await,
             }
         };
+        let no_more = self.calls.is_closed() && self.calls.is_empty();
         let mut calls = Vec::new();
         tokio::select! {
             biased;
-            () = self.stop.aborted.notified() => Wake::Abort,
             (backend, applied, result) = committed => Wake::Committed(backend, applied, result),
             event = self.log.next() => Wake::Log(event),
-            () = self.stop.asked.notified(), if !self.closing => Wake::Stop,
             () = timeout => Wake::Timeout,
             () = retry => Wake::Retry,
             () = room_for_expired(&self.expired) => Wake::Observers,
-            count = self.calls.recv_many(&mut calls, CALLS_AT_ONCE), if !self.stopping => {
-                if count == 0 { Wake::NoMoreCalls } else { Wake::Calls(calls) }
-            }
+            _ = self.calls.recv_many(&mut calls, CALLS_AT_ONCE), if !no_more => Wake::Calls(calls),
             // Last, so that whatever has come is served between two pieces.
             () = std::future::ready(()), if self.member.is_applying() => Wake::GoOn,
         }
@@ -420,12 +414,21 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
 
     fn take(&mut self, call: Call) -> Result<(), DriverError> {
         match call {
+            Call::Request { caller, .. } if self.stopping => {
+                self.free += 1;
+                // Whoever asked may have gone.
+                let _ = caller.reply.send(Err(RequestError::Stopped));
+                Ok(())
+            }
             Call::Request { asked, ticket, request, caller } => {
                 self.callers.insert(ticket, caller);
                 self.input_at(asked, MemberInput::Request { ticket, request })
             }
             Call::Forget(ticket) => match self.callers.remove(&ticket) {
-                Some(_) => self.input(MemberInput::Forget(ticket)),
+                Some(caller) => {
+                    self.free += usize::from(caller.has_place);
+                    self.input(MemberInput::Forget(ticket))
+                }
                 None => Ok(()),
             },
             Call::Observe { observer, sender, reply } => {
@@ -439,6 +442,10 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                 let held = self.is_held_by_observers();
                 self.expired.retain(|queue| queue.observer != observer);
                 self.hold_expired(held)
+            }
+            Call::Stop => {
+                self.stopping = true;
+                Ok(())
             }
         }
     }
@@ -498,11 +505,8 @@ enum Wake<B> {
     Timeout,
     Retry,
     Observers,
-    Stop,
     Calls(Vec<Call>),
-    NoMoreCalls,
     GoOn,
-    Abort,
 }
 
 /// A commit on its way: the backend comes back with the result.

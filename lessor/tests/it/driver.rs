@@ -405,6 +405,20 @@ async fn a_request_whose_future_is_dropped_frees_what_it_held() {
     assert!(began.elapsed() <= TICK);
 }
 
+/// Whoever stops waits for what is under way, so what nobody waits for must not be.
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_future_is_dropped_holds_up_no_stop() {
+    let engine = Engine::start(&Config::default(), false).await;
+    engine.handle.grant(Some(id(7)), 60 * SECOND).await.unwrap();
+    engine.log.confirm_nothing();
+    let waiting = engine.renew(7);
+    settle().await;
+    waiting.abort();
+    let began = tokio_now();
+    engine.handle.stop().await.unwrap();
+    assert!(began.elapsed() <= TICK, "{:?}", began.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_observer_that_takes_nothing_misses_batches_and_is_told_how_much() {
     let config = Config {

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use redb::{Builder, Database};
 
-use super::file::{StoreFile, names};
+use super::file::{Identity, StoreFile};
 use super::{BackendError, RedbBackend, initialize, io_error, redb_error};
 use crate::chance;
 
@@ -151,8 +151,12 @@ fn take_turn(turn: &Path) -> io::Result<File> {
     loop {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(turn)?;
         match file.lock() {
-            Ok(()) if names(turn, &file).is_ok_and(|same| same) => return Ok(file),
-            Ok(()) => {}
+            Ok(()) => {
+                let own = Identity::of_file(&file)?;
+                if Identity::of(turn).is_ok_and(|found| found == own) {
+                    return Ok(file);
+                }
+            }
             // Then nothing keeps two from opening the same store either.
             Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(file),
             Err(error) => return Err(error),
@@ -244,7 +248,7 @@ mod tests {
                 threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
             });
             assert_eq!(created.len(), 1, "round {round}");
-            assert!(names(&path, &File::open(&path).unwrap()).unwrap());
+            assert!(created[0].file.as_ref().unwrap().is_at(&path));
             let stored = created[0].load().unwrap();
             created[0].commit(empty_after(&stored)).unwrap();
             let entries = fs::read_dir(&folder).unwrap();

@@ -1,6 +1,6 @@
 //! The file of a store: locked once for the whole of an opening, and watched while it is open.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -18,8 +18,7 @@ pub(super) struct StoreFile(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// Another handle of the same open file, to ask the system which one it is.
-    handle: File,
+    identity: Identity,
     file: FileBackend,
     /// Whole, because the program may change its folder.
     path: PathBuf,
@@ -38,7 +37,7 @@ const HEAD: usize = 320;
 impl StoreFile {
     pub(super) fn new(file: File, path: &Path) -> Result<Self, redb::Error> {
         Ok(Self(Arc::new(Inner {
-            handle: file.try_clone()?,
+            identity: Identity::of_file(&file)?,
             file: FileBackend::new(file)?,
             path: std::path::absolute(path)?,
             locks: Mutex::default(),
@@ -61,18 +60,22 @@ impl StoreFile {
 
     /// What has become of it, if that is no longer what this process made of it.
     pub(super) fn replaced(&self) -> io::Result<Option<&'static str>> {
-        if let Some(what) = self.renamed() {
-            return Ok(Some(what));
+        match self.renamed() {
+            Some(what) => Ok(Some(what)),
+            None => self.overwritten(),
         }
-        let head = self.head();
-        self.overwritten(head.as_ref())
+    }
+
+    /// Whether somebody else has written to it.
+    pub(super) fn overwritten(&self) -> io::Result<Option<&'static str>> {
+        self.differs_from(self.head().as_ref())
     }
 
     /// Whether its name is no longer its own. Where the system does not let us look, it is.
     pub(super) fn renamed(&self) -> Option<&'static str> {
-        match names(&self.0.path, &self.0.handle) {
-            Ok(true) => None,
-            Ok(false) => Some("another file has its name"),
+        match Identity::of(&self.0.path) {
+            Ok(found) if found == self.0.identity => None,
+            Ok(_) => Some("another file has its name"),
             Err(error) if is_missing(&error) => Some("its file was removed or renamed"),
             // For instance a program that has given up the right to look into the folder.
             Err(_) => None,
@@ -81,10 +84,10 @@ impl StoreFile {
 
     /// Whether this path names this file.
     pub(super) fn is_at(&self, path: &Path) -> bool {
-        names(path, &self.0.handle).is_ok_and(|same| same)
+        Identity::of(path).is_ok_and(|found| found == self.0.identity)
     }
 
-    fn overwritten(&self, head: Option<&[u8; HEAD]>) -> io::Result<Option<&'static str>> {
+    fn differs_from(&self, head: Option<&[u8; HEAD]>) -> io::Result<Option<&'static str>> {
         let Some(head) = head else { return Ok(None) };
         let mut found = [0; HEAD];
         match self.0.file.read(0, &mut found) {
@@ -129,7 +132,7 @@ impl StorageBackend for StoreFile {
         let mut head = self.head();
         let within = usize::try_from(offset).unwrap_or(HEAD).min(HEAD);
         let part = data.len().min(HEAD - within);
-        if part > 0 && self.overwritten(head.as_ref())?.is_some() {
+        if part > 0 && self.differs_from(head.as_ref())?.is_some() {
             return Err(io::Error::other(OVERWRITTEN));
         }
         self.0.file.write(offset, data)?;
@@ -198,17 +201,62 @@ fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Whether this path names this open file.
-#[cfg(unix)]
-pub(super) fn names(path: &Path, file: &File) -> io::Result<bool> {
-    use std::os::unix::fs::MetadataExt;
-    let named = fs::metadata(path)?;
-    let open = file.metadata()?;
-    Ok((named.dev(), named.ino()) == (open.dev(), open.ino()))
+/// Which file of all that there are one is, for as long as somebody has it open: its device and its inode.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Identity(u64, u64);
+
+impl Identity {
+    /// Of the file that this path names.
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        if let Some(identity) = linux::identity(rustix::fs::CWD, path)? {
+            return Ok(identity);
+        }
+        fs::metadata(path).map(|metadata| Self::in_metadata(&metadata))
+    }
+
+    /// Of this open file.
+    pub(super) fn of_file(file: &File) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        if let Some(identity) = linux::identity(file, Path::new(""))? {
+            return Ok(identity);
+        }
+        file.metadata().map(|metadata| Self::in_metadata(&metadata))
+    }
+
+    #[cfg(unix)]
+    fn in_metadata(metadata: &Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self(metadata.dev(), metadata.ino())
+    }
+
+    /// Elsewhere std cannot tell one file from another; that there is one is all it can say.
+    #[cfg(not(unix))]
+    fn in_metadata(metadata: &Metadata) -> Self {
+        Self(metadata.is_file().into(), 0)
+    }
 }
 
-/// Elsewhere std cannot tell one file from another; that there is one is all it can say.
-#[cfg(not(unix))]
-pub(super) fn names(path: &Path, _: &File) -> io::Result<bool> {
-    fs::metadata(path).map(|named| named.is_file())
+/// Without asking for the times of the file, as std does: since version 6.13 Linux then gives the next
+/// write a new time, which the next sync has to write too, at half its price once more.
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::os::fd::AsFd;
+
+    use rustix::fs::{AtFlags, StatxFlags, statx};
+    use rustix::io::Errno;
+
+    use super::{Identity, Path, io};
+
+    /// `None` if the system cannot be asked so.
+    pub(super) fn identity(at: impl AsFd, path: &Path) -> io::Result<Option<Identity>> {
+        match statx(at, path, AtFlags::EMPTY_PATH, StatxFlags::INO) {
+            Ok(found) => {
+                let device = u64::from(found.stx_dev_major) << 32 | u64::from(found.stx_dev_minor);
+                Ok(Some(Identity(device, found.stx_ino)))
+            }
+            Err(Errno::NOSYS) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
