@@ -247,27 +247,37 @@ impl Lessor {
     ///
     /// Meanwhile the host must not have had the lease revoked for having expired.
     pub fn renew_asked(&mut self, now: Instant, asked: Instant, ticket: Ticket, id: LeaseId) {
-        let answer = match self.renew_at_once(now, id) {
-            Ok(ttl) => Ok(ttl),
-            Err(None) if self.primary => Err(Error::LeaseNotFound),
-            Err(None) => Err(Error::NotPrimary),
-            Err(Some(slot)) => return self.renew_slowly(asked.min(self.now), ticket, slot),
+        self.set_clock(now);
+        if !self.primary {
+            return self.answer(ticket, Err(Error::NotPrimary));
+        }
+        let Some(slot) = self.table.find(id) else {
+            return self.answer(ticket, Err(Error::LeaseNotFound));
         };
-        self.answer(ticket, answer);
+        match self.extend_at_once(slot) {
+            Some(ttl) => self.answer(ticket, Ok(ttl)),
+            None => self.renew_slowly(asked.min(self.now), ticket, slot),
+        }
     }
 
-    /// Extends a lease if that needs no waiting, by far the most frequent case: nothing but its row is
-    /// touched, unless somebody lists. Else says where it is, if it is to be renewed at all.
-    pub(crate) fn renew_at_once(&mut self, now: Instant, id: LeaseId) -> Result<Ttl, Option<u32>> {
+    /// Renews a lease if that can be answered at once, by far the most frequent case.
+    pub(crate) fn renew_at_once(&mut self, now: Instant, id: LeaseId) -> Option<Ttl> {
         self.set_clock(now);
-        let slot = self.table.find(id).filter(|_| self.primary).ok_or(None)?;
+        let slot = self.table.find(id).filter(|_| self.primary)?;
+        self.extend_at_once(slot)
+    }
+
+    /// Nothing but the row is touched, unless somebody lists by expiry. A call of it would cost a renew a
+    /// tenth of its instructions.
+    #[inline(always)]
+    fn extend_at_once(&mut self, slot: u32) -> Option<Ttl> {
         let row = self.table.row(slot);
         if row.expiry() <= self.now || row.is_waited_for() || row.needs_unset() {
-            return Err(Some(slot));
+            return None;
         }
         let ttl = row.ttl;
         self.table.set_expiry(slot, row.expiry().max(ttl.after(self.now)));
-        Ok(ttl)
+        Some(ttl)
     }
 
     /// A renew that comes late, has to wait, or whose lease is due.

@@ -1224,7 +1224,7 @@ impl Member {
     fn renew(&mut self, now: Instant, asker: Asked, id: LeaseId) {
         let Asked { ticket, asked, deadline } = asker;
         self.kept.remove(&id);
-        if let Ok(ttl) = self.lessor.renew_at_once(now, id) {
+        if let Some(ttl) = self.lessor.renew_at_once(now, id) {
             let after = self.outputs.touched(id);
             return self.outputs.answer(ticket, Ok(Response::Renewed { ttl }), after, deadline);
         }
