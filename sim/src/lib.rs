@@ -2,42 +2,32 @@
 //! and recovery against the real core, the real driver and the real redb, and judges them by an
 //! oracle of its own.
 //!
-//! ```text
-//!  seed ─▶ schedule
-//!             ▼
-//!  Scenario ──▶ World ─────────────────────────────┐        Cluster (madsim)
-//!  (TOML)       steps, lessees, faults, clocks,     │ ─does─▶ one node a member:
-//!    ▲          Consensus, disks, coverage          │         Driver<SimRuntime, SimBackend, SimLog>
-//!  shrink       Oracle ─▶ invariants, Trace ─▶ hash │ ◀─sees─ on redb or a journal on a FaultyDisk
-//!    ▲          └───────────────────────────────────┘         messages over madsim's network
-//!  fuzz ◀─ Report ◀──┘
-//! ```
+//! A seed becomes a scenario, a scenario unfolds as a world, a host runs its members under madsim, judges
+//! look at every event, and a report says what came of it. Each of these has a room, and a room imports
+//! only rooms above it:
 //!
-//! The world decides everything and owns no clock, thread or socket; only [`cluster`] knows madsim.
+//! | room | what is in it |
+//! |---|---|
+//! | `model/` | state, store, clock: nouns that know only `lessor` |
+//! | `scenario/` | the input as data: read, checked, written |
+//! | `generate/` | a scenario from a seed |
+//! | `env/` | what surrounds a member: disk, journal, Raft, lasting faults, lessees |
+//! | `judge/` | the properties, and the oracle that asks them |
+//! | `record/` | what is written down: trace, coverage, report |
+//! | `world/` | a scenario as it unfolds |
+//! | `host/` | how the process of a member is run |
+//! | `campaign/` | many seeds, many files, shrinking, planted bugs |
+//! | `cli/` | a verb a file |
+//!
+//! The world decides everything and owns no clock, thread or socket. Only `host/` and `cli/` name madsim.
 
-pub mod bank;
-#[cfg(madsim)]
 pub mod campaign;
-pub mod clock;
+pub mod env;
+pub mod generate;
 #[cfg(madsim)]
-pub mod cluster;
-pub mod consensus;
-pub mod coverage;
-pub mod disk;
-pub mod fault;
-#[cfg(madsim)]
-pub mod fuzz;
-mod inside;
-pub mod invariant;
-pub mod journal;
-pub mod lessee;
+pub mod host;
+pub mod judge;
 pub mod model;
-pub mod oracle;
-pub mod report;
+pub mod record;
 pub mod scenario;
-pub mod schedule;
-#[cfg(madsim)]
-pub mod shrink;
-pub mod trace;
-mod words;
 pub mod world;

@@ -12,15 +12,14 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use lessor_sim::bank::{Baseline, Bug, Figures};
-use lessor_sim::fuzz::{Outcome, Tally};
-use lessor_sim::report::Verdict;
+use lessor_sim::campaign::bank::{Baseline, Bug, Figures};
+use lessor_sim::campaign::seeds::{Outcome, Tally};
+use lessor_sim::record::report::Verdict;
 use lessor_sim::scenario::Scenario;
 use serde_json::{Value, json};
 
 use super::input::time;
-use super::output::{Target, complain, count, print};
-use crate::{BAD_INPUT, NOTHING_RAN};
+use super::output::{BAD_INPUT, NOTHING_RAN, Target, complain, count, print};
 
 #[derive(Args)]
 pub(crate) struct BugsArgs {

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use lessor_sim::cluster::{Options, replay, replay_with};
-use lessor_sim::fuzz::{Elsewhere, Plan, elsewhere, fuzz};
-use lessor_sim::report::Verdict;
-use lessor_sim::schedule;
-use lessor_sim::trace::Focus;
+use lessor_sim::campaign::seeds::{Elsewhere, Plan, elsewhere, fuzz};
+use lessor_sim::generate;
+use lessor_sim::host::{Options, replay, replay_with};
+use lessor_sim::record::report::Verdict;
+use lessor_sim::record::trace::Focus;
 
 use super::diff::first_difference;
 use super::fuzz;
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &DeterminismArgs) -> u8 {
             None => Ok(program),
             Some(other) => {
                 complain(&format!("{}: no such program to compare with", other.display()));
-                Err(crate::BAD_INPUT)
+                Err(super::output::BAD_INPUT)
             }
         }
     });
@@ -125,7 +125,7 @@ impl Work {
     fn on_fresh_threads(&self, base: &[(u64, String)]) -> Vec<String> {
         let seeds = base.iter().take_while(|_| !self.interrupt.is_asked());
         let differ = seeds.filter_map(|(seed, hash)| {
-            let other = replay(&schedule::generate(*seed)).trace.hash();
+            let other = replay(&generate::generate(*seed)).trace.hash();
             self.progress.done();
             (other != *hash).then(|| format!("seed {seed}: {hash} and {other}"))
         });
@@ -154,7 +154,7 @@ impl Work {
 /// The first event in which another process parts from this one: of all events if both can show all.
 fn where_they_part(program: &Path, seed: u64, more: &[&str], shown: &Elsewhere) -> String {
     let focus = Focus { all: true, ..Focus::default() };
-    let scenario = schedule::generate(seed);
+    let scenario = generate::generate(seed);
     let here = |options: &Options| -> Vec<_> {
         replay_with(&scenario, options).trace.lines().iter().map(ToString::to_string).collect()
     };

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
-use lessor_sim::cluster::{Options, replay, replay_with};
+use lessor_sim::host::{Options, replay, replay_with};
+use lessor_sim::record::trace::{Focus, Line};
 use lessor_sim::scenario::Scenario;
-use lessor_sim::trace::{Focus, Line};
 
 use super::input::draw_or_load;
 use super::output::{complain, print};

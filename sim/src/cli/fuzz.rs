@@ -8,17 +8,16 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
-use lessor_sim::campaign::cores;
-use lessor_sim::cluster::replay_closely;
-use lessor_sim::fuzz::{Ended, MergeError, Outcome, Plan, SCHEMA, Tally, fuzz};
-use lessor_sim::report::Verdict;
-use lessor_sim::schedule;
+use lessor_sim::campaign::batch::cores;
+use lessor_sim::campaign::seeds::{Ended, MergeError, Outcome, Plan, SCHEMA, Tally, fuzz};
+use lessor_sim::generate;
+use lessor_sim::host::replay_closely;
+use lessor_sim::record::report::Verdict;
 
 use super::input::{seed, time};
 use super::interrupt::{INTERRUPTED, Interrupt};
-use super::output::{Target, complain, count, painted, print};
+use super::output::{BAD_INPUT, LAST_LINES, NOTHING_RAN, Target, complain, count, painted, print};
 use super::progress::Progress;
-use crate::{BAD_INPUT, LAST_LINES, NOTHING_RAN};
 
 #[derive(Args)]
 pub(crate) struct FuzzArgs {
@@ -261,7 +260,7 @@ fn folder(outcome: &Outcome) -> PathBuf {
 
 /// Keeps what is needed to look at a failure, and to replay it after the generator has changed.
 fn save(outcome: &Outcome) {
-    let (scenario, folder) = (schedule::generate(outcome.seed), folder(outcome));
+    let (scenario, folder) = (generate::generate(outcome.seed), folder(outcome));
     let trace = replay_closely(&scenario).trace.to_string();
     let written = std::fs::create_dir_all(&folder)
         .and_then(|()| std::fs::write(folder.join("scenario.toml"), scenario.to_toml()))
@@ -282,7 +281,7 @@ fn summary(tally: &Tally) -> String {
         for finding in first.findings.iter().take(5) {
             let _ = writeln!(text, "  {finding}");
         }
-        let report = replay_closely(&schedule::generate(first.seed));
+        let report = replay_closely(&generate::generate(first.seed));
         for line in report.relevant(LAST_LINES) {
             let _ = writeln!(text, "  | {line}");
         }

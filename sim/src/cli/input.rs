@@ -5,11 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lessor_sim::generate::generate;
 use lessor_sim::scenario::{Scenario, ScenarioError};
-use lessor_sim::schedule::generate;
 
-use super::output::complain;
-use crate::{BAD_INPUT, CANNOT_JUDGE, NOTHING_RAN};
+use super::output::{BAD_INPUT, CANNOT_JUDGE, NOTHING_RAN, complain};
 
 /// The scenario files among and below these paths, in order; by default those of the folder
 /// `scenarios` here or above.

@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::{AnsiColor, Style};
-use lessor_sim::report::Verdict;
-
-use crate::BAD_INPUT;
+use lessor_sim::record::report::Verdict;
 
 /// Whether something could not be written to the standard output.
 static CUT_SHORT: AtomicBool = AtomicBool::new(false);
@@ -157,3 +155,9 @@ fn replace(file: &mut File, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.flush()
 }
+
+pub(crate) const BAD_INPUT: u8 = 2;
+pub(crate) const NOTHING_RAN: u8 = 4;
+pub(crate) const CANNOT_JUDGE: u8 = 125;
+/// How many lines of its trace a failed scenario shows in the summary.
+pub(crate) const LAST_LINES: usize = 30;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
-use lessor_sim::invariant::Property;
+use lessor_sim::judge::Property;
 use serde_json::json;
 
 use super::output::{Target, print};

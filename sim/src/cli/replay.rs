@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use clap::Args;
 use lessor::{LeaseId, MemberId};
-use lessor_sim::campaign::Replayed;
-use lessor_sim::cluster::Options;
-use lessor_sim::report::Verdict;
+use lessor_sim::campaign::batch::Replayed;
+use lessor_sim::host::Options;
+use lessor_sim::record::report::Verdict;
+use lessor_sim::record::trace::{Focus, Line};
 use lessor_sim::scenario::Scenario;
-use lessor_sim::trace::{Focus, Line};
 use serde_json::json;
 
 use super::input::{draw_or_load, seed, time};
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &ReplayArgs) -> u8 {
     if let Some(member) = args.member.iter().find(|member| **member > scenario.members.into()) {
         let members = scenario.members;
         complain(&format!("--member {member}, but the scenario has members 1 to {members}"));
-        return crate::BAD_INPUT;
+        return super::output::BAD_INPUT;
     }
     let target = match Target::open(args.json.as_deref()) {
         Ok(target) => target,

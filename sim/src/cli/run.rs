@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use lessor_sim::campaign::{Campaign, Replayed, cores, replay_all};
-use lessor_sim::cluster::replay_closely;
-use lessor_sim::invariant::Judgements;
-use lessor_sim::report::Verdict;
+use lessor_sim::campaign::batch::{Campaign, Replayed, cores, replay_all};
+use lessor_sim::host::replay_closely;
+use lessor_sim::judge::Judgements;
+use lessor_sim::record::report::Verdict;
 use lessor_sim::scenario::Scenario;
 use serde_json::json;
 
@@ -140,7 +140,7 @@ fn summary(scenarios: &[(PathBuf, Scenario)], replayed: &[Replayed], wall: Durat
         }
         let scenario = scenarios.iter().find(|(path, _)| *path == one.path);
         let closely = scenario.map(|(_, scenario)| replay_closely(scenario));
-        for line in closely.iter().flat_map(|report| report.relevant(crate::LAST_LINES)) {
+        for line in closely.iter().flat_map(|report| report.relevant(super::output::LAST_LINES)) {
             let _ = writeln!(text, "  | {line}");
         }
         let _ = writeln!(text, "  reproduce with:\n    {}", command(one));

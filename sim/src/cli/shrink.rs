@@ -4,17 +4,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use lessor_sim::campaign::Replayed;
-use lessor_sim::cluster::replay;
-use lessor_sim::fuzz::fingerprint;
+use lessor_sim::campaign::batch::Replayed;
+use lessor_sim::campaign::seeds::fingerprint;
+use lessor_sim::campaign::shrink::{Budget, Shrunk, shrink};
+use lessor_sim::host::replay;
 use lessor_sim::scenario::Scenario;
-use lessor_sim::shrink::{Budget, Shrunk, shrink};
 
 use super::input::{draw_or_load, time};
 use super::interrupt::{INTERRUPTED, Interrupt};
-use super::output::{Target, complain, count, print};
+use super::output::{BAD_INPUT, Target, complain, count, print};
 use super::progress::Progress;
-use crate::BAD_INPUT;
 
 #[derive(Args)]
 pub(crate) struct ShrinkArgs {
@@ -92,7 +91,7 @@ fn finish(
     let again = replay(&found);
     if fingerprint(&again) != goal {
         complain(&format!("the short scenario does not break {goal} again: it is not determined"));
-        return lessor_sim::report::Verdict::Nondeterminism.code();
+        return lessor_sim::record::report::Verdict::Nondeterminism.code();
     }
     let finding = again.findings().next().unwrap_or_default();
     let (from, to) = (size(scenario), size(&found));

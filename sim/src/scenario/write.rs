@@ -6,13 +6,13 @@ use std::time::Duration;
 use lessor::{Config, Item, LeaseId, LeaseOrder, MemberId, Request};
 
 use super::check::{DELAYS, default_offset};
+use super::settings::Unsynced;
+use super::settings::{Delays, Loss};
 use super::span::{Signed, Span};
 use super::{
     Action, AnswerKind, AtMoment, Clocks, Crash, CrashWhen, Disks, Ending, Expectation, Fault,
     Herd, MemberClock, Network, SCHEMA, Scenario, Step, StoreKind, Upkeep,
 };
-use crate::consensus::{Delays, Loss};
-use crate::disk::Unsynced;
 
 pub(super) fn to_toml(scenario: &Scenario) -> String {
     let mut text = String::new();

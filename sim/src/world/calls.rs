@@ -6,11 +6,11 @@ use lessor::driver::CallError;
 use lessor::{MemberId, Request, RequestError, Response};
 
 use super::{Action, Asker, Due, Pending, World};
-use crate::coverage::Mark;
-use crate::inside;
-use crate::lessee::{self, Whom};
+use crate::env::lessee::{self, Whom};
+use crate::model::text;
+use crate::record::coverage::Mark;
+use crate::record::debug_text;
 use crate::scenario::{self, AnswerKind};
-use crate::words;
 
 impl World {
     /// A call was answered, or nobody was there to answer it.
@@ -43,7 +43,7 @@ impl World {
         match pending.asker {
             Asker::Step(place) => {
                 let asked = &pending.request;
-                let words = format!("{asked}: {}", words::answer(&answer));
+                let words = format!("{asked}: {}", text::answer(&answer));
                 self.say_of_step(now, place, words);
                 self.answers.insert(place, AnswerKind::of(&answer));
                 let served = matches!(answer, Ok(_) | Err(RequestError::Refused(_)));
@@ -63,11 +63,11 @@ impl World {
                 self.coverage.mark_if(moved, Mark::ServedElsewhere);
                 let next = lessee.answered(now, pending.sent, Some((pending.member, &answer)));
                 let asked = &pending.request;
-                let words = format_args!("{asked} {}", inside::answer(&answer));
+                let words = format_args!("{asked} {}", debug_text::answer(&answer));
                 self.gather(now, None, "lessees", words, next.label);
-                let leases = || words::leases_of_request(asked);
+                let leases = || text::leases_of_request(asked);
                 self.also(now, None, "lessees", leases, |_| {
-                    format!("{asked} [of member {}]: {}", pending.member, words::answer(&answer))
+                    format!("{asked} [of member {}]: {}", pending.member, text::answer(&answer))
                 });
                 if let Some(at) = next.at {
                     self.plan(at, Due::Lessee(place));
@@ -102,7 +102,7 @@ impl World {
                 self.wants_no_guard(now, place);
                 let next = self.lessees[place].gave_up(now, member);
                 self.gather(now, None, "lessees", format_args!("{asked} of {member}"), next.label);
-                let leases = || words::leases_of_request(asked);
+                let leases = || text::leases_of_request(asked);
                 self.also(now, None, "lessees", leases, |_| {
                     format!("{asked}: gives up waiting for member {member}")
                 });
@@ -146,14 +146,14 @@ impl World {
         let Some(request) = self.lessees[place].ask(now) else { return };
         let member = self.reached(self.lessees[place].whom());
         if let Some(whom) = member {
-            let leases = || words::leases_of_request(&request);
+            let leases = || text::leases_of_request(&request);
             self.also(now, None, "lessees", leases, |_| format!("{request} [of member {whom}]"));
             return self.ask(now, Asker::Lessee(place), member, request);
         }
         let next = self.lessees[place].answered(now, now, None);
         let words = format_args!("{request}");
         self.gather(now, None, "lessees", words, next.label);
-        let leases = || words::leases_of_request(&request);
+        let leases = || text::leases_of_request(&request);
         self.also(now, None, "lessees", leases, |_| format!("{words}: nobody to ask"));
         if let Some(at) = next.at {
             self.plan(at, Due::Lessee(place));
@@ -168,7 +168,7 @@ impl World {
             others.map(|(id, _)| *id).skip(1).find(up)
         };
         match whom {
-            Whom::Leader => self.consensus.leader().filter(up),
+            Whom::Leader => self.raft.leader().filter(up),
             Whom::Member(member) => Some(member).filter(up).or_else(|| after(member)),
             Whom::After(member) => after(member),
         }
@@ -184,7 +184,7 @@ impl World {
     ) {
         self.oracle.asked(now, &request);
         self.coverage.asked(&request);
-        let member = to.or(self.consensus.leader());
+        let member = to.or(self.raft.leader());
         self.planned += 1;
         let call = self.planned;
         let asked = member.unwrap_or(MemberId(1));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lessor::MemberId;
 
 use super::{Due, World};
-use crate::coverage::Mark;
+use crate::record::coverage::Mark;
 use crate::scenario::Fault;
 
 impl World {
@@ -14,7 +14,7 @@ impl World {
     pub(super) fn core(&self) -> Vec<MemberId> {
         match &self.scenario.ending {
             Some(ending) if !ending.core.is_empty() => ending.core.clone(),
-            Some(_) | None => self.consensus.members().collect(),
+            Some(_) | None => self.raft.members().collect(),
         }
     }
 
@@ -28,7 +28,7 @@ impl World {
         self.quiet = true;
         self.oracle.healed(now);
         self.lasting.end_for(&core);
-        let others = self.consensus.members().filter(|member| !core.contains(member));
+        let others = self.raft.members().filter(|member| !core.contains(member));
         for (number, member) in others.enumerate() {
             let place = self.scenario.steps.len() + number;
             self.lasting.begin(place, Fault::Isolate { member, span: None });
@@ -36,7 +36,7 @@ impl World {
         }
         self.weather_changed(now);
         for member in core {
-            self.consensus.lose_nothing(member);
+            self.raft.lose_nothing(member);
             let machine = self.machine(member);
             machine.trip = None;
             machine.disk.heal();
@@ -50,12 +50,12 @@ impl World {
 
     /// Whether somebody leads a majority that hears it.
     pub(super) fn is_led(&self) -> bool {
-        self.consensus.leader().is_some_and(|leader| self.can_lead(leader))
+        self.raft.leader().is_some_and(|leader| self.can_lead(leader))
     }
 
     /// Whether a member runs and reaches a majority of those that run.
     pub(super) fn can_lead(&self, member: MemberId) -> bool {
-        let heard = || self.consensus.members().filter(|other| self.hears(member, *other));
+        let heard = || self.raft.members().filter(|other| self.hears(member, *other));
         self.hears(member, member) && 2 * heard().count() > self.machines.len()
     }
 
@@ -98,10 +98,10 @@ impl World {
         if self.is_led() {
             return;
         }
-        let able: Vec<_> = self.consensus.members().filter(|m| self.can_lead(*m)).collect();
+        let able: Vec<_> = self.raft.members().filter(|m| self.can_lead(*m)).collect();
         let place = self.draw(able.len() as u64);
         if let Some(candidate) = usize::try_from(place).ok().and_then(|place| able.get(place)) {
-            self.consensus.elect(now, *candidate);
+            self.raft.elect(now, *candidate);
         }
     }
 

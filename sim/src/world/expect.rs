@@ -5,17 +5,17 @@ use std::time::Duration;
 use lessor::{LeaseId, MemberId, Request, RequestError, Response};
 
 use super::{Asker, World};
-use crate::invariant::End;
+use crate::judge::End;
+use crate::model::text;
 use crate::scenario::{self, AnswerKind, AtMoment, Expectation};
-use crate::words;
 
 impl World {
     pub(super) fn expect(&mut self, now: Duration, place: usize) {
         let Expectation::At { member, what, .. } = self.scenario.expects[place].what.clone() else {
             return;
         };
-        let primary = self.consensus.members().find(|member| self.oracle.is_primary(*member));
-        let member = member.or(self.consensus.leader()).or(primary).unwrap_or(MemberId(1));
+        let primary = self.raft.members().find(|member| self.oracle.is_primary(*member));
+        let member = member.or(self.raft.leader()).or(primary).unwrap_or(MemberId(1));
         let state = self.oracle.stored(member);
         let lease = |id: &LeaseId| state.and_then(|state| state.leases.get(id));
         let (met, found) = match &what {
@@ -29,7 +29,7 @@ impl World {
             }
             AtMoment::Items(id, items) => {
                 let held: Vec<_> = lease(id).iter().flat_map(|l| l.items.iter().cloned()).collect();
-                (held == *items, format!("lease {id} holds {}", words::keys(&held)))
+                (held == *items, format!("lease {id} holds {}", text::keys(&held)))
             }
             AtMoment::Holder(item, holder) => {
                 let found = state.and_then(|state| state.holders.get(item)).copied();
@@ -38,8 +38,7 @@ impl World {
             }
             AtMoment::Primary(expected) => {
                 // A deposed one that is cut off does not know; the log does.
-                let leader =
-                    self.consensus.leader().filter(|leader| self.oracle.is_primary(*leader));
+                let leader = self.raft.leader().filter(|leader| self.oracle.is_primary(*leader));
                 let words = leader.map_or("nobody".to_owned(), |leader| format!("member {leader}"));
                 (leader == *expected, format!("{words} is primary"))
             }
@@ -69,7 +68,7 @@ impl World {
             }
             Ok(_) | Err(_) => false,
         };
-        self.judge_expectation(now, place, met, &words::answer(answer));
+        self.judge_expectation(now, place, met, &text::answer(answer));
     }
 
     pub(super) fn judge_expectation(
@@ -93,7 +92,7 @@ impl World {
     pub(super) fn end(&mut self, now: Duration) {
         self.ended = true;
         let leads = |leader: &MemberId| self.can_lead(*leader) && self.oracle.is_primary(*leader);
-        let leader = self.consensus.leader().filter(leads);
+        let leader = self.raft.leader().filter(leads);
         let core = self.core().into_iter();
         let connected = leader.map_or(Vec::new(), |leader| {
             core.filter(|member| self.hears(leader, *member)).collect()
@@ -134,8 +133,7 @@ impl World {
                     if at_least.is_some_and(|least| count < least)
                         || at_most.is_some_and(|most| count > most)
                     {
-                        let (line, start, end) =
-                            (expect.line, words::span(start), words::span(end));
+                        let (line, start, end) = (expect.line, text::span(start), text::span(end));
                         let what =
                             format!("line {line}: {count} leases expired from {start} to {end}");
                         self.disappointments.push(what);
@@ -151,7 +149,7 @@ impl World {
                     .push(format!("{place}: the crash never came, for want of a commit"));
             }
         }
-        let left = self.consensus.losses_left();
+        let left = self.raft.losses_left();
         if left > 0 {
             self.ineffective.push(format!("{left} proposals that were to be lost were never made"));
         }

@@ -10,10 +10,10 @@ use lessor::MemberId;
 use rand_chacha::rand_core::Rng;
 
 use super::{Action, Due, Trip, World};
-use crate::coverage::Mark;
-use crate::disk::PowerCut;
+use crate::env::disk::PowerCut;
+use crate::model::text;
+use crate::record::coverage::Mark;
 use crate::scenario::{Crash, CrashWhen, Fault};
-use crate::words;
 
 /// Whether a fault has met something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,14 +105,14 @@ impl World {
             self.actions.push_back(Action::Resume(member));
             let clock = self.clock(member).read(now);
             self.oracle.resumed(now, member, clock);
-            self.consensus.pause(now, member, false);
+            self.raft.pause(now, member, false);
         }
     }
 
     /// Makes of links, disks and clocks what the lasting faults say.
     pub(super) fn weather_changed(&mut self, now: Duration) {
-        self.consensus.reconnected(now);
-        for member in self.consensus.members() {
+        self.raft.reconnected(now);
+        for member in self.raft.members() {
             let full = self.lasting.disk_is_full(member);
             let ppm = self.scenario.clocks.drift_ppm(member);
             let ppm = ppm.saturating_add(self.lasting.drift_ppm(member));
@@ -128,20 +128,20 @@ impl World {
 
     fn fault_of_log(&mut self, now: Duration, fault: &Fault) -> Met {
         match fault {
-            Fault::Elect(member) => self.consensus.elect(now, *member),
-            Fault::Depose if self.consensus.leader().is_some() => {
-                self.consensus.depose(now);
+            Fault::Elect(member) => self.raft.elect(now, *member),
+            Fault::Depose if self.raft.leader().is_some() => {
+                self.raft.depose(now);
                 return Met::Yes;
             }
             Fault::Lose { member, loss, count } => {
                 let words = format!("{} to be lost: {count}", loss.words());
                 self.say(now, Some(*member), "fault", words);
-                self.consensus.lose(*member, *loss, u64::from(*count));
+                self.raft.lose(*member, *loss, u64::from(*count));
             }
             Fault::Repeat { member, count } => {
                 let words = format!("appends to come twice: {count}");
                 self.say(now, Some(*member), "fault", words);
-                self.consensus.repeat(*member, u64::from(*count));
+                self.raft.repeat(*member, u64::from(*count));
             }
             _ => return Met::Nothing,
         }
@@ -184,12 +184,12 @@ impl World {
                 self.restart(now, member);
             }
             Fault::Pause { member, span } if self.machines[&member].up => {
-                let words = format!("stands still for {}", words::span(span));
+                let words = format!("stands still for {}", text::span(span));
                 self.say(now, Some(member), "fault", words);
                 self.machine(member).paused = true;
                 let primary = self.oracle.is_primary(member);
                 self.coverage.mark_if(primary, Mark::PrimaryPaused);
-                self.consensus.pause(now, member, true);
+                self.raft.pause(now, member, true);
                 self.actions.push_back(Action::Pause(member));
                 let process = self.machines[&member].process;
                 self.plan(now + span, Due::Resume(member, process));
@@ -248,7 +248,7 @@ impl World {
             self.weather_changed(now);
             return Met::Yes;
         }
-        self.say(now, None, "fault", words::links(fault));
+        self.say(now, None, "fault", links(fault));
         self.lasting.begin(place, fault.clone());
         self.weather_changed(now);
         Met::Later
@@ -257,7 +257,7 @@ impl World {
     fn fault_of_disk(&mut self, now: Duration, place: usize, fault: &Fault) -> Met {
         match fault {
             Fault::SlowDisk { member, by, .. } => {
-                let words = format!("its disk takes {} longer", words::span(*by));
+                let words = format!("its disk takes {} longer", text::span(*by));
                 self.say(now, Some(*member), "fault", words);
                 self.lasting.begin(place, fault.clone());
                 Met::Later
@@ -324,7 +324,7 @@ impl World {
     fn fault_of_clock(&mut self, now: Duration, place: usize, fault: &Fault) -> Met {
         match fault {
             Fault::Jump { member, by, back } => {
-                let (way, span) = (if *back { "back" } else { "ahead" }, words::span(*by));
+                let (way, span) = (if *back { "back" } else { "ahead" }, text::span(*by));
                 self.say(now, Some(*member), "fault", format!("its clock steps {way} by {span}"));
                 self.machine(*member).clock.step(now, *by, *back);
                 let mark = if *back { Mark::PrimaryBack } else { Mark::PrimaryAhead };
@@ -367,4 +367,28 @@ pub(super) fn power_cut_in_words(cut: Option<PowerCut>) -> String {
         "power lost; writes not synced: {}, of these kept {}, dropped {}, torn {}",
         cut.unsynced, cut.kept, cut.dropped, cut.torn
     )
+}
+
+/// A fault of links, as it begins.
+fn links(fault: &Fault) -> String {
+    let ppm = |ppm: &u32| format!("{}.{:02} %", ppm / 10_000, ppm % 10_000 / 100);
+    let words = match fault {
+        Fault::Isolate { member, .. } => format!("member {member} is cut off"),
+        Fault::Partition { side, .. } => {
+            let side = text::list(side, "nobody");
+            format!("members {side} are cut off from the others")
+        }
+        Fault::Block { from, to, .. } => format!("nothing passes from member {from} to {to}"),
+        Fault::Delay { from, to, by, .. } => {
+            format!("from member {from} to {to} it takes {} longer", text::span(*by))
+        }
+        Fault::Noise { loss_ppm, duplicate_ppm, .. } => {
+            format!("{} of all messages are lost, {} come twice", ppm(loss_ppm), ppm(duplicate_ppm))
+        }
+        other => format!("{} begins", other.name()),
+    };
+    match fault.span() {
+        Some(lasts) => format!("{words} for {}", text::span(lasts)),
+        None => words,
+    }
 }

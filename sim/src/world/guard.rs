@@ -6,9 +6,9 @@ use lessor::driver::CallError;
 use lessor::{Instant, MemberId, RequestError};
 
 use super::{Action, Asker, Due, World};
-use crate::clock::Clock;
-use crate::coverage::Mark;
-use crate::invariant::GuardNews;
+use crate::judge::GuardNews;
+use crate::model::clock::Clock;
+use crate::record::coverage::Mark;
 
 /// A guard that lives.
 #[derive(Debug)]

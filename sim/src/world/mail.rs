@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Action, Due, World};
-use crate::consensus::Envelope;
-use crate::coverage::Mark;
+use crate::env::raft::Envelope;
+use crate::record::coverage::Mark;
 use crate::scenario::Fault;
 
 impl World {
@@ -14,7 +14,7 @@ impl World {
         if !self.is_dead(envelope.to) {
             self.hide(now, envelope.to, format_args!("hears {envelope}"));
             self.also(now, Some(envelope.to), "hears", BTreeSet::new, |_| envelope.in_words());
-            self.consensus.received(now, envelope);
+            self.raft.received(now, envelope);
             self.settle(now);
         }
     }

@@ -9,11 +9,11 @@ use lessor::{
 };
 
 use super::World;
-use crate::consensus::Note;
-use crate::inside;
+use crate::env::raft::Note;
+use crate::model::text;
+use crate::record::debug_text;
+use crate::record::trace::{Focus, Line};
 use crate::scenario::{self, ELECT, LOSE, REPEAT};
-use crate::trace::{Focus, Line};
-use crate::words;
 
 impl World {
     pub(super) fn say_note(&mut self, now: Duration, note: &Note) {
@@ -75,8 +75,8 @@ impl World {
             }
         };
         if of_herd {
-            self.gather(now, Some(member), "apply", words, words::label(&proposal.command));
-            let leases = || words::leases_of_command(&proposal.command);
+            self.gather(now, Some(member), "apply", words, text::label(&proposal.command));
+            let leases = || text::leases_of_command(&proposal.command);
             self.also(now, Some(member), "apply", leases, |_| words.to_string());
         } else {
             self.say(now, Some(member), "apply", words.to_string());
@@ -89,7 +89,7 @@ impl World {
         member: MemberId,
         transaction: &Transaction,
     ) {
-        let changes = words::changes(&transaction.changes);
+        let changes = text::changes(&transaction.changes);
         let words = format_args!("{} {changes}", transaction.applied);
         let of_herd = transaction.changes.iter().all(|change| match change {
             Change::Write(Write::PutLease(record)) => self.is_of_herd(record.id),
@@ -101,29 +101,29 @@ impl World {
             self.gather(now, Some(member), "commit", words, "commits");
         } else {
             self.say(now, Some(member), "commit", words.to_string());
-            if transaction.changes.len() <= words::SHOWN {
+            if transaction.changes.len() <= text::SHOWN {
                 return;
             }
         }
         // Of a long transaction only what is looked for.
-        let leases = || transaction.changes.iter().filter_map(words::lease_of_change).collect();
+        let leases = || transaction.changes.iter().filter_map(text::lease_of_change).collect();
         self.also(now, Some(member), "commit", leases, |focus| {
             let concerns = |change: &&Change| {
-                words::lease_of_change(change).is_some_and(|lease| focus.leases.contains(&lease))
+                text::lease_of_change(change).is_some_and(|lease| focus.leases.contains(&lease))
             };
             let mut some: Vec<_> = transaction.changes.iter().filter(concerns).cloned().collect();
             if some.is_empty() {
                 some.clone_from(&transaction.changes);
             }
-            format!("{} {}", transaction.applied, words::changes(&some))
+            format!("{} {}", transaction.applied, text::changes(&some))
         });
     }
 
     /// Leases have expired on a member.
     pub(super) fn say_expired(&mut self, now: Duration, member: MemberId, leases: &[LeaseId]) {
-        let words = format!("expired: {}", words::ids_in_words(leases));
+        let words = format!("expired: {}", text::ids_in_words(leases));
         self.say(now, Some(member), "expire", words);
-        let behind = leases.get(words::SHOWN..).unwrap_or_default();
+        let behind = leases.get(text::SHOWN..).unwrap_or_default();
         for lease in behind {
             self.also(
                 now,
@@ -137,17 +137,15 @@ impl World {
 
     /// A member is told something that is only hashed.
     pub(super) fn hide_input(&mut self, now: Duration, member: MemberId, input: &MemberInput) {
-        self.hide(now, member, format_args!("input {}", inside::input(input)));
-        let leases = || words::leases_of_input(input);
+        self.hide(now, member, format_args!("input {}", debug_text::input(input)));
+        let leases = || text::leases_of_input(input);
         if let MemberInput::Request { request: Request::Promote | Request::Demote, .. } = input {
             // It bears on every lease, so that whoever looks at one sees it.
             let primary = self.oracle.is_primary(member);
             let already = if primary { "it is primary" } else { "it is not primary" };
-            self.also_of_all(now, member, "role", |_| {
-                format!("{}; {already}", words::input(input))
-            });
+            self.also_of_all(now, member, "role", |_| format!("{}; {already}", text::input(input)));
         } else {
-            self.also(now, Some(member), "input", leases, |_| words::input(input).to_string());
+            self.also(now, Some(member), "input", leases, |_| text::input(input).to_string());
         }
     }
 
@@ -159,14 +157,14 @@ impl World {
         output: &Output,
         asked: Option<&Request>,
     ) {
-        self.hide(now, member, format_args!("output {}", inside::output(output)));
+        self.hide(now, member, format_args!("output {}", debug_text::output(output)));
         let leases = || {
-            let of_request = asked.map(words::leases_of_request).unwrap_or_default();
-            words::leases_of_output(output).into_iter().chain(of_request).collect()
+            let of_request = asked.map(text::leases_of_request).unwrap_or_default();
+            text::leases_of_output(output).into_iter().chain(of_request).collect()
         };
         self.also(now, Some(member), "output", leases, |_| match asked {
-            Some(request) => format!("{} to: {}", words::output(output), request),
-            None => words::output(output).to_string(),
+            Some(request) => format!("{} to: {}", text::output(output), request),
+            None => text::output(output).to_string(),
         });
     }
 
@@ -288,7 +286,7 @@ impl World {
             '-'
         } else if self.oracle.is_primary(member) {
             'P'
-        } else if self.consensus.leader() == Some(member) {
+        } else if self.raft.leader() == Some(member) {
             'L'
         } else {
             'F'

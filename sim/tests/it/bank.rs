@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use lessor_sim::bank::{Baseline, Bug};
-use lessor_sim::invariant::Property;
+use lessor_sim::campaign::bank::{Baseline, Bug};
+use lessor_sim::judge::Property;
 
 #[test]
 fn every_bug_was_measured_and_is_found_by_a_property_that_its_head_names() {

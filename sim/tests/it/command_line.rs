@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use lessor_sim::invariant::Property;
+use lessor_sim::judge::Property;
 
 fn sim(arguments: &[&str]) -> Output {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("sim is in the workspace");

@@ -8,8 +8,8 @@ use std::fs;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
+use lessor_sim::generate::generate;
 use lessor_sim::scenario::{Scenario, ScenarioError};
-use lessor_sim::schedule::generate;
 use quickcheck::{Arbitrary, Gen};
 
 use self::edited::{Bytes, Edited};

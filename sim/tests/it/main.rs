@@ -7,5 +7,6 @@ mod command_line;
 mod first_hour;
 mod guard;
 mod laws;
+mod rooms;
 #[cfg(madsim)]
 mod scenarios;

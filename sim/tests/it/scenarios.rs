@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use lessor_sim::cluster::replay;
-use lessor_sim::invariant::Judgements;
-use lessor_sim::report::{Report, Verdict};
+use lessor_sim::host::replay;
+use lessor_sim::judge::Judgements;
+use lessor_sim::record::report::{Report, Verdict};
 use lessor_sim::scenario::Scenario;
 
 fn root() -> PathBuf {
@@ -89,7 +89,7 @@ fn nothing_that_was_found_comes_back() {
 #[test]
 fn every_property_is_judged() {
     let mut judged = Judgements::default();
-    let generated = (0..GENERATED).map(lessor_sim::schedule::generate);
+    let generated = (0..GENERATED).map(lessor_sim::generate::generate);
     for scenario in scenarios().iter().map(|path| load(path)).chain(generated) {
         judged.add(&replay(&scenario).judged);
     }

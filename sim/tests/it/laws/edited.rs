@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use lessor_sim::schedule::generate;
+use lessor_sim::generate::generate;
 use quickcheck::{Arbitrary, Gen};
 
 /// The scenarios of the repository, and some that were generated.

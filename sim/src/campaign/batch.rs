@@ -1,0 +1,132 @@
+//! Many replays at a time, on all cores. The only place that looks at the wall clock and at the
+//! machine, and nothing of what it sees gets into a trace.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a campaign runs on real threads, in real time, around the replays"
+)]
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::host::{Options, replay, replay_with};
+use crate::record::report::{Report, Verdict};
+use crate::record::trace::Line;
+use crate::scenario::Scenario;
+
+/// A scenario that was replayed, from which file and how fast.
+#[derive(Debug)]
+pub struct Replayed {
+    /// The file.
+    pub path: PathBuf,
+    /// How it went.
+    pub report: Report,
+    /// Where a second replay parted from it, if it gave another hash.
+    pub differs: Option<String>,
+    /// Real time that the first replay took.
+    pub wall: Duration,
+}
+
+impl Replayed {
+    /// Replays a scenario.
+    #[must_use]
+    pub fn once(path: &Path, scenario: &Scenario) -> Self {
+        Self::with(path, scenario, &Options::default())
+    }
+
+    /// Replays a scenario, with options.
+    #[must_use]
+    pub fn with(path: &Path, scenario: &Scenario, options: &Options) -> Self {
+        let start = Instant::now();
+        let report = replay_with(scenario, options);
+        Self { path: path.to_path_buf(), report, differs: None, wall: start.elapsed() }
+    }
+
+    /// Replays a scenario, and again to see whether it is the same.
+    #[must_use]
+    pub fn twice(path: &Path, scenario: &Scenario) -> Self {
+        let once = Self::once(path, scenario);
+        let again = replay(scenario).trace;
+        let differs = (again.hash() != once.report.trace.hash())
+            .then(|| parted(once.report.trace.lines(), again.lines()));
+        Self { differs, ..once }
+    }
+
+    /// The gravest thing that was found.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let verdict = self.report.verdict();
+        if self.differs.is_some() { verdict.max(Verdict::Nondeterminism) } else { verdict }
+    }
+
+    /// Each thing that is wrong, as a sentence.
+    pub fn findings(&self) -> impl Iterator<Item = String> {
+        let differs = self.differs.iter();
+        let differs =
+            differs.map(|at| format!("two replays of the seed have different traces, {at}"));
+        differs.chain(self.report.findings())
+    }
+}
+
+/// Where two traces part, in words.
+#[must_use]
+pub fn parted(here: &[Line], there: &[Line]) -> String {
+    let equal = here.iter().zip(there).take_while(|(here, there)| here == there).count();
+    let line = |lines: &[Line]| match lines.get(equal) {
+        Some(line) => format!("{} ({} ns)", line.to_string().trim_start(), line.at.as_nanos()),
+        None => "nothing more".to_owned(),
+    };
+    if here.len() == there.len() && here.len() == equal {
+        return "in nothing that is shown; `cargo sim diff` shows all".to_owned();
+    }
+    format!("first in: {}; and: {}", line(here), line(there))
+}
+
+/// How many cores there are.
+#[must_use]
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// What came of many replays.
+#[derive(Debug)]
+pub struct Campaign {
+    /// Those that were done, in the order of the scenarios.
+    pub replayed: Vec<Replayed>,
+    /// Real time that all of them took.
+    pub wall: Duration,
+}
+
+/// Replays each scenario twice, `jobs` at a time or one a core, until all are done or `interrupted`
+/// is set. Calls `begun` with the place of each that it begins, and `done` with what came of it.
+pub fn replay_all(
+    scenarios: &[(PathBuf, Scenario)],
+    jobs: Option<u16>,
+    interrupted: &AtomicBool,
+    begun: impl Fn(usize) + Sync,
+    done: impl Fn(usize, &Replayed) + Sync,
+) -> Campaign {
+    let start = Instant::now();
+    let jobs = jobs.map_or_else(cores, usize::from).min(scenarios.len());
+    let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while !interrupted.load(Ordering::Relaxed)
+                    && let place = next.fetch_add(1, Ordering::Relaxed)
+                    && let Some((path, scenario)) = scenarios.get(place)
+                {
+                    begun(place);
+                    let replayed = Replayed::twice(path, scenario);
+                    done(place, &replayed);
+                    results.lock().unwrap_or_else(PoisonError::into_inner).push((place, replayed));
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(place, _)| *place);
+    let replayed = results.into_iter().map(|(_, replayed)| replayed).collect();
+    Campaign { replayed, wall: start.elapsed() }
+}

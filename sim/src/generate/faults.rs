@@ -1,0 +1,328 @@
+//! What goes wrong.
+#![expect(clippy::wildcard_enum_match_arm, reason = "most kinds of faults are drawn alike")]
+
+use std::time::Duration;
+
+use lessor::{MemberId, Request};
+
+use super::draw::Draw;
+use super::step;
+use crate::scenario::Loss;
+use crate::scenario::Unsynced;
+use crate::scenario::{Action, Crash, CrashWhen, Fault, Step};
+
+/// A kind of fault that a swarm has or has not.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Crash,
+    Kill,
+    Stop,
+    Pause,
+    Isolate,
+    Partition,
+    Block,
+    Delay,
+    Noise,
+    Depose,
+    Lose,
+    Repeat,
+    SlowDisk,
+    FullDisk,
+    FailSync,
+    Rot,
+    ReplaceDisk,
+    Jump,
+    Drift,
+    Observe,
+    HoldStore,
+    Abort,
+    PutBack,
+    OpenAgain,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 24] = [
+        Self::Crash,
+        Self::Kill,
+        Self::Stop,
+        Self::Pause,
+        Self::Isolate,
+        Self::Partition,
+        Self::Block,
+        Self::Delay,
+        Self::Noise,
+        Self::Depose,
+        Self::Lose,
+        Self::Repeat,
+        Self::SlowDisk,
+        Self::FullDisk,
+        Self::FailSync,
+        Self::Rot,
+        Self::ReplaceDisk,
+        Self::Jump,
+        Self::Drift,
+        Self::Observe,
+        Self::HoldStore,
+        Self::Abort,
+        Self::PutBack,
+        Self::OpenAgain,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Crash => "crash",
+            Self::Kill => "kill",
+            Self::Stop => "stop",
+            Self::Pause => "pause",
+            Self::Isolate => "isolate",
+            Self::Partition => "partition",
+            Self::Block => "block",
+            Self::Delay => "delay",
+            Self::Noise => "noise",
+            Self::Depose => "depose",
+            Self::Lose => "lose",
+            Self::Repeat => "repeat",
+            Self::SlowDisk => "slow-disk",
+            Self::FullDisk => "full-disk",
+            Self::FailSync => "fail-sync",
+            Self::Rot => "rot",
+            Self::ReplaceDisk => "replace-disk",
+            Self::Jump => "jump",
+            Self::Drift => "drift",
+            Self::Observe => "observe",
+            Self::HoldStore => "hold-store",
+            Self::Abort => "abort",
+            Self::PutBack => "put-back",
+            Self::OpenAgain => "open-again",
+        }
+    }
+
+    /// How many swarms of a hundred have it. Faults that change what may be judged are rarer.
+    pub(super) fn share(self) -> u32 {
+        match self {
+            Self::Crash | Self::Lose => 35,
+            Self::Rot
+            | Self::ReplaceDisk
+            | Self::PutBack
+            | Self::OpenAgain
+            | Self::Jump
+            | Self::Drift => 10,
+            _ => 22,
+        }
+    }
+
+    /// Adds one fault, and what follows from it.
+    pub(super) fn strike(self, draw: &mut Draw, place: &Place, steps: &mut Vec<Step>) {
+        let at = draw.moment(place.until);
+        let member = draw.member(place.members);
+        let lasts = draw.span_ms(200, 20_000);
+        let span = Some(lasts);
+        let mut then = |fault| {
+            let at = at + lasts;
+            if at < place.until {
+                steps.push(step(at, Action::Fault(fault)));
+            }
+        };
+        let fault = match self {
+            Self::Crash => {
+                then(Fault::Restart(member));
+                Fault::Crash(crash(draw, member, place.operations))
+            }
+            Self::Kill => {
+                then(Fault::Restart(member));
+                Fault::Kill(member)
+            }
+            Self::Stop => {
+                then(Fault::Restart(member));
+                Fault::Stop(member)
+            }
+            Self::Pause => Fault::Pause { member, span: draw.span_ms(100, 30_000) },
+            Self::Isolate => Fault::Isolate { member, span },
+            Self::Partition => {
+                let others = (1..=u64::from(place.members)).map(MemberId).filter(|m| *m != member);
+                Fault::Partition { side: others.filter(|_| draw.chance(50)).collect(), span }
+            }
+            Self::Block => {
+                Fault::Block { from: member, to: draw.other(member, place.members), span }
+            }
+            Self::Delay => {
+                let by = draw.span_ms(20, 5_000);
+                Fault::Delay { from: member, to: draw.other(member, place.members), by, span }
+            }
+            Self::Noise => {
+                let ppm = [0, 20_000, 100_000, 400_000];
+                let (loss_ppm, duplicate_ppm) = (draw.pick(&ppm), draw.pick(&ppm));
+                Fault::Noise { loss_ppm, duplicate_ppm, span }
+            }
+            Self::Depose => Fault::Depose,
+            Self::Lose => {
+                let losses = [Loss::Revokes, Loss::Revokes, Loss::Checkpoints, Loss::Proposals];
+                Fault::Lose { member, loss: draw.pick(&losses), count: 1 + draw.below(6) }
+            }
+            Self::Repeat => Fault::Repeat { member, count: 1 + draw.below(8) },
+            Self::SlowDisk => slow_disk(draw, member, at, lasts, place.until),
+            Self::FullDisk => {
+                then(Fault::Restart(member));
+                Fault::FullDisk { member, span }
+            }
+            Self::FailSync => {
+                then(Fault::Restart(member));
+                let unsynced = draw.pick(&UNSYNCED);
+                Fault::FailSync { member, count: 1 + draw.below(2), unsynced }
+            }
+            Self::Rot | Self::ReplaceDisk => {
+                then(Fault::Restart(member));
+                steps.push(step(at, Action::Fault(Fault::Kill(member))));
+                if matches!(self, Self::Rot) {
+                    Fault::Rot { member, pages: 1 + draw.below(3) }
+                } else {
+                    Fault::ReplaceDisk(member)
+                }
+            }
+            Self::Jump => {
+                Fault::Jump { member, by: draw.span_ms(1, 60_000), back: draw.chance(50) }
+            }
+            Self::Observe => {
+                // Whoever leads by then is watched.
+                let span = Some(draw.span(8, 40));
+                let leaves = draw.chance(50);
+                for other in (1..=u64::from(place.members)).map(MemberId) {
+                    if other != member {
+                        let fault = Fault::Observe { member: other, span, leaves };
+                        steps.push(step(at, Action::Fault(fault)));
+                    }
+                }
+                Fault::Observe { member, span, leaves }
+            }
+            Self::HoldStore => Fault::HoldStore { member, span: Some(draw.span_ms(100, 15_000)) },
+            Self::Abort => {
+                then(Fault::Restart(member));
+                // So that a commit is on its way.
+                let slow = at.saturating_sub(draw.span_ms(10, 1_000));
+                let fault = Fault::SlowDisk { member, by: draw.span_ms(500, 3_000), span };
+                if draw.chance(60) {
+                    steps.push(step(slow, Action::Fault(fault)));
+                }
+                Fault::Abort(member)
+            }
+            Self::PutBack => {
+                then(Fault::Restart(member));
+                let copied = at.saturating_sub(draw.span_ms(100, 20_000));
+                steps.push(step(copied, Action::Fault(Fault::CopyDisk(member))));
+                steps.push(step(at, Action::Fault(Fault::Kill(member))));
+                Fault::PutBack(member)
+            }
+            Self::OpenAgain => Fault::OpenAgain(member),
+            Self::Drift => {
+                let ppm = draw.pick(&[-1_000_000, -500_000, -20_000, 20_000, 500_000, 1_000_000]);
+                Fault::Drift { member, ppm, span }
+            }
+        };
+        let nobody = matches!(&fault, Fault::Partition { side, .. } if side.is_empty());
+        if !nobody {
+            steps.push(step(at, Action::Fault(fault)));
+        }
+    }
+
+    /// Whether it takes two.
+    pub(super) fn is_of_links(self) -> bool {
+        matches!(
+            self,
+            Self::Isolate
+                | Self::Partition
+                | Self::Block
+                | Self::Delay
+                | Self::Noise
+                | Self::Repeat
+        )
+    }
+}
+
+/// Where faults strike.
+pub(super) struct Place {
+    pub(super) members: u8,
+    /// None begins later.
+    pub(super) until: Duration,
+    /// So many operations of the disk a commit may have.
+    pub(super) operations: u32,
+}
+
+fn crash(draw: &mut Draw, member: MemberId, operations: u32) -> Crash {
+    let when = match draw.below(6) {
+        0 => CrashWhen::Now,
+        1 => CrashWhen::BeforePropose,
+        2 => CrashWhen::BeforeCommit,
+        3 => CrashWhen::AfterCommit,
+        _ => CrashWhen::DuringCommit { disk_operation: 1 + u64::from(draw.below(operations)) },
+    };
+    Crash { member, when, unsynced: draw.pick(&UNSYNCED) }
+}
+
+/// A disk that is slow for a while, or one that stalls: what begins in a short time takes longer than most
+/// ttls, but is over when the faults are.
+fn slow_disk(
+    draw: &mut Draw,
+    member: MemberId,
+    at: Duration,
+    lasts: Duration,
+    until: Duration,
+) -> Fault {
+    let stall = draw.span(6, 15);
+    let short = draw.span_ms(500, 5_000);
+    if draw.chance(40) && at + short + stall < until {
+        return Fault::SlowDisk { member, by: stall, span: Some(short) };
+    }
+    Fault::SlowDisk { member, by: draw.span_ms(5, 3_000), span: Some(lasts) }
+}
+
+/// Somebody else leads now and then; and if nobody is elected by itself, somebody soon after
+/// whatever befell the leader.
+pub(super) fn elections(draw: &mut Draw, place: &Place, by_itself: bool, steps: &mut Vec<Step>) {
+    let faults: Vec<_> = steps
+        .iter()
+        .filter(|step| matches!(&step.action, Action::Fault(fault) if !matches!(fault, Fault::Lose { .. })))
+        .map(|step| step.at)
+        .collect();
+    for at in faults.into_iter().filter(|_| !by_itself) {
+        let at = at + draw.span_ms(100, 6_000);
+        if at < place.until {
+            steps.push(step(at, Action::Fault(Fault::Elect(draw.member(place.members)))));
+        }
+    }
+    if draw.chance(50) {
+        for _ in 0..draw.below(5) {
+            let (at, member) = (draw.moment(place.until), draw.member(place.members));
+            let fault = match draw.below(3) {
+                0 => Action::Ask {
+                    request: draw.pick(&[Request::Promote, Request::Demote]),
+                    member: Some(member),
+                    lessee: None,
+                    answer: None,
+                    patience: None,
+                },
+                _ => Action::Fault(Fault::Elect(member)),
+            };
+            steps.push(step(at, fault));
+        }
+    }
+}
+
+/// A primary is promoted again and again.
+pub(super) fn promotions(draw: &mut Draw, place: &Place, steps: &mut Vec<Step>) {
+    for _ in 0..60 {
+        let (request, at) = (Request::Promote, draw.moment(place.until));
+        let ask = Action::Ask { request, member: None, lessee: None, answer: None, patience: None };
+        steps.push(step(at, ask));
+    }
+}
+
+/// All lose their power at once, shortly before the end of the faults.
+pub(super) fn blackout(draw: &mut Draw, place: &Place, steps: &mut Vec<Step>) {
+    let at = place.until - draw.span_ms(1, 3_000);
+    for member in (1..=u64::from(place.members)).map(MemberId) {
+        let crash = Crash { when: CrashWhen::Now, ..crash(draw, member, place.operations) };
+        steps.push(step(at, Action::Fault(Fault::Crash(crash))));
+    }
+}
+
+const UNSYNCED: [Unsynced; 4] = [Unsynced::Drop, Unsynced::Keep, Unsynced::Tear, Unsynced::Tear];

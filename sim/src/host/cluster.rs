@@ -1,0 +1,268 @@
+//! The machines of a run: a node of madsim for each member.
+
+use super::*;
+
+pub(super) struct Cluster {
+    pub(super) shared: Shared,
+    pub(super) nodes: BTreeMap<MemberId, NodeHandle>,
+    /// Where each running member takes its log events.
+    pub(super) events: BTreeMap<MemberId, mpsc::UnboundedSender<LogEvent>>,
+    /// Where each running member takes requests; filled when it has opened.
+    pub(super) handles: Arc<Mutex<BTreeMap<MemberId, Handle>>>,
+    /// What gives up each call that is on its way, when it is dropped.
+    pub(super) calls: Arc<Mutex<BTreeMap<u64, oneshot::Sender<()>>>>,
+    /// Where each running member hears the others.
+    pub(super) sockets: Arc<Mutex<BTreeMap<MemberId, Arc<Endpoint>>>>,
+    /// And on which port: each process has one of its own, so that it does not hear what was meant
+    /// for the one before.
+    pub(super) ports: BTreeMap<MemberId, u16>,
+    /// The tasks of each running member: its ears and its driver.
+    pub(super) tasks: BTreeMap<MemberId, [JoinHandle<()>; 2]>,
+    /// The members whose engine was aborted, so that their process runs on without one.
+    pub(super) aborted: BTreeSet<MemberId>,
+}
+
+impl Cluster {
+    pub(super) fn new(shared: Shared) -> Self {
+        let (nodes, events) = (BTreeMap::new(), BTreeMap::new());
+        Self {
+            shared,
+            nodes,
+            events,
+            handles: Arc::default(),
+            calls: Arc::default(),
+            sockets: Arc::default(),
+            ports: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            aborted: BTreeSet::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self, give_up: &AtomicBool) {
+        let changed = self.shared.changed.clone();
+        self.shared.world().advance(self.shared.now());
+        while !self.shared.world().has_ended() && !give_up.load(Ordering::Relaxed) {
+            loop {
+                let action = self.shared.world().poll_action();
+                let Some(action) = action else { break };
+                self.act(action);
+            }
+            let deadline = self.shared.world().poll_timeout();
+            let pause = deadline.saturating_sub(self.shared.now());
+            tokio::select! {
+                biased;
+                () = changed.notified() => {}
+                () = self.shared.time.sleep(pause) => {}
+            }
+            self.shared.world().advance(self.shared.now());
+        }
+    }
+
+    pub(super) fn act(&mut self, action: Action) {
+        let supervisor = madsim::runtime::Handle::current();
+        match action {
+            Action::Boot(member) => self.boot(member),
+            Action::Kill(member) => {
+                self.handles.lock().unwrap_or_else(PoisonError::into_inner).remove(&member);
+                self.events.remove(&member);
+                self.sockets.lock().unwrap_or_else(PoisonError::into_inner).remove(&member);
+                self.aborted.remove(&member);
+                if let Some(node) = self.nodes.get(&member) {
+                    supervisor.kill(node.id());
+                }
+            }
+            Action::Abort(member) => {
+                self.handles.lock().unwrap_or_else(PoisonError::into_inner).remove(&member);
+                self.sockets.lock().unwrap_or_else(PoisonError::into_inner).remove(&member);
+                for task in self.tasks.remove(&member).into_iter().flatten() {
+                    task.abort();
+                }
+                self.events.remove(&member);
+                self.aborted.insert(member);
+            }
+            Action::OpenAgain(member) => {
+                let outcome = SimBackend::mount(self.shared.clone(), member);
+                let refusal = outcome.err().map(|error| error.to_string());
+                self.shared.tell(|world, now| world.opened_again(now, member, refusal));
+            }
+            Action::Observe { member, place, leaves } => self.observe(member, place, leaves),
+            Action::Pause(member) => {
+                if let Some(node) = self.nodes.get(&member) {
+                    supervisor.pause(node.id());
+                }
+            }
+            Action::Resume(member) => {
+                if let Some(node) = self.nodes.get(&member) {
+                    supervisor.resume(node.id());
+                }
+            }
+            Action::Deliver(member, event) => {
+                if let Some(events) = self.events.get(&member) {
+                    // The member may have just ended.
+                    let _ = events.send(event);
+                }
+            }
+            Action::Send(envelope) => self.send(envelope),
+            Action::Call { call, member, request } => {
+                let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+                let handle = handles.get(&member).cloned();
+                let (shared, calls) = (self.shared.clone(), self.calls.clone());
+                let (waiting, given_up) = oneshot::channel::<()>();
+                self.calls.lock().unwrap_or_else(PoisonError::into_inner).insert(call, waiting);
+                madsim::task::spawn(async move {
+                    let answer = match handle {
+                        Some(handle) => tokio::select! {
+                            biased;
+                            answer = handle.request(request) => Some(answer),
+                            _ = given_up => return,
+                        },
+                        None => None,
+                    };
+                    calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&call);
+                    shared.tell(|world, now| world.answered(now, call, answer));
+                });
+            }
+            Action::KeepAlive { call, member, lease, lessee } => {
+                self.keep_alive(call, member, lease, lessee);
+            }
+            Action::GiveUp(call) => {
+                self.calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&call);
+            }
+            Action::Stop(member) => {
+                let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(handle) = handles.get(&member).cloned() {
+                    madsim::task::spawn(async move { handle.stop().await });
+                }
+            }
+        }
+    }
+
+    /// Keeps a lease alive until its guard has lost it or is dropped; the guard goes by the clock of a lessee.
+    pub(super) fn keep_alive(&self, call: u64, member: MemberId, lease: LeaseId, lessee: usize) {
+        let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        let handle = handles.get(&member).cloned();
+        let (shared, calls) = (self.shared.clone(), self.calls.clone());
+        let (waiting, mut given_up) = oneshot::channel::<()>();
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).insert(call, waiting);
+        madsim::task::spawn(async move {
+            let clock = LesseeClock { shared: shared.clone(), lessee };
+            let kept = match handle {
+                Some(handle) => tokio::select! {
+                    biased;
+                    kept = handle.keep_alive_on(clock, lease) => Some(kept),
+                    _ = &mut given_up => return,
+                },
+                None => None,
+            };
+            match kept {
+                Some(Ok((mut guard, renewing))) => {
+                    madsim::task::spawn(renewing);
+                    shared.tell(|world, now| world.kept(now, call));
+                    let why = tokio::select! {
+                        biased;
+                        why = guard.lost() => why,
+                        _ = given_up => return,
+                    };
+                    shared.tell(|world, now| world.lost(now, lessee, call, &why));
+                }
+                Some(Err(error)) => {
+                    shared.tell(|world, now| world.answered(now, call, Some(Err(error))));
+                }
+                None => shared.tell(|world, now| world.answered(now, call, None)),
+            }
+            calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&call);
+        });
+    }
+
+    /// Watches a member's expired batches, and reads none while the fault of a step lasts.
+    pub(super) fn observe(&self, member: MemberId, place: usize, leaves: bool) {
+        let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(handle) = handles.get(&member).cloned() else { return };
+        let shared = self.shared.clone();
+        madsim::task::spawn(async move {
+            let Ok(mut expired) = handle.expired().await else { return };
+            drop(handle);
+            while shared.world().observer_sleeps(place) {
+                shared.time.sleep(GLANCE).await;
+            }
+            while !leaves && let Some(batch) = expired.recv().await {
+                let missed = batch.err();
+                shared.tell(|world, now| world.observed(now, member, missed.is_some()));
+            }
+        });
+    }
+
+    /// Sends a message from the node of one member to that of another.
+    pub(super) fn send(&self, envelope: Envelope) {
+        let socket = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        let socket = socket.get(&envelope.from).cloned();
+        let to = self.ports.get(&envelope.to).map(|port| address(envelope.to, *port));
+        if let (Some(node), Some(socket), Some(to)) = (self.nodes.get(&envelope.from), socket, to) {
+            let _sending = node.spawn(async move {
+                // Nobody may be there.
+                let _ = socket.send_to_raw(to, TAG, Box::new(envelope)).await;
+            });
+        }
+    }
+
+    /// Starts a member's process: it opens its store, and runs the driver until it ends.
+    pub(super) fn boot(&mut self, member: MemberId) {
+        let supervisor = madsim::runtime::Handle::current();
+        let node = self.nodes.entry(member).or_insert_with(|| {
+            let name = format!("member {member}");
+            supervisor.create_node().name(name).ip(address(member, 1).ip()).build()
+        });
+        // An engine that was aborted leaves its process behind, and the commit that is on its way there.
+        if !self.aborted.remove(&member) {
+            supervisor.restart(node.id());
+        }
+        let node = supervisor.get_node(node.id()).expect("the node was created");
+        let (sender, events) = mpsc::unbounded_channel();
+        self.events.insert(member, sender);
+        let (shared, handles) = (self.shared.clone(), self.handles.clone());
+        let (ears, sockets) = (self.shared.clone(), self.sockets.clone());
+        let port = self.ports.entry(member).or_default();
+        *port += 1;
+        let port = *port;
+        let hearing = node.spawn(async move {
+            let socket = Endpoint::bind(address(member, port)).await;
+            let socket = Arc::new(socket.expect("each process binds a port of its own"));
+            sockets.lock().unwrap_or_else(PoisonError::into_inner).insert(member, socket.clone());
+            while let Ok((payload, _)) = socket.recv_from_raw(TAG).await {
+                let envelope = payload.downcast::<Envelope>().expect("nothing else is sent");
+                ears.tell(|world, now| world.received(now, *envelope));
+            }
+        });
+        let running = node.spawn(async move {
+            let config = shared.world().config().clone();
+            let runtime = SimRuntime { shared: shared.clone(), member };
+            let log = SimLog { shared: shared.clone(), member, events };
+            let backend = loop {
+                match SimBackend::mount(shared.clone(), member) {
+                    Ok(backend) => break backend,
+                    Err(BackendError::Locked { .. }) => {
+                        shared.tell(|world, now| world.locked_out(now, member));
+                        shared.time.sleep(TRY_AGAIN).await;
+                    }
+                    Err(error) => {
+                        return shared.tell(|world, now| {
+                            world.process_ended(now, member, Err(error.to_string()));
+                        });
+                    }
+                }
+            };
+            let outcome = match Driver::open(&config, runtime, backend, log).await {
+                Ok((handle, driver)) => {
+                    let driver = driver.observe(Watch { shared: shared.clone(), member });
+                    handles.lock().unwrap_or_else(PoisonError::into_inner).insert(member, handle);
+                    shared.tell(|world, now| world.booted(now, member));
+                    driver.run().await.map_err(|error| error.to_string())
+                }
+                Err(error) => Err(error.to_string()),
+            };
+            shared.tell(|world, now| world.process_ended(now, member, outcome));
+        });
+        self.tasks.insert(member, [hearing, running]);
+        self.nodes.insert(member, node);
+    }
+}

@@ -1,0 +1,38 @@
+//! The log, as a driver asks for it.
+
+use super::*;
+
+/// A member's end of the modelled log.
+pub(super) struct SimLog {
+    pub(super) shared: Shared,
+    pub(super) member: MemberId,
+    pub(super) events: mpsc::UnboundedReceiver<LogEvent>,
+}
+
+impl Log for SimLog {
+    fn start(&mut self, applied: LogIndex) {
+        self.shared.tell(|world, now| world.log_started(now, self.member, applied));
+    }
+
+    fn propose(&mut self, proposal: Proposal) {
+        self.shared.tell(|world, now| world.proposed(now, self.member, proposal));
+    }
+
+    fn confirm(&mut self, confirmation: Confirmation) {
+        self.shared.tell(|world, now| world.confirm_asked(now, self.member, confirmation));
+    }
+
+    fn applied(&mut self, _: LogIndex) {}
+
+    fn campaign(&mut self) {
+        self.shared.tell(|world, now| world.campaigned(now, self.member));
+    }
+
+    fn resign(&mut self) {
+        self.shared.tell(|world, now| world.resigned(now, self.member));
+    }
+
+    async fn next(&mut self) -> Option<LogEvent> {
+        self.events.recv().await
+    }
+}

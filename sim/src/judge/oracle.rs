@@ -1,0 +1,607 @@
+//! The oracle: it watches everything that goes in and out of each member and what the lessees are
+//! told, keeps its own idea of what the log means, and lets every one of the
+//! [invariants](crate::judge::invariant) judge.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use lessor::backend::Stored;
+use lessor::{
+    Command, Config, Entry, Instant, Item, LeaseId, LogIndex, Member, MemberId, MemberInput,
+    Output, Request, RequestError, Response, Role, Snapshot, StateAt, Term, Ticket,
+};
+
+use crate::judge::{
+    Broken, End, Event, GuardNews, Invariant, Judgements, Property, Scene, Unanswered, Violation,
+};
+use crate::model::text;
+use crate::model::{Applied, Difference, State, Store, named};
+use crate::scenario::Clocks;
+
+use self::watched::Watched;
+
+mod told;
+mod watched;
+
+/// Watches a run, and judges it.
+pub struct Oracle {
+    config: Config,
+    clocks: Clocks,
+    twins: bool,
+    /// Whether no clock has gone too fast, and whether none has stepped or gone too slow either.
+    clocks_hold: bool,
+    clocks_steady: bool,
+    /// Since when faults are over, if they are, on the clock of lessees.
+    healed: Option<Duration>,
+    invariants: Vec<Box<dyn Invariant>>,
+    /// How often each property spoke.
+    judged: Judgements,
+    violations: Vec<Violation>,
+    /// What the log has committed.
+    log: Vec<Entry>,
+    agreed: State,
+    members: BTreeMap<MemberId, Watched>,
+    /// When each lease first was in an expired batch.
+    expired: BTreeMap<LeaseId, Duration>,
+}
+
+impl Oracle {
+    /// An oracle of members with these settings; with `twins`, each has a second one beside it that must
+    /// say the same.
+    #[must_use]
+    pub fn new(config: &Config, clocks: &Clocks, twins: bool) -> Self {
+        Self {
+            twins,
+            config: config.clone(),
+            clocks: clocks.clone(),
+            clocks_hold: true,
+            clocks_steady: true,
+            healed: None,
+            invariants: super::all(),
+            judged: Judgements::default(),
+            violations: Vec::new(),
+            log: Vec::new(),
+            agreed: State::default(),
+            members: BTreeMap::new(),
+            expired: BTreeMap::new(),
+        }
+    }
+
+    /// The log has committed the next entry.
+    pub fn agreed(&mut self, now: Duration, entry: &Entry) {
+        let applied = self.agreed.apply(entry);
+        self.log.push(entry.clone());
+        self.judge(now, NOBODY, Instant::ZERO, &Event::Agreed { entry, applied: &applied });
+    }
+
+    /// A member has loaded its store.
+    pub fn opened(
+        &mut self,
+        now: Duration,
+        member: MemberId,
+        clock: Instant,
+        stored: &Stored,
+        harmed: bool,
+    ) {
+        let watched = self.members.entry(member).or_default();
+        let mut state = std::mem::take(&mut watched.durable);
+        if state.applied > stored.applied {
+            // The last commit did not survive; whether it had to is for S4a to say.
+            state = State::default();
+        }
+        while state.applied < stored.applied
+            && let Some(entry) = entry_behind(&self.log, state.applied)
+        {
+            state.apply(entry);
+        }
+        let known = state.applied == stored.applied;
+        let difference = known.then(|| state.difference(&stored.snapshot));
+        let leases = stored.snapshot.leases.iter();
+        let store = Store {
+            leases: leases.map(|record| (record.id, (record.ttl, record.remaining))).collect(),
+            items: stored.snapshot.items.iter().cloned().collect(),
+        };
+        let twin = self.twins.then(|| {
+            let (applied, snapshot) = (stored.applied, stored.snapshot.clone());
+            Member::new(&self.config, &StateAt { applied, snapshot }).ok()
+        });
+        let twin = twin.flatten();
+        let persisted = stored.applied;
+        let durable = state.clone();
+        *watched = Watched { state, durable, store, twin, persisted, ..Watched::default() };
+        self.judge(now, member, clock, &Event::Opened { stored, difference, harmed });
+        let (applied, digest) = (stored.applied, stored.digest);
+        let before = self.violations.len();
+        self.judge(now, member, clock, &Event::Stands { applied, digest });
+        self.name_the_difference(before, member, &stored.snapshot);
+    }
+
+    /// A member was elected for a term.
+    pub fn elected(&mut self, now: Duration, term: Term) {
+        self.judge(now, NOBODY, Instant::ZERO, &Event::Elected { term });
+    }
+
+    /// A member's machine has got an empty disk: what was durable is gone with reason.
+    pub fn replaced(&mut self, now: Duration, member: MemberId) {
+        *self.watched(member) = Watched::default();
+        self.judge(now, member, Instant::ZERO, &Event::Replaced);
+    }
+
+    /// A member's clock has stepped, or goes too slow or too fast: promises were made on that it would
+    /// not go too fast.
+    pub fn clock_unsteady(&mut self, too_fast: bool) {
+        self.clocks_steady = false;
+        self.clocks_hold &= !too_fast;
+    }
+
+    /// All faults are over.
+    pub fn healed(&mut self, now: Duration) {
+        self.healed = Some(self.clocks.of_lessees(now));
+    }
+
+    /// A member's store could not be read.
+    pub fn unreadable(&mut self, now: Duration, member: MemberId) {
+        self.judge(now, member, Instant::ZERO, &Event::Unreadable);
+    }
+
+    /// A member that opens its store has refused it, and bits had flipped on its disk.
+    pub fn refused(&mut self, now: Duration, member: MemberId) {
+        self.judge(now, member, Instant::ZERO, &Event::Refused);
+    }
+
+    /// A commit has failed.
+    pub fn write_failed(&mut self, now: Duration, member: MemberId) {
+        self.judge(now, member, Instant::ZERO, &Event::WriteFailed);
+    }
+
+    /// A member's store was handed its last transaction once more, and has refused that or has not.
+    pub fn repeated(&mut self, now: Duration, member: MemberId, refused: bool) {
+        self.judge(now, member, Instant::ZERO, &Event::Repeated { refused });
+    }
+
+    /// The code under test has panicked.
+    pub fn panicked(&mut self, now: Duration, what: &str) {
+        self.judge(now, NOBODY, Instant::ZERO, &Event::Panicked { what });
+    }
+
+    /// A member's process has ended.
+    pub fn ended(&mut self, now: Duration, member: MemberId) {
+        self.watched(member).primary = false;
+        self.judge(now, member, Instant::ZERO, &Event::Demoted);
+        self.judge(now, member, Instant::ZERO, &Event::Gone);
+    }
+
+    /// There is news of the guard of a lease.
+    pub fn guard(&mut self, now: Duration, lease: LeaseId, news: GuardNews<'_>) {
+        self.judge(now, NOBODY, Instant::ZERO, &Event::Guard { lease, news });
+    }
+
+    /// A member is about to handle an input.
+    pub fn before(&mut self, now: Duration, member: MemberId, clock: Instant, input: &MemberInput) {
+        self.watched(member).pass(clock);
+        self.watched(member).timer = *input == MemberInput::Timeout;
+        if let Some(twin) = &mut self.watched(member).twin {
+            // What it refuses it tells the driver, which stops.
+            let _ = twin.handle_input(clock, input.clone());
+        }
+        let watched = self.watched(member);
+        watched.unset.clear();
+        watched.renewed_and_gone.clear();
+        match input {
+            MemberInput::Role(Role::Leader { barrier, term }) => {
+                watched.barrier = *barrier;
+                self.judge(now, member, clock, &Event::Leads { term: *term });
+            }
+            MemberInput::Request { ticket, request } => {
+                watched.asked.insert(*ticket, (now, clock, request.clone()));
+                let barrier = watched.barrier;
+                self.judge(now, member, clock, &Event::Came { ticket: *ticket, request });
+                let watched = self.watched(member);
+                if *request == Request::Promote && watched.primary {
+                    // Its clock has gone on since that was asked.
+                    let clock = watched.latest;
+                    self.judge(now, member, clock, &Event::Promoted { again: true, barrier });
+                }
+            }
+            MemberInput::Installed(installed) => {
+                let watched = self.members.entry(member).or_default();
+                // It ignores one that is not ahead of it.
+                if installed.applied > watched.state.applied {
+                    watched.undurable.installed = installed.applied;
+                }
+                let state = &mut watched.state;
+                while state.applied < installed.applied
+                    && let Some(entry) = entry_behind(&self.log, state.applied)
+                {
+                    state.apply(entry);
+                }
+                self.judge(now, member, clock, &Event::Installed);
+            }
+            MemberInput::Persisted(applied) => {
+                watched.persisted = *applied;
+                watched.undurable.persisted(*applied);
+                self.judge(now, member, clock, &Event::Durable { applied: *applied });
+            }
+            MemberInput::Forget(ticket) => {
+                watched.asked.remove(ticket);
+                watched.decided.remove(ticket);
+                watched.queued -= watched.queued_of.remove(ticket).unwrap_or_default();
+                self.judge(now, member, clock, &Event::Forgot { ticket: *ticket });
+            }
+            MemberInput::HoldExpired(hold) => {
+                self.judge(now, member, clock, &Event::Held { hold: *hold });
+            }
+            // What it applies of that shows afterwards.
+            MemberInput::Committed(_) | MemberInput::GoOn => {}
+            MemberInput::Role(Role::Follower { .. })
+            | MemberInput::Confirmed { .. }
+            | MemberInput::Timeout
+            | MemberInput::Stop => {}
+        }
+    }
+
+    /// A member has handled an input, and its host has not taken the outputs yet. The input may be older than
+    /// what its clock shows: a request comes with the moment at which it was asked.
+    pub fn after(
+        &mut self,
+        now: Duration,
+        id: MemberId,
+        clock: Instant,
+        shows: Instant,
+        member: &Member,
+    ) {
+        let clock = clock.max(shows.min(self.watched(id).latest));
+        if member.lessor().len() <= CHECKED_LEASES {
+            member.lessor().check();
+        }
+        self.catch_up(now, id, clock, member.applied());
+        let watched = self.watched(id);
+        let was = std::mem::replace(&mut watched.primary, member.is_primary());
+        let seen = watched.queued - watched.taken;
+        watched.queued = watched.taken + decided(member).count();
+        let quiet = decided(member).count() == seen;
+        if !was && member.is_primary() {
+            let barrier = self.watched(id).barrier;
+            self.judge(now, id, clock, &Event::Promoted { again: false, barrier });
+        }
+        for output in decided(member).skip(seen) {
+            if let Output::Answer { ticket, .. } | Output::Waits(ticket) = output {
+                *self.watched(id).queued_of.entry(*ticket).or_default() += 1;
+            }
+            match output {
+                Output::Expired(batch) => {
+                    for lease in &batch.leases {
+                        self.expired.entry(*lease).or_insert(now);
+                    }
+                    self.judge(now, id, clock, &Event::Expired { batch });
+                }
+                Output::Answer { ticket, answer: answer @ Ok(response) } => {
+                    self.judge(now, id, clock, &Event::Decided { ticket: *ticket, answer });
+                    let applied = member.applied();
+                    let watched = self.watched(id);
+                    let asked = watched.asked.get(ticket).cloned();
+                    if let Some((came, asked, request)) = asked {
+                        let request = &request;
+                        let speaks_of = watched.undurable.of(request, response, applied);
+                        watched.decided.insert(*ticket, speaks_of);
+                        let served = Event::Served { request, asked, came, response };
+                        self.judge(now, id, clock, &served);
+                    }
+                }
+                Output::Answer { ticket, answer: answer @ Err(_) } => {
+                    self.judge(now, id, clock, &Event::Decided { ticket: *ticket, answer });
+                }
+                Output::Waits(ticket) => {
+                    self.judge(now, id, clock, &Event::Waits { ticket: *ticket });
+                }
+                Output::Propose(_)
+                | Output::Confirm(_)
+                | Output::Campaign
+                | Output::Resign
+                | Output::Commit(_) => {}
+            }
+        }
+        if was && !member.is_primary() {
+            self.judge(now, id, clock, &Event::Demoted);
+        }
+        // In the middle of a command it stands nowhere.
+        let in_between = member.lessor().is_applying();
+        let (applied, digest) = (member.applied(), member.lessor().digest());
+        let before = self.violations.len();
+        if !in_between {
+            self.judge(now, id, clock, &Event::Stands { applied, digest });
+        }
+        if self.violations.len() > before {
+            self.name_the_difference(before, id, &member.lessor().snapshot());
+        }
+        if std::mem::take(&mut self.watched(id).timer) {
+            let due = member.poll_timeout().is_some_and(|at| at <= clock);
+            let idle = due && quiet;
+            self.judge(now, id, clock, &Event::Timer { idle });
+        }
+        let few = member.lessor().len() <= SEEN_LEASES;
+        if !in_between && (few || (!was && member.is_primary())) {
+            self.look_inside(now, id, clock, member);
+        }
+    }
+
+    /// A member has applied everything up to here: so does what the log means.
+    fn catch_up(&mut self, now: Duration, member: MemberId, clock: Instant, applied: LogIndex) {
+        loop {
+            let stands = self.watched(member).state.applied;
+            let next = entry_behind(&self.log, stands).filter(|_| stands < applied);
+            let Some(entry) = &next.cloned() else { break };
+            let watched = self.watched(member);
+            watched.undurable.note(&watched.state, entry);
+            let applied = watched.state.apply(entry);
+            self.watched(member).note_unset(entry, &applied);
+            self.judge(now, member, clock, &Event::Applied { entry, applied: &applied });
+        }
+    }
+
+    /// Asks a member for all that it knows.
+    fn look_inside(&mut self, now: Duration, id: MemberId, clock: Instant, member: &Member) {
+        let lessor = member.lessor();
+        let snapshot = lessor.snapshot();
+        let deadline = |id| lessor.remaining(clock, id).map(|left| clock.saturating_add(left));
+        let deadlines = snapshot.leases.iter().map(|record| (record.id, deadline(record.id)));
+        let (deadlines, items) = (&deadlines.collect(), &snapshot.items.iter().cloned().collect());
+        let records = &*snapshot.leases;
+        let (timer, primary) = (lessor.poll_timeout().is_some(), member.is_primary());
+        self.judge(now, id, clock, &Event::After { records, deadlines, timer, primary, items });
+    }
+
+    /// A member's host is about to do an output.
+    pub fn output(&mut self, now: Duration, member: MemberId, clock: Instant, output: &Output) {
+        let watched = self.watched(member);
+        watched.taken += usize::from(!matches!(output, Output::Commit(_)));
+        if let Output::Answer { ticket, .. } | Output::Waits(ticket) = output
+            && let Some(count) = watched.queued_of.get_mut(ticket)
+        {
+            *count -= 1;
+            if *count == 0 {
+                watched.queued_of.remove(ticket);
+            }
+        }
+        if let Some(twin) = &mut watched.twin {
+            let said = twin.poll_output();
+            let differs = (said.as_ref() != Some(output)).then(|| differs(said.as_ref(), output));
+            watched.twin.take_if(|_| differs.is_some());
+            self.judge(now, member, clock, &Event::Twin { differs });
+        }
+        match output {
+            Output::Commit(transaction) => {
+                let watched = self.members.entry(member).or_default();
+                let deletes = watched.store.commit(transaction);
+                let (mut leases, mut items) = named(transaction);
+                let mut revoked: Vec<(LeaseId, Vec<Item>)> = Vec::new();
+                while watched.durable.applied < transaction.applied
+                    && let Some(entry) = entry_behind(&self.log, watched.durable.applied)
+                {
+                    let applied = watched.durable.apply(entry);
+                    leases.extend(applied.leases);
+                    items.extend(applied.items);
+                    // A whole state has no revokes of its own; entries behind it may share its transaction.
+                    let installed = transaction.reset && entry.index <= watched.undurable.installed;
+                    revoked.extend(applied.revoked.filter(|_| !installed));
+                }
+                if transaction.reset {
+                    // All of it is compared.
+                    leases.extend(watched.durable.leases.keys().copied());
+                    items.extend(watched.durable.holders.keys().cloned());
+                }
+                let difference = watched.store.compare(&watched.durable, &leases, &items);
+                let (revoked, deletes) = (&*revoked, &*deletes);
+                let commit = Event::Commit { transaction, revoked, deletes, difference };
+                self.judge(now, member, clock, &commit);
+            }
+            Output::Answer { ticket, answer } => {
+                let watched = self.watched(member);
+                let decided = watched.decided.remove(ticket);
+                if decided.is_some() && answer.is_err() {
+                    // What was decided was given up since.
+                    self.judge(now, member, clock, &Event::Decided { ticket: *ticket, answer });
+                }
+                let speaks_of = decided.filter(|_| answer.is_ok());
+                let watched = self.watched(member);
+                let asked = watched.asked.remove(ticket);
+                let told = Event::Told {
+                    ticket: *ticket,
+                    asked: asked.is_some(),
+                    speaks_of: speaks_of.unwrap_or_default(),
+                    durable: watched.persisted,
+                };
+                if let Some((_, _, request)) = asked {
+                    watched.answered.truncate(KNOWN_ANSWERS - 1);
+                    watched.answered.push_front((*ticket, request));
+                }
+                let before = self.violations.len();
+                self.judge(now, member, clock, &told);
+                self.name_the_request(before, member, *ticket);
+            }
+            Output::Propose(_)
+            | Output::Confirm(_)
+            | Output::Campaign
+            | Output::Resign
+            | Output::Waits(_)
+            | Output::Expired(_) => {}
+        }
+    }
+
+    /// A lessee asks for something.
+    pub fn asked(&mut self, now: Duration, request: &Request) {
+        self.judge(now, NOBODY, Instant::ZERO, &Event::Asked { request });
+    }
+
+    /// A request is on its way to a member that runs.
+    pub fn sent(&mut self, now: Duration, member: MemberId, clock: Instant, request: &Request) {
+        self.judge(now, member, clock, &Event::Sent { request });
+    }
+
+    /// A request that was sent to a member is answered, or its lessee waits no longer: what becomes of it
+    /// then nobody knows.
+    pub fn left(&mut self, now: Duration, member: MemberId, clock: Instant, request: &Request) {
+        self.judge(now, member, clock, &Event::Left { request });
+    }
+
+    /// A member's process goes on after it stood still.
+    pub fn resumed(&mut self, now: Duration, member: MemberId, clock: Instant) {
+        self.judge(now, member, clock, &Event::Resumed);
+    }
+
+    /// A lessee has an answer to what it sent at `sent`.
+    pub fn answered(
+        &mut self,
+        now: Duration,
+        sent: Duration,
+        request: &Request,
+        answer: &Result<Response, RequestError>,
+    ) {
+        if *answer != Err(RequestError::Unknown) {
+            let (began, sent) = (sent, self.clocks.of_lessees(sent));
+            let answered = Event::Answered { request, began, sent, answer };
+            self.judge(now, NOBODY, Instant::ZERO, &answered);
+        }
+    }
+
+    /// The scenario has ended. What is unanswered the oracle adds itself.
+    pub fn finish(&mut self, now: Duration, mut end: End) {
+        for member in end.connected.iter().filter(|_| end.primary.is_some()) {
+            let asked = self.members.get(member).into_iter().flat_map(|m| &m.asked);
+            let asked = asked.map(|(ticket, (came, _, request))| Unanswered {
+                member: *member,
+                ticket: *ticket,
+                came: *came,
+                request: request.clone(),
+            });
+            end.unanswered.extend(asked);
+        }
+        let end = &end;
+        for member in &end.connected {
+            let watched = self.watched(*member);
+            let (leases, items) = (&watched.durable.leases, &watched.durable.holders);
+            let names = leases.keys().chain(watched.store.leases.keys());
+            let keys = items.keys().chain(watched.store.items.keys());
+            let difference = watched.store.compare(&watched.durable, names, keys);
+            self.stands_as_the_log_says(now, *member, difference);
+        }
+        self.judge(now, NOBODY, Instant::ZERO, &Event::Ended { end });
+    }
+
+    fn stands_as_the_log_says(
+        &mut self,
+        now: Duration,
+        member: MemberId,
+        difference: Option<Difference>,
+    ) {
+        if let Some(difference) = difference {
+            let broken = Broken::new(Property::S4, format!("at the end: {difference}"));
+            self.object(now, member, broken);
+        }
+    }
+
+    fn judge(&mut self, now: Duration, member: MemberId, clock: Instant, event: &Event<'_>) {
+        let (state, renewed_and_gone, latest) = match self.members.get(&member) {
+            Some(watched) => (&watched.state, &watched.renewed_and_gone, watched.latest.max(clock)),
+            None => (&self.agreed, &BTreeSet::new(), clock),
+        };
+        let lessees = self.clocks.of_lessees(now);
+        let (clocks_hold, clocks_steady) = (self.clocks_hold, self.clocks_steady);
+        let bound_ppm = self.clocks.bound_ppm;
+        let config = &self.config;
+        let scene = Scene {
+            now,
+            lessees,
+            clocks_hold,
+            clocks_steady,
+            healed: self.healed,
+            bound_ppm,
+            member,
+            clock,
+            latest,
+            renewed_and_gone,
+            state,
+            config,
+        };
+        let mut broken = Vec::new();
+        for invariant in &mut self.invariants {
+            if let Err(wrong) = invariant.observe(&scene, event, &mut self.judged) {
+                self.judged.add_one(wrong.property);
+                broken.push(wrong);
+            }
+        }
+        for broken in broken {
+            self.object(now, member, broken);
+        }
+    }
+
+    fn object(&mut self, now: Duration, member: MemberId, broken: Broken) {
+        let at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let member = broken.member.unwrap_or(member).0;
+        self.violations.push(Violation::new(broken.property.id(), broken.what, at_ms, member));
+    }
+
+    fn watched(&mut self, member: MemberId) -> &mut Watched {
+        self.members.entry(member).or_default()
+    }
+}
+
+/// What a member has decided and its host has not taken. A commit goes on growing until it is.
+fn decided(member: &Member) -> impl Iterator<Item = &Output> {
+    member.outputs().filter(|output| !matches!(output, Output::Commit(_)))
+}
+
+/// How what a member says differs from what its twin says.
+fn differs(twin: Option<&Output>, output: &Output) -> String {
+    let says = text::output(output);
+    match twin {
+        None => format!("its twin says nothing, where it says: {says}"),
+        Some(twin) if text::output(twin).to_string() == says.to_string() => {
+            format!("its twin says it with other details: {says}")
+        }
+        Some(twin) => format!("its twin says: {}; where it says: {says}", text::output(twin)),
+    }
+}
+
+fn entry_behind(log: &[Entry], applied: LogIndex) -> Option<&Entry> {
+    log.get(usize::try_from(applied.0).ok()?)
+}
+
+/// How many answers of a member are remembered.
+const KNOWN_ANSWERS: usize = 256;
+/// What happens to no member.
+const NOBODY: MemberId = MemberId(0);
+/// Up to this many leases the lessor's own check runs after each input.
+const CHECKED_LEASES: usize = 64;
+/// Up to this many it is asked for each of them.
+const SEEN_LEASES: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use lessor::{Digest, LeaseRecord, Ttl};
+
+    use super::*;
+
+    #[test]
+    fn digests_that_differ_say_what_differs() {
+        let mut oracle = Oracle::new(&Config::default(), &Clocks::default(), false);
+        let mut open = |member, snapshot, digest| {
+            let (applied, digest) = (LogIndex(0), Digest::from_u64(digest));
+            let stored = Stored { applied, digest, snapshot, id_salt: 0 };
+            oracle.opened(Duration::ZERO, MemberId(member), Instant::ZERO, &stored, false);
+        };
+        open(1, Snapshot::default(), 1);
+        let id = LeaseId::new(7).expect("not 0");
+        let record = LeaseRecord { id, ttl: Ttl::from_secs(5), remaining: None };
+        open(2, Snapshot { leases: vec![record], items: Vec::new() }, 2);
+        open(3, Snapshot::default(), 3);
+        let of_digests = oracle.violations().iter().filter(|one| one.property == "S5");
+        let said: Vec<_> = of_digests.map(|violation| violation.what.as_str()).collect();
+        assert_eq!(said.len(), 2, "{said:?}");
+        let wrong = "; member 2 is wrong: lease 7: ttl 5s in the store, no record by the log";
+        assert!(said[0].ends_with(wrong), "{said:?}");
+        let right = "; the leases and items of member 3 are as the log says";
+        assert!(said[1].ends_with(right), "{said:?}");
+    }
+}

@@ -1,0 +1,93 @@
+//! What the oracle tells, and how it says what differs.
+
+use super::*;
+
+impl Oracle {
+    /// Everything that was found to be wrong, in order.
+    #[must_use]
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    /// How often each property was judged.
+    #[must_use]
+    pub fn judged(&self) -> &Judgements {
+        &self.judged
+    }
+
+    /// When each lease first was in an expired batch.
+    #[must_use]
+    pub fn expired(&self) -> &BTreeMap<LeaseId, Duration> {
+        &self.expired
+    }
+
+    /// What the log says at the place where a member's store stands.
+    #[must_use]
+    pub fn stored(&self, member: MemberId) -> Option<&State> {
+        self.members.get(&member).map(|watched| &watched.durable)
+    }
+
+    /// What a member has applied in memory.
+    #[must_use]
+    pub fn applied(&self, member: MemberId) -> Option<&State> {
+        self.members.get(&member).map(|watched| &watched.state)
+    }
+
+    /// How many requests a member has that it has not answered.
+    #[must_use]
+    pub fn unanswered(&self, member: MemberId) -> usize {
+        self.members.get(&member).map_or(0, |watched| watched.asked.len())
+    }
+
+    /// What the log has committed.
+    #[must_use]
+    pub fn agreed_state(&self) -> &State {
+        &self.agreed
+    }
+
+    /// Whether a member was promoted and not demoted since.
+    #[must_use]
+    pub fn is_primary(&self, member: MemberId) -> bool {
+        self.members.get(&member).is_some_and(|watched| watched.primary)
+    }
+
+    /// The request that a ticket of a member is for, until it is answered.
+    #[must_use]
+    pub fn request_of(&self, member: MemberId, ticket: Ticket) -> Option<&Request> {
+        self.members.get(&member)?.asked.get(&ticket).map(|(_, _, request)| request)
+    }
+
+    /// Says of the objections from `first` on, which name a ticket, what was asked with it.
+    pub(super) fn name_the_request(&mut self, first: usize, member: MemberId, ticket: Ticket) {
+        let Some(violations) = self.violations.get_mut(first..) else { return };
+        let answered = self.members.get(&member).into_iter().flat_map(|of| &of.answered);
+        let known = answered.into_iter().find(|(of, _)| *of == ticket);
+        for violation in violations {
+            if let Some((_, request)) = known {
+                let _ = write!(violation.what, "; it was to {request}");
+            }
+        }
+    }
+
+    /// Says of objections to a digest, from `first` on, what is not as the log says: what else than the
+    /// fold of the log a member may have is known by its digest alone.
+    pub(super) fn name_the_difference(
+        &mut self,
+        first: usize,
+        member: MemberId,
+        snapshot: &Snapshot,
+    ) {
+        let Some(violations) = self.violations.get_mut(first..) else { return };
+        let Some(watched) = self.members.get(&member) else { return };
+        let of_digests = Property::S5.id();
+        for violation in violations.iter_mut().filter(|one| one.property == of_digests) {
+            let what = &mut violation.what;
+            let _ = match watched.state.difference(snapshot) {
+                Some(difference) => write!(what, "; member {member} is wrong: {difference}"),
+                None => {
+                    write!(what, "; the leases and items of member {member} are as the log says")
+                }
+            };
+        }
+    }
+}

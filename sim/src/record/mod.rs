@@ -1,0 +1,6 @@
+//! What is written down of a run.
+
+pub mod coverage;
+pub(crate) mod debug_text;
+pub mod report;
+pub mod trace;

@@ -1,0 +1,32 @@
+//! What a report shows of a run.
+
+use std::time::Duration;
+
+use super::World;
+use crate::judge::Violation;
+use crate::record::trace::Line;
+use crate::scenario::Scenario;
+
+#[test]
+fn what_is_shown_of_a_failure_ends_where_the_lease_was_last_heard_of() {
+    let mut report = World::new(&scenario()).report();
+    let what = "member 1 never answered request 3, renew lease 7, which came at 20.000";
+    report.violations = vec![Violation::new("L6", what.to_owned(), 99_000, 1)];
+    for second in 1..90 {
+        let (kind, words) = match second {
+            20 => ("apply", "#5 renew lease 7".to_owned()),
+            21 => ("apply", "#6 renew lease 77".to_owned()),
+            _ => ("role", format!("request {second}: promote; it is primary")),
+        };
+        let at = Duration::from_secs(second);
+        report.trace.show(Line { at, member: None, kind, words });
+    }
+    let shown = report.relevant(6);
+    let seconds: Vec<_> = shown.iter().map(|line| line.at.as_secs()).collect();
+    assert_eq!(seconds, [19, 20, 22, 23, 24, 25]);
+}
+
+fn scenario() -> Scenario {
+    let text = "schema = 1\nduration = \"99s\"\n";
+    Scenario::parse("x.toml", text).expect("it is one")
+}
