@@ -67,7 +67,7 @@ bench *ARGS:
 # `--bless` takes the figures of today as the baseline.
 # counts the instructions of the core's hot paths, and fails if one has moved by 10 % (docs/BENCHMARKS.md)
 instructions *ARGS:
-    cargo run --locked --quiet --profile growth --package lessor-growth -- {{ ARGS }}
+    cargo run --locked --quiet --profile instructions --package lessor-instructions -- {{ ARGS }}
 
 # the lessor beside its peers, etcd's among them, in one table (docs/BENCHMARKS.md)
 bench-peers:

@@ -1,6 +1,6 @@
 //! The oracle: it watches everything that goes in and out of each member and what the lessees are
 //! told, keeps its own idea of what the log means, and lets every one of the
-//! [invariants](crate::judge::invariant) judge.
+//! [properties](super::Property) judge.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;

@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(what) => {
-            eprintln!("growth: {what}");
+            eprintln!("instructions: {what}");
             ExitCode::FAILURE
         }
     }
@@ -193,7 +193,7 @@ fn measured(work: &mut dyn FnMut()) {
     std::hint::black_box(());
 }
 
-const MEASURED: &str = "lessor_growth::measured";
+const MEASURED: &str = "lessor_instructions::measured";
 const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/baseline.txt");
 const SIZES: [u64; 3] = [1_000, 100_000, 1_000_000];
 /// glibc copies memory in the way that is best for the processor. This is the way that each of them has.
