@@ -574,7 +574,8 @@ mod tests {
             let scenario = generate(*seed);
             grants(&scenario) > 5 && crashes(&scenario) > 1 && scenario.members > 1
         });
-        let scenario = generate(seed.expect("there is one"));
+        let drawn = generate(seed.expect("there is one"));
+        let scenario = Scenario { twins: true, commits_twice: true, ..drawn };
         let fails = |candidate: &Scenario, _: &_| grants(candidate) >= 2 && crashes(candidate) >= 1;
         let shrunk = shrink_by(&scenario, &budget(MINUTE), fails, |_| {});
         let found = shrunk.scenario;
@@ -583,6 +584,7 @@ mod tests {
         assert_eq!((found.log, &found.config.extend), (DELAYS, &Config::default().extend));
         assert_eq!(found.steps[2].at, Duration::ZERO);
         assert_eq!(found.duration, Duration::from_secs(1));
+        assert!(found.twins && found.commits_twice, "what judges it stays");
         let text = found.to_toml();
         assert_eq!(Scenario::parse(format!("{}.toml", found.name), &text).expect("it is"), found);
     }

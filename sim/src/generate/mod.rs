@@ -40,6 +40,8 @@ pub fn generate(seed: u64) -> Scenario {
         ),
         seed,
         may_miss: true,
+        twins: stream("twins").chance(25),
+        commits_twice: stream("commits-twice").chance(25),
         members,
         duration: unrest + rest,
         store: stream("store").weighted(&[(80, StoreKind::Journal), (20, StoreKind::Redb)]),

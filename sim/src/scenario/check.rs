@@ -45,6 +45,8 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Scenario, ScenarioError> 
         story: story(text),
         seed: file.seed,
         may_miss: file.may_miss,
+        twins: file.twins,
+        commits_twice: file.commits_twice,
         members: checker.members,
         duration: checker.duration,
         store: file.store,

@@ -24,6 +24,10 @@ pub(super) struct File {
     pub(super) seed: u64,
     #[serde(default, rename = "may_miss")]
     pub(super) may_miss: bool,
+    #[serde(default)]
+    pub(super) twins: bool,
+    #[serde(default, rename = "commits_twice")]
+    pub(super) commits_twice: bool,
     #[serde(default = "one")]
     pub(super) members: Spanned<i64>,
     pub(super) duration: Spanned<Span>,

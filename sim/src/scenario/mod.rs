@@ -42,6 +42,10 @@ pub struct Scenario {
     /// Whether what it orders may meet nothing: what was drawn or shrunk was not written to prove
     /// something by each of its faults.
     pub may_miss: bool,
+    /// Whether each member has a second one beside it, which is told the same and must say the same.
+    pub twins: bool,
+    /// Whether each commit is handed to its store a second time, which must change nothing.
+    pub commits_twice: bool,
     /// How many members the group has, 1 to 7, named from 1 on.
     pub members: u8,
     /// When it ends.

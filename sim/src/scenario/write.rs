@@ -26,6 +26,8 @@ pub(super) fn to_toml(scenario: &Scenario) -> String {
         .field("schema", SCHEMA)
         .field_unless("seed", scenario.seed, &0)
         .field_unless("may_miss", scenario.may_miss, &false)
+        .field_unless("twins", scenario.twins, &false)
+        .field_unless("commits_twice", scenario.commits_twice, &false)
         .field_unless("members", scenario.members, &1)
         .span("duration", scenario.duration)
         .maybe("store", (scenario.store == StoreKind::Journal).then(|| quoted("journal")));

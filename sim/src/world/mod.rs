@@ -214,7 +214,7 @@ impl World {
         let raft = Raft::new(scenario.members, scenario.log, compact_every, random);
         let mut world = Self {
             machines: raft.members().map(|id| (id, Machine::new(scenario, id))).collect(),
-            oracle: Oracle::new(&config, &scenario.clocks, scenario.seed.is_multiple_of(TWINS)),
+            oracle: Oracle::new(&config, &scenario.clocks, scenario.twins),
             trace: Trace::default(),
             agenda: BTreeMap::new(),
             planned: 0,
@@ -519,8 +519,6 @@ const RAFT: u64 = 1;
 const DISKS: u64 = 2;
 const ELECTIONS: u64 = 3;
 const NETWORK: u64 = 4;
-/// In one seed of so many each member has a twin, and in another its store is handed all things twice.
-const TWINS: u64 = 4;
 /// A commit that takes so long is one in which leases can end.
 const STALL: Duration = Duration::from_secs(5);
 /// One that takes so long is longer than what a guard of a short lease waits between two renews.

@@ -233,7 +233,7 @@ impl World {
     /// Whether each commit is to be handed to the stores twice.
     #[must_use]
     pub fn repeats_commits(&self) -> bool {
-        self.scenario.seed % TWINS == 1
+        self.scenario.commits_twice
     }
 
     /// A member's store was handed its last transaction once more.
