@@ -73,6 +73,20 @@ instructions *ARGS:
 bench-peers:
     lessor/peers/run
 
+# what a release changes in the API since the tag `since`, and whether the crate can be packaged
+release-check since:
+    @cargo semver-checks --version >/dev/null 2>&1 || { \
+        echo "cargo-semver-checks is missing; run: cargo install --locked cargo-semver-checks@0.51.0" >&2; \
+        exit 1; \
+    }
+    @cargo public-api --version >/dev/null 2>&1 || { \
+        echo "cargo-public-api is missing; run: cargo install --locked cargo-public-api@0.52.0" >&2; \
+        exit 1; \
+    }
+    cargo semver-checks --package lessor --all-features --baseline-rev {{ since }}
+    cargo public-api --package lessor --all-features diff {{ since }}..HEAD
+    cargo publish --dry-run --locked --package lessor
+
 # builds the documentation with everything in it, and says where it is
 doc:
     cargo doc --workspace --no-deps --all-features

@@ -1,15 +1,12 @@
-//! Many replays at a time, on all cores. The only place that looks at the wall clock and at the
-//! machine, and nothing of what it sees gets into a trace.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a campaign runs on real threads, in real time, around the replays"
-)]
+//! Many scenario files at a time. It looks at the wall clock, and nothing of that gets into a trace.
+#![expect(clippy::disallowed_methods, reason = "real time passes around the replays")]
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::pool;
 use crate::host::{Options, replay, replay_with};
 use crate::record::report::{Report, Verdict};
 use crate::record::trace::Line;
@@ -83,15 +80,9 @@ pub fn parted(here: &[Line], there: &[Line]) -> String {
     format!("first in: {}; and: {}", line(here), line(there))
 }
 
-/// How many cores there are.
-#[must_use]
-pub fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
 /// What came of many replays.
 #[derive(Debug)]
-pub struct Campaign {
+pub struct Batch {
     /// Those that were done, in the order of the scenarios.
     pub replayed: Vec<Replayed>,
     /// Real time that all of them took.
@@ -99,34 +90,28 @@ pub struct Campaign {
 }
 
 /// Replays each scenario twice, `jobs` at a time or one a core, until all are done or `interrupted`
-/// is set. Calls `begun` with the place of each that it begins, and `done` with what came of it.
+/// is set. Calls `begun` with the number of each that it begins, and `done` with what came of it.
 pub fn replay_all(
     scenarios: &[(PathBuf, Scenario)],
     jobs: Option<u16>,
     interrupted: &AtomicBool,
     begun: impl Fn(usize) + Sync,
     done: impl Fn(usize, &Replayed) + Sync,
-) -> Campaign {
+) -> Batch {
     let start = Instant::now();
-    let jobs = jobs.map_or_else(cores, usize::from).min(scenarios.len());
-    let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| {
-                while !interrupted.load(Ordering::Relaxed)
-                    && let place = next.fetch_add(1, Ordering::Relaxed)
-                    && let Some((path, scenario)) = scenarios.get(place)
-                {
-                    begun(place);
-                    let replayed = Replayed::twice(path, scenario);
-                    done(place, &replayed);
-                    results.lock().unwrap_or_else(PoisonError::into_inner).push((place, replayed));
-                }
-            });
-        }
+    let results = Mutex::new(Vec::new());
+    pool::each(jobs, |number| {
+        let number = usize::try_from(number).unwrap_or(usize::MAX);
+        let next = scenarios.get(number).filter(|_| !interrupted.load(Ordering::Relaxed));
+        let Some((path, scenario)) = next else { return false };
+        begun(number);
+        let replayed = Replayed::twice(path, scenario);
+        done(number, &replayed);
+        results.lock().unwrap_or_else(PoisonError::into_inner).push((number, replayed));
+        true
     });
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    results.sort_by_key(|(place, _)| *place);
+    results.sort_by_key(|(number, _)| *number);
     let replayed = results.into_iter().map(|(_, replayed)| replayed).collect();
-    Campaign { replayed, wall: start.elapsed() }
+    Batch { replayed, wall: start.elapsed() }
 }

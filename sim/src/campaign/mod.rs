@@ -4,6 +4,8 @@ pub mod bank;
 #[cfg(madsim)]
 pub mod batch;
 #[cfg(madsim)]
+pub mod pool;
+#[cfg(madsim)]
 pub mod seeds;
 #[cfg(madsim)]
 pub mod shrink;

@@ -10,13 +10,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::campaign::batch::cores;
+use super::pool;
 use crate::generate;
 use crate::host::replay;
 use crate::record::coverage::MARKS;
@@ -190,8 +190,7 @@ pub fn fuzz(
     done: impl Fn(&Outcome, &Report, usize) + Sync,
 ) -> Tally {
     let start = Instant::now();
-    let jobs = plan.jobs.map_or_else(cores, usize::from);
-    let (next, tally) = (AtomicU64::new(0), Mutex::new(Tally::default()));
+    let tally = Mutex::new(Tally::default());
     let failures = Mutex::new(BTreeMap::<String, u64>::new());
     let too_many = || {
         let failures = failures.lock().unwrap_or_else(PoisonError::into_inner).len();
@@ -202,25 +201,20 @@ pub fn fuzz(
             || plan.time.is_some_and(|time| start.elapsed() >= time)
             || too_many()
     };
-    std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| {
-                while !enough() {
-                    let Some(seed) = plan.seed(next.fetch_add(1, Ordering::Relaxed)) else { break };
-                    begun(seed);
-                    let (outcome, report, verified) = run(plan, seed);
-                    let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
-                    if !outcome.fingerprint.is_empty() {
-                        *failures.entry(outcome.fingerprint.clone()).or_default() += 1;
-                    }
-                    let count = failures.len();
-                    drop(failures);
-                    done(&outcome, &report, count);
-                    let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
-                    tally.add(outcome, &report, verified);
-                }
-            });
+    pool::each(plan.jobs, |number| {
+        let Some(seed) = plan.seed(number).filter(|_| !enough()) else { return false };
+        begun(seed);
+        let (outcome, report, verified) = run(plan, seed);
+        let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if !outcome.fingerprint.is_empty() {
+            *failures.entry(outcome.fingerprint.clone()).or_default() += 1;
         }
+        let count = failures.len();
+        drop(failures);
+        done(&outcome, &report, count);
+        let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.add(outcome, &report, verified);
+        true
     });
     let ended = match (interrupted.load(Ordering::Relaxed), too_many()) {
         (true, _) => Ended::Interrupted,

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use lessor::{Config, LeaseId, MemberId, Request, Ttl};
 
-use crate::campaign::batch::cores;
-use crate::campaign::seeds::fingerprint;
+use super::pool;
+use super::seeds::fingerprint;
 use crate::host::{Options, replay_with};
 use crate::scenario::Delays;
 use crate::scenario::Unsynced;
@@ -71,10 +71,15 @@ pub fn shrink_by(
     fails: impl Fn(&Scenario, &Arc<AtomicBool>) -> bool + Sync,
     progress: impl Fn(&Scenario),
 ) -> Shrunk {
-    let jobs = budget.jobs.map_or_else(cores, usize::from);
     let (over, end) = (Arc::new(AtomicBool::new(false)), Instant::now() + budget.time);
-    let mut search =
-        Search { best: scenario.clone(), fails, progress, jobs, over: over.clone(), tried: 0 };
+    let mut search = Search {
+        best: scenario.clone(),
+        fails,
+        progress,
+        jobs: budget.jobs,
+        over: over.clone(),
+        tried: 0,
+    };
     let (done, is_done) = channel::<()>();
     std::thread::scope(|scope| {
         scope.spawn(move || {
@@ -92,7 +97,7 @@ struct Search<F, P> {
     best: Scenario,
     fails: F,
     progress: P,
-    jobs: usize,
+    jobs: Option<u16>,
     /// Set when the time is over.
     over: Arc<AtomicBool>,
     tried: u64,
@@ -130,21 +135,17 @@ impl<F: Fn(&Scenario, &Arc<AtomicBool>) -> bool + Sync, P: Fn(&Scenario)> Search
             let seed = if place == 0 { candidate.seed } else { place };
             Scenario { seed, ..candidate.clone() }
         };
-        let (next, found) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+        let found = AtomicU64::new(u64::MAX);
         let (fails, over) = (&self.fails, &self.over);
-        std::thread::scope(|scope| {
-            for _ in 0..self.jobs {
-                scope.spawn(|| {
-                    while let place = next.fetch_add(1, Ordering::Relaxed)
-                        && place < SEEDS.min(found.load(Ordering::Relaxed))
-                        && !over.load(Ordering::Relaxed)
-                    {
-                        if fails(&with_seed(place), over) {
-                            found.fetch_min(place, Ordering::Relaxed);
-                        }
-                    }
-                });
+        pool::each(self.jobs, |seed| {
+            let more = seed < SEEDS.min(found.load(Ordering::Relaxed));
+            if !more || over.load(Ordering::Relaxed) {
+                return false;
             }
+            if fails(&with_seed(seed), over) {
+                found.fetch_min(seed, Ordering::Relaxed);
+            }
+            true
         });
         let found = found.into_inner();
         if found < SEEDS {

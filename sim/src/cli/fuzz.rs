@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
-use lessor_sim::campaign::batch::cores;
+use lessor_sim::campaign::pool::cores;
 use lessor_sim::campaign::seeds::{Ended, MergeError, Outcome, Plan, SCHEMA, Tally, fuzz};
 use lessor_sim::generate;
 use lessor_sim::host::replay_closely;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use lessor_sim::campaign::batch::{Campaign, Replayed, cores, replay_all};
+use lessor_sim::campaign::batch::{Batch, Replayed, replay_all};
+use lessor_sim::campaign::pool::cores;
 use lessor_sim::host::replay_closely;
 use lessor_sim::judge::Judgements;
 use lessor_sim::record::report::Verdict;
@@ -53,7 +54,7 @@ pub(crate) fn run(args: &RunArgs) -> u8 {
             progress.tell(&news(replayed));
         }
     };
-    let Campaign { replayed, wall } =
+    let Batch { replayed, wall } =
         replay_all(&scenarios, args.jobs, &interrupt.flag(), begun, done);
     drop(progress);
     let verdict = replayed.iter().map(Replayed::verdict).max().unwrap_or(Verdict::Clean);
