@@ -30,7 +30,7 @@ pub enum Event<'a> {
         /// The first difference to the log at the same place; `None` if the log has no such place.
         difference: Option<Option<Difference>>,
         /// Whether bits have flipped on its disk.
-        harmed: bool,
+        rotten: bool,
     },
     /// A member's store could not be read.
     Unreadable,

@@ -82,7 +82,7 @@ impl Oracle {
         member: MemberId,
         clock: Instant,
         stored: &Stored,
-        harmed: bool,
+        rotten: bool,
     ) {
         let watched = self.members.entry(member).or_default();
         let mut state = std::mem::take(&mut watched.durable);
@@ -110,7 +110,7 @@ impl Oracle {
         let persisted = stored.applied;
         let durable = state.clone();
         *watched = Watched { state, durable, store, twin, persisted, ..Watched::default() };
-        self.judge(now, member, clock, &Event::Opened { stored, difference, harmed });
+        self.judge(now, member, clock, &Event::Opened { stored, difference, rotten });
         let (applied, digest) = (stored.applied, stored.digest);
         let before = self.violations.len();
         self.judge(now, member, clock, &Event::Stands { applied, digest });

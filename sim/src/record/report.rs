@@ -26,9 +26,9 @@ pub struct Report {
     /// Properties that did not hold.
     pub violations: Vec<Violation>,
     /// What the scenario expected and did not get, each with its line.
-    pub disappointments: Vec<String>,
+    pub unmet: Vec<String>,
     /// Faults that the scenario orders and that had no effect, each with its line.
-    pub ineffective: Vec<String>,
+    pub without_effect: Vec<String>,
     /// How often each kind of fault was ordered, and how often it met something.
     pub faults: BTreeMap<&'static str, Injected>,
     /// How many requests of lessees were answered with success.
@@ -146,16 +146,16 @@ impl Report {
     /// The gravest thing that was found.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        let harmed = self.violations.iter().any(|violation| !violation.is_liveness());
+        let unsafe_run = self.violations.iter().any(|violation| !violation.is_liveness());
         if self.panic.as_ref().is_some_and(Panic::is_of_testbed) {
             Verdict::Testbed
-        } else if harmed || !self.disappointments.is_empty() {
+        } else if unsafe_run || !self.unmet.is_empty() {
             Verdict::Safety
         } else if !self.violations.is_empty() {
             Verdict::Liveness
         } else if self.stopped_at.is_some() {
             Verdict::Stopped
-        } else if !self.ineffective.is_empty() && !self.may_miss {
+        } else if !self.without_effect.is_empty() && !self.may_miss {
             Verdict::Vacuous
         } else {
             Verdict::Clean
@@ -164,7 +164,7 @@ impl Report {
 
     /// What the scenario orders and what met nothing, where that is allowed.
     pub fn misses(&self) -> impl Iterator<Item = &str> {
-        self.ineffective.iter().filter(|_| self.may_miss).map(String::as_str)
+        self.without_effect.iter().filter(|_| self.may_miss).map(String::as_str)
     }
 
     /// What to look at more closely in a second replay: the lease that the first violation is about, and
@@ -210,9 +210,9 @@ impl Report {
         // One of the code under test is among the violations.
         let panic = self.panic.iter().filter(|panic| panic.is_of_testbed()).map(Panic::to_string);
         let violations = self.violations.iter().map(ToString::to_string);
-        let disappointments = self.disappointments.iter().cloned();
-        let ineffective = self.ineffective.iter().filter(|_| !self.may_miss).cloned();
-        panic.chain(violations).chain(disappointments).chain(ineffective)
+        let unmet = self.unmet.iter().cloned();
+        let without_effect = self.without_effect.iter().filter(|_| !self.may_miss).cloned();
+        panic.chain(violations).chain(unmet).chain(without_effect)
     }
 }
 

@@ -102,7 +102,7 @@ impl Default for Trace {
 
 impl Trace {
     /// Notes an event.
-    pub fn line(&mut self, line: Line) {
+    pub fn record(&mut self, line: Line) {
         self.pass(line.at);
         let Line { at, member, kind, words } = &line;
         self.absorb(&Columns { at: *at, member: *member, kind, words: format_args!("{words}") });
@@ -117,7 +117,7 @@ impl Trace {
 
     /// Notes an event of a kind that comes in thousands: it is hashed, and counted in one line a
     /// second under `label`.
-    pub fn gather(
+    pub fn record_aggregated(
         &mut self,
         at: Duration,
         member: Option<(MemberId, char)>,
@@ -138,7 +138,7 @@ impl Trace {
     }
 
     /// Notes an event that nobody needs to see: it is only hashed, as a line with these words.
-    pub fn hide(
+    pub fn record_hash_only(
         &mut self,
         at: Duration,
         member: Option<(MemberId, char)>,
@@ -273,8 +273,8 @@ mod tests {
     #[test]
     fn canary_a_hidden_nanosecond_changes_the_hash() {
         let (mut one, mut other) = (Trace::default(), Trace::default());
-        one.line(line(5, "x"));
-        other.line(Line { at: Duration::from_nanos(5_000_001), ..line(5, "x") });
+        one.record(line(5, "x"));
+        other.record(Line { at: Duration::from_nanos(5_000_001), ..line(5, "x") });
         assert_eq!(one.lines()[0].to_string(), other.lines()[0].to_string());
         assert_ne!(one.hash(), other.hash());
     }
@@ -284,7 +284,7 @@ mod tests {
         let mut trace = Trace::default();
         for millis in 0..2_000 {
             let (at, words) = (Duration::from_millis(millis), format_args!("one of many"));
-            trace.gather(at, None, "apply", words, "renewed");
+            trace.record_aggregated(at, None, "apply", words, "renewed");
         }
         trace.finish(Duration::from_secs(2));
         let shown: Vec<_> = trace.lines().iter().map(|line| line.words.clone()).collect();

@@ -44,7 +44,7 @@ impl World {
             Asker::Step(place) => {
                 let asked = &pending.request;
                 let words = format!("{asked}: {}", text::answer(&answer));
-                self.say_of_step(now, place, words);
+                self.record_of_step(now, place, words);
                 self.answers.insert(place, AnswerKind::of(&answer));
                 let served = matches!(answer, Ok(_) | Err(RequestError::Refused(_)));
                 if let Some(whom) = self.errands.get_mut(&place) {
@@ -64,9 +64,9 @@ impl World {
                 let next = lessee.answered(now, pending.sent, Some((pending.member, &answer)));
                 let asked = &pending.request;
                 let words = format_args!("{asked} {}", debug_text::answer(&answer));
-                self.gather(now, None, "lessees", words, next.label);
+                self.record_aggregated(now, None, "lessees", words, next.label);
                 let leases = || text::leases_of_request(asked);
-                self.also(now, None, "lessees", leases, |_| {
+                self.record_in_focus(now, None, "lessees", leases, |_| {
                     format!("{asked} [of member {}]: {}", pending.member, text::answer(&answer))
                 });
                 if let Some(at) = next.at {
@@ -89,7 +89,7 @@ impl World {
         let asked = &pending.request;
         match pending.asker {
             Asker::Step(place) => {
-                self.say_of_step(
+                self.record_of_step(
                     now,
                     place,
                     format!("{asked}: gives up waiting for member {member}"),
@@ -101,9 +101,15 @@ impl World {
             Asker::Lessee(place) => {
                 self.wants_no_guard(now, place);
                 let next = self.lessees[place].gave_up(now, member);
-                self.gather(now, None, "lessees", format_args!("{asked} of {member}"), next.label);
+                self.record_aggregated(
+                    now,
+                    None,
+                    "lessees",
+                    format_args!("{asked} of {member}"),
+                    next.label,
+                );
                 let leases = || text::leases_of_request(asked);
-                self.also(now, None, "lessees", leases, |_| {
+                self.record_in_focus(now, None, "lessees", leases, |_| {
                     format!("{asked}: gives up waiting for member {member}")
                 });
                 if let Some(at) = next.at {
@@ -147,14 +153,16 @@ impl World {
         let member = self.reached(self.lessees[place].whom());
         if let Some(whom) = member {
             let leases = || text::leases_of_request(&request);
-            self.also(now, None, "lessees", leases, |_| format!("{request} [of member {whom}]"));
+            self.record_in_focus(now, None, "lessees", leases, |_| {
+                format!("{request} [of member {whom}]")
+            });
             return self.ask(now, Asker::Lessee(place), member, request);
         }
         let next = self.lessees[place].answered(now, now, None);
         let words = format_args!("{request}");
-        self.gather(now, None, "lessees", words, next.label);
+        self.record_aggregated(now, None, "lessees", words, next.label);
         let leases = || text::leases_of_request(&request);
-        self.also(now, None, "lessees", leases, |_| format!("{words}: nobody to ask"));
+        self.record_in_focus(now, None, "lessees", leases, |_| format!("{words}: nobody to ask"));
         if let Some(at) = next.at {
             self.plan(at, Due::Lessee(place));
         }

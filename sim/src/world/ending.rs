@@ -23,9 +23,9 @@ impl World {
         let core = self.core();
         self.coverage.mark_if(core.len() < self.machines.len(), Mark::CoreEnding);
         let names: Vec<_> = core.iter().map(ToString::to_string).collect();
-        self.say(now, None, "fault", format!("all faults are over for {}", names.join(", ")));
+        self.record(now, None, "fault", format!("all faults are over for {}", names.join(", ")));
         self.stable_since = now;
-        self.quiet = true;
+        self.healed = true;
         self.oracle.healed(now);
         self.lasting.end_for(&core);
         let others = self.raft.members().filter(|member| !core.contains(member));
@@ -38,7 +38,7 @@ impl World {
         for member in core {
             self.raft.lose_nothing(member);
             let machine = self.machine(member);
-            machine.trip = None;
+            machine.crashing = None;
             machine.disk.heal();
             let (process, started) = (machine.process, machine.started);
             self.resume(now, member, process);
@@ -63,7 +63,7 @@ impl World {
     pub(super) fn is_owed(&self) -> bool {
         let core = self.core();
         let runs = |member: &&MemberId| self.machines[*member].started;
-        self.quiet && 2 * core.iter().filter(runs).count() > self.machines.len()
+        self.healed && 2 * core.iter().filter(runs).count() > self.machines.len()
     }
 
     /// Members of the core that have neither opened nor ended in a minute.
@@ -108,11 +108,11 @@ impl World {
     /// Plans an election if nobody leads and the scenario has a timeout for that, as each has in the end:
     /// a leader may be deposed then too, by somebody who was cut off and is in a later term.
     pub(super) fn watch_leader(&mut self, now: Duration) {
-        let at_the_end = self.quiet.then_some(ELECTION);
+        let at_the_end = self.healed.then_some(ELECTION);
         let Some(timeout) = self.scenario.upkeep.election_timeout.or(at_the_end) else { return };
         if self.is_led() {
             self.unled_since = None;
-        } else if self.founded && self.unled_since.is_none() {
+        } else if self.all_were_up && self.unled_since.is_none() {
             self.unled_since = Some(now);
             let late = self.draw(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
             let at = now + timeout + Duration::from_millis(late);
@@ -122,7 +122,7 @@ impl World {
 
     /// A member's process has ended: in the ending, one of the core is started again.
     pub(super) fn revive(&mut self, now: Duration, member: MemberId) {
-        if self.quiet && self.core().contains(&member) && !self.machines[&member].started {
+        if self.healed && self.core().contains(&member) && !self.machines[&member].started {
             if self.machines[&member].refused {
                 self.replace_disk(now, member);
             }

@@ -80,12 +80,12 @@ impl World {
     ) {
         let line = self.scenario.expects[place].line;
         let verdict = if met { "as expected" } else { "NOT as expected" };
-        self.say(now, None, "expect", format!("{found}: {verdict} in line {line}"));
+        self.record(now, None, "expect", format!("{found}: {verdict} in line {line}"));
         if !met {
             let (secs, millis) = (now.as_secs(), now.subsec_millis());
             let what =
                 format!("line {line}: at {secs}.{millis:03} {found}, which was not expected");
-            self.disappointments.push(what);
+            self.unmet.push(what);
         }
     }
 
@@ -118,7 +118,7 @@ impl World {
                     let (place, asked) = (step.place(), request);
                     let (answer, expected) = (answer.word(), expected.word());
                     let what = format!("{place}: {asked} was answered {answer}, not {expected}");
-                    self.disappointments.push(what);
+                    self.unmet.push(what);
                 }
             }
         }
@@ -136,22 +136,23 @@ impl World {
                         let (line, start, end) = (expect.line, text::span(start), text::span(end));
                         let what =
                             format!("line {line}: {count} leases expired from {start} to {end}");
-                        self.disappointments.push(what);
+                        self.unmet.push(what);
                     }
                     start = end;
                 }
             }
         }
         for machine in self.machines.values() {
-            if let Some(trip) = machine.trip {
-                let place = self.scenario.steps[trip.step].place();
-                self.ineffective
+            if let Some(crashing) = machine.crashing {
+                let place = self.scenario.steps[crashing.step].place();
+                self.without_effect
                     .push(format!("{place}: the crash never came, for want of a commit"));
             }
         }
         let left = self.raft.losses_left();
         if left > 0 {
-            self.ineffective.push(format!("{left} proposals that were to be lost were never made"));
+            self.without_effect
+                .push(format!("{left} proposals that were to be lost were never made"));
         }
         self.trace.finish(now);
     }

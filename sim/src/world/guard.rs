@@ -138,8 +138,8 @@ impl World {
     ) {
         let lease = self.lessees[place].lease();
         let words = format_args!("the guard of lease {lease}: {why}");
-        self.gather(now, None, "lessees", words, label);
+        self.record_aggregated(now, None, "lessees", words, label);
         let leases = || [lease].into();
-        self.also(now, None, "lessees", leases, |_| format!("{words}"));
+        self.record_in_focus(now, None, "lessees", leases, |_| format!("{words}"));
     }
 }

@@ -7,7 +7,7 @@ pub(super) struct Machine {
     pub(super) disk: FaultyDisk,
     pub(super) clock: Clock,
     /// Whether bits have flipped on its disk, and whether its store was refused since.
-    pub(super) harmed: bool,
+    pub(super) rotten: bool,
     pub(super) refused: bool,
     /// What its disk is, if it was exchanged and not opened yet.
     pub(super) exchanged: Option<Mark>,
@@ -26,7 +26,7 @@ pub(super) struct Machine {
     pub(super) up: bool,
     pub(super) process: u64,
     pub(super) paused: bool,
-    pub(super) trip: Option<Trip>,
+    pub(super) crashing: Option<Crashing>,
 }
 
 impl Machine {
@@ -41,7 +41,7 @@ impl Machine {
         Self {
             disk: FaultyDisk::default(),
             clock: Clock::new(clocks.offset(member), clocks.drift_ppm(member)),
-            harmed: false,
+            rotten: false,
             refused: false,
             exchanged: None,
             copy: None,
@@ -53,7 +53,7 @@ impl Machine {
             up: false,
             process: 0,
             paused: false,
-            trip: None,
+            crashing: None,
         }
     }
 }

@@ -12,8 +12,10 @@ impl World {
     /// A message has come to a member.
     pub fn received(&mut self, now: Duration, envelope: Envelope) {
         if !self.is_dead(envelope.to) {
-            self.hide(now, envelope.to, format_args!("hears {envelope}"));
-            self.also(now, Some(envelope.to), "hears", BTreeSet::new, |_| envelope.in_words());
+            self.record_hash_only(now, envelope.to, format_args!("hears {envelope}"));
+            self.record_in_focus(now, Some(envelope.to), "hears", BTreeSet::new, |_| {
+                envelope.in_words()
+            });
             self.raft.received(now, envelope);
             self.settle(now);
         }
@@ -27,9 +29,9 @@ impl World {
             self.coverage.mark(Mark::Blocked);
             return self.meets(|fault| fault.blocks(from, to));
         }
-        let quiet = self.quiet;
+        let healed = self.healed;
         let network = self.scenario.network;
-        let share = |own: u32, of_link: u32| if quiet { of_link } else { own.max(of_link) };
+        let share = |own: u32, of_link: u32| if healed { of_link } else { own.max(of_link) };
         let noise = |fault: &Fault| matches!(fault, Fault::Noise { .. });
         if self.strikes(share(network.loss_ppm, link.loss_ppm)) {
             self.coverage.mark(Mark::Lost);

@@ -17,28 +17,32 @@ impl World {
         match input {
             MemberInput::Committed(entries) => {
                 for entry in entries {
-                    self.say_applied(now, member, entry);
+                    self.record_applied(now, member, entry);
                 }
             }
             MemberInput::Role(Role::Leader { term, barrier }) => {
                 let words = format!("leads term {term}, to promote behind {barrier}");
-                self.say(now, Some(member), "role", words);
+                self.record(now, Some(member), "role", words);
             }
             MemberInput::Role(Role::Follower { leader: Some(leader) }) => {
-                self.say(now, Some(member), "role", format!("follows member {leader}"));
+                self.record(now, Some(member), "role", format!("follows member {leader}"));
             }
             MemberInput::Role(Role::Follower { leader: None }) => {
-                self.say(now, Some(member), "role", "follows nobody".to_owned());
+                self.record(now, Some(member), "role", "follows nobody".to_owned());
             }
             MemberInput::Confirmed { committed: None, .. } => {
-                self.say(now, Some(member), "role", "learns that it does not lead".to_owned());
+                self.record(now, Some(member), "role", "learns that it does not lead".to_owned());
             }
             MemberInput::HoldExpired(true) => {
                 self.coverage.mark(Mark::HeldByObserver);
                 self.meets(
                     |fault| matches!(fault, Fault::Observe { member: of, .. } if *of == member),
                 );
-                self.hide(now, member, format_args!("input {}", debug_text::input(input)));
+                self.record_hash_only(
+                    now,
+                    member,
+                    format_args!("input {}", debug_text::input(input)),
+                );
             }
             MemberInput::Request { .. }
             | MemberInput::Confirmed { committed: Some(_), .. }
@@ -49,7 +53,7 @@ impl World {
             | MemberInput::HoldExpired(false)
             | MemberInput::Timeout
             | MemberInput::Stop => {
-                self.hide_input(now, member, input);
+                self.record_input(now, member, input);
             }
         }
     }
@@ -66,9 +70,9 @@ impl World {
             (false, true) => {
                 self.coverage.promoted(self.oracle.applied(id));
                 let leases = member.lessor().len();
-                self.say(now, Some(id), "role", format!("promoted, {leases} leases"));
+                self.record(now, Some(id), "role", format!("promoted, {leases} leases"));
             }
-            (true, false) => self.say(now, Some(id), "role", "demoted".to_owned()),
+            (true, false) => self.record(now, Some(id), "role", "demoted".to_owned()),
             (true, true) | (false, false) => {}
         }
     }
@@ -83,15 +87,15 @@ impl World {
         let most = self.config.revoke_rate.get().div_ceil(2) as usize;
         self.coverage.output(now, member, most, output);
         match output {
-            Output::Commit(transaction) => self.say_commit(now, member, transaction),
-            Output::Expired(batch) => self.say_expired(now, member, &batch.leases),
+            Output::Commit(transaction) => self.record_commit(now, member, transaction),
+            Output::Expired(batch) => self.record_expired(now, member, &batch.leases),
             Output::Propose(_)
             | Output::Confirm(_)
             | Output::Campaign
             | Output::Resign
             | Output::Waits(_)
             | Output::Answer { .. } => {
-                self.hide_output(now, member, output, asked.as_ref());
+                self.record_output(now, member, output, asked.as_ref());
             }
         }
     }

@@ -36,13 +36,13 @@ use crate::scenario::{
 mod calls;
 mod ending;
 mod expect;
-mod fault;
 mod guard;
+mod inject;
 mod machine;
 mod mail;
 mod member;
 mod process;
-mod say;
+mod record;
 #[cfg(test)]
 mod tests;
 
@@ -76,15 +76,15 @@ pub struct World {
     slow_mail: BTreeMap<u64, Envelope>,
     agreed: usize,
     /// Whether all members were up once, so that the first leader was elected.
-    founded: bool,
+    all_were_up: bool,
     losses: u32,
     stable_since: Duration,
-    disappointments: Vec<String>,
-    ineffective: Vec<String>,
+    unmet: Vec<String>,
+    without_effect: Vec<String>,
     /// Faults that last.
     lasting: Lasting,
     /// Whether the ending has begun.
-    quiet: bool,
+    healed: bool,
     /// Since when nobody leads a majority.
     unled_since: Option<Duration>,
     /// How often each kind of fault was ordered, and met something.
@@ -178,7 +178,7 @@ enum Due {
 
 /// A power cut that waits for the next commit.
 #[derive(Clone, Copy, Debug)]
-struct Trip {
+struct Crashing {
     step: usize,
     when: CrashWhen,
     unsynced: Unsynced,
@@ -234,13 +234,13 @@ impl World {
             network: stream(scenario.seed, NETWORK),
             slow_mail: BTreeMap::new(),
             agreed: 0,
-            founded: false,
+            all_were_up: false,
             losses: 0,
             stable_since: Duration::ZERO,
-            disappointments: Vec::new(),
-            ineffective: Vec::new(),
+            unmet: Vec::new(),
+            without_effect: Vec::new(),
             lasting: Lasting::default(),
-            quiet: false,
+            healed: false,
             unled_since: None,
             faults: BTreeMap::new(),
             acknowledged: 0,
@@ -383,8 +383,8 @@ impl World {
             stopped_at: self.until.filter(|_| self.violations().next().is_none()),
             virtual_time: first.or(self.until).unwrap_or(self.scenario.duration),
             violations: self.violations().map(|violation| self.with_lessee(violation)).collect(),
-            disappointments: self.disappointments.clone(),
-            ineffective: self.ineffective.clone(),
+            unmet: self.unmet.clone(),
+            without_effect: self.without_effect.clone(),
             faults: self.faults.clone(),
             acknowledged: self.acknowledged,
             marks: self.coverage.counts(),
@@ -431,7 +431,7 @@ impl World {
     fn step(&mut self, now: Duration, place: usize) {
         match self.scenario.steps[place].action.clone() {
             scenario::Action::Ask { request, .. } => {
-                self.say_of_step(now, place, request.to_string());
+                self.record_of_step(now, place, request.to_string());
                 self.ask_of_step(now, place);
             }
             scenario::Action::Fault(fault) => {
@@ -462,7 +462,7 @@ impl World {
         self.stable_since = now;
         self.oracle.ended(now, member);
         self.raft.crash(now, member);
-        if self.quiet {
+        if self.healed {
             self.plan(now + REVIVAL, Due::Revive(member));
         }
     }
@@ -470,7 +470,7 @@ impl World {
     /// Takes what the log has to say, and hands on what it has for the members.
     fn settle(&mut self, now: Duration) {
         for note in self.raft.take_notes() {
-            self.say_note(now, &note);
+            self.record_note(now, &note);
         }
         let entries: Vec<Entry> = self.raft.committed_behind(self.agreed).cloned().collect();
         self.agreed += entries.len();

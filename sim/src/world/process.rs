@@ -24,16 +24,21 @@ impl World {
         let clock = self.clock(member).read(now);
         let behind = self.oracle.applied(member).is_some_and(|was| was.applied > stored.applied);
         let exchanged = self.machine(member).exchanged.take();
-        let harmed = self.machines[&member].harmed;
+        let rotten = self.machines[&member].rotten;
         self.coverage.mark_if(behind && exchanged.is_none(), Mark::StoreBehind);
         if let Some(mark) = exchanged {
             self.coverage.mark(mark);
         }
-        self.coverage.mark_if(harmed, Mark::RotHarmless);
-        self.oracle.opened(now, member, clock, stored, harmed);
+        self.coverage.mark_if(rotten, Mark::RotHarmless);
+        self.oracle.opened(now, member, clock, stored, rotten);
         self.show_disk(now, member);
         let (applied, leases) = (stored.applied, stored.snapshot.leases.len());
-        self.say(now, Some(member), "boot", format!("store opened at {applied}, {leases} leases"));
+        self.record(
+            now,
+            Some(member),
+            "boot",
+            format!("store opened at {applied}, {leases} leases"),
+        );
     }
 
     /// A member could not read its store.
@@ -51,7 +56,7 @@ impl World {
     pub fn booted(&mut self, now: Duration, member: MemberId) {
         self.machine(member).up = true;
         let all_up = self.machines.values().all(|machine| machine.up);
-        if all_up && !std::mem::replace(&mut self.founded, all_up) {
+        if all_up && !std::mem::replace(&mut self.all_were_up, all_up) {
             self.raft.elect(now, MemberId(1));
         }
         self.settle(now);
@@ -64,12 +69,12 @@ impl World {
         }
         self.show_disk(now, member);
         match outcome {
-            Ok(()) => self.say(now, Some(member), "stop", "stopped".to_owned()),
+            Ok(()) => self.record(now, Some(member), "stop", "stopped".to_owned()),
             Err(error) => {
                 let what = format!("the member failed: {error}");
-                self.say(now, Some(member), "stop", what.clone());
+                self.record(now, Some(member), "stop", what.clone());
                 let machine = self.machine(member);
-                machine.refused = machine.harmed && !machine.up;
+                machine.refused = machine.rotten && !machine.up;
                 let met = machine.disk.take_met();
                 let refused = self.machines[&member].refused;
                 self.coverage.mark_if(met.failed_syncs > 0, Mark::FailedSync);
@@ -84,7 +89,7 @@ impl World {
                 if met.refused > 0 {
                     self.meets(|fault| matches!(fault, Fault::FullDisk { member: of, .. } if *of == member));
                 }
-                if met == Met::default() && !self.machines[&member].harmed {
+                if met == Met::default() && !self.machines[&member].rotten {
                     let at_ms = millis(now);
                     self.broken.push(Violation::new("S4", what, at_ms, member.0));
                 }
@@ -100,15 +105,19 @@ impl World {
         if self.is_dead(member) {
             return;
         }
-        if let Some(Trip { when: CrashWhen::BeforePropose, unsynced, seed, .. }) =
-            self.machines[&member].trip
+        if let Some(Crashing { when: CrashWhen::BeforePropose, unsynced, seed, .. }) =
+            self.machines[&member].crashing
         {
             self.machine(member).disk.cut_power(unsynced, seed);
             return self.power_lost(now, member);
         }
-        self.hide(now, member, format_args!("propose {}", debug_text::proposal(&proposal)));
+        self.record_hash_only(
+            now,
+            member,
+            format_args!("propose {}", debug_text::proposal(&proposal)),
+        );
         let leases = || text::leases_of_command(&proposal.command);
-        self.also(now, Some(member), "log", leases, |_| {
+        self.record_in_focus(now, Some(member), "log", leases, |_| {
             format!("takes proposal {}", text::proposal(&proposal))
         });
         self.raft.propose(now, member, proposal);
@@ -120,8 +129,8 @@ impl World {
         if self.is_dead(member) {
             return;
         }
-        self.hide(now, member, format_args!("confirm {confirmation:?}"));
-        self.also(now, Some(member), "log", BTreeSet::new, |_| {
+        self.record_hash_only(now, member, format_args!("confirm {confirmation:?}"));
+        self.record_in_focus(now, Some(member), "log", BTreeSet::new, |_| {
             format!("is asked whether it leads (question {})", confirmation.0)
         });
         self.raft.confirm(now, member, confirmation);
@@ -149,14 +158,18 @@ impl World {
     /// A member is about to commit to its disk, and its power may go right now or on the way.
     pub fn before_commit(&mut self, member: MemberId) {
         let machine = self.machine(member);
-        let Some(trip) = machine.trip else { return };
-        match trip.when {
+        let Some(crashing) = machine.crashing else { return };
+        match crashing.when {
             CrashWhen::BeforeCommit => {
-                machine.disk.cut_power(trip.unsynced, trip.seed);
+                machine.disk.cut_power(crashing.unsynced, crashing.seed);
             }
             CrashWhen::DuringCommit { disk_operation } => {
                 let at = FuseAt::Operation(disk_operation);
-                machine.disk.set_fuse(Fuse { at, unsynced: trip.unsynced, seed: trip.seed });
+                machine.disk.set_fuse(Fuse {
+                    at,
+                    unsynced: crashing.unsynced,
+                    seed: crashing.seed,
+                });
             }
             CrashWhen::AfterCommit | CrashWhen::BeforePropose | CrashWhen::Now => {}
         }
@@ -169,10 +182,10 @@ impl World {
         }
         self.show_disk(now, member);
         let machine = self.machine(member);
-        if let Some(trip) = machine.trip
-            && trip.when == CrashWhen::AfterCommit
+        if let Some(crashing) = machine.crashing
+            && crashing.when == CrashWhen::AfterCommit
         {
-            machine.disk.cut_power(trip.unsynced, trip.seed);
+            machine.disk.cut_power(crashing.unsynced, crashing.seed);
         }
         machine.disk.remove_fuse();
     }
@@ -203,7 +216,12 @@ impl World {
     /// way. Its host tries again.
     pub fn locked_out(&mut self, now: Duration, member: MemberId) {
         self.coverage.mark(Mark::LockedOut);
-        self.say(now, Some(member), "boot", "the store is open elsewhere, tries again".to_owned());
+        self.record(
+            now,
+            Some(member),
+            "boot",
+            "the store is open elsewhere, tries again".to_owned(),
+        );
     }
 
     /// Somebody has opened a member's store a second time, and was let in or was not.
@@ -215,7 +233,7 @@ impl World {
         };
         self.coverage.mark(Mark::LockedOut);
         self.has_effect(OPEN_AGAIN);
-        self.say(now, Some(member), "fault", format!("a second engine is refused: {refusal}"));
+        self.record(now, Some(member), "fault", format!("a second engine is refused: {refusal}"));
     }
 
     /// Whether an observer that takes nothing goes on doing so.
@@ -227,7 +245,7 @@ impl World {
     /// An observer has taken a batch, or is told that it missed some.
     pub fn observed(&mut self, now: Duration, member: MemberId, missed: bool) {
         self.coverage.mark_if(missed, Mark::Missed);
-        self.hide(now, member, format_args!("observed, missed: {missed}"));
+        self.record_hash_only(now, member, format_args!("observed, missed: {missed}"));
     }
 
     /// Whether each commit is to be handed to the stores twice.
@@ -246,8 +264,8 @@ impl World {
         if self.is_dead(member) {
             return;
         }
-        if let Some(trip) = self.machine(member).trip.take() {
-            self.coverage.mark(match trip.when {
+        if let Some(crashing) = self.machine(member).crashing.take() {
+            self.coverage.mark(match crashing.when {
                 CrashWhen::BeforePropose => Mark::CutBeforePropose,
                 CrashWhen::AfterCommit => Mark::CutAfterCommit,
                 CrashWhen::DuringCommit { .. } => Mark::CutDuringCommit,
@@ -258,7 +276,7 @@ impl World {
         self.show_disk(now, member);
         let cut = self.machine(member).disk.last_cut();
         self.coverage.power_cut(cut.unwrap_or_default());
-        self.say(now, Some(member), "fault", fault::power_cut_in_words(cut));
+        self.record(now, Some(member), "fault", inject::power_cut_in_words(cut));
         self.machine(member).loses_its_process();
         self.actions.push_back(Action::Kill(member));
         self.down(now, member);

@@ -47,7 +47,7 @@ impl Invariant for AllOrNothing {
                 Ok(())
             }
             Event::Refused => judged.hold(&[Property::S4d]),
-            Event::Opened { stored, difference, harmed: true } => {
+            Event::Opened { stored, difference, rotten: true } => {
                 // What is gone was committed, and the member would go on without it.
                 let lost = self.durable.get(&scene.member).is_some_and(|at| stored.applied < *at);
                 if lost || *difference != Some(None) {
@@ -56,7 +56,7 @@ impl Invariant for AllOrNothing {
                 }
                 judged.hold(&[Property::S4d])
             }
-            Event::Opened { stored, difference, harmed: false } => {
+            Event::Opened { stored, difference, rotten: false } => {
                 let durable = self.durable.get(&scene.member).copied().unwrap_or_default();
                 if stored.applied < durable {
                     let what = format!(
@@ -105,11 +105,11 @@ mod tests {
     use super::*;
     use crate::model::Difference;
 
-    fn opened(harmed: bool, difference: Option<Option<Difference>>) -> Result<Judged, Broken> {
+    fn opened(rotten: bool, difference: Option<Option<Difference>>) -> Result<Judged, Broken> {
         let mut history = History::<AllOrNothing>::default();
         history.holds(Event::Durable { applied: LogIndex(3) });
         let stored = Stored { applied: LogIndex(3), ..Stored::default() };
-        history.see(Event::Opened { stored: &stored, difference, harmed })
+        history.see(Event::Opened { stored: &stored, difference, rotten })
     }
 
     #[test]
@@ -136,7 +136,7 @@ mod tests {
         let mut history = History::<AllOrNothing>::default();
         history.holds(Event::Durable { applied: LogIndex(3) });
         let stored = Stored { applied: LogIndex(2), ..Stored::default() };
-        let opened = Event::Opened { stored: &stored, difference: Some(None), harmed: false };
+        let opened = Event::Opened { stored: &stored, difference: Some(None), rotten: false };
         assert_eq!(history.see(opened).map_err(|b| b.property), Err("S4a"));
     }
 
@@ -149,7 +149,7 @@ mod tests {
         history.holds(Event::Opened {
             stored: &Stored::default(),
             difference: Some(None),
-            harmed: false,
+            rotten: false,
         });
         assert_eq!(history.see(stands()), Ok(Judged::NotConcerned));
         assert_eq!(history.see(Event::Unreadable), Ok(Judged::NotConcerned));

@@ -100,7 +100,7 @@ mod tests {
         let told = Event::Told { ticket: Ticket(1), asked: true, speaks_of: at, durable: at };
         assert_eq!(history.see(told).map_err(|broken| broken.property), Err("S12b"));
         let stored = Stored::default();
-        let opened = Event::Opened { stored: &stored, difference: Some(None), harmed: false };
+        let opened = Event::Opened { stored: &stored, difference: Some(None), rotten: false };
         assert_eq!(history.see(opened), Ok(Judged::Holds));
         assert_eq!(commit(&mut history, 0, 1), Ok(Judged::Holds));
     }

@@ -78,7 +78,7 @@ mod tests {
             let mut history = History::<LogOnly>::default();
             let stored = Stored { applied: LogIndex(recovered), ..Stored::default() };
             let difference = Some(None);
-            history.holds(Event::Opened { stored: &stored, difference, harmed: false });
+            history.holds(Event::Opened { stored: &stored, difference, rotten: false });
             history.log(2, granted(7, 10_000));
             assert_eq!(after(&mut history, &[right]), Ok(Judged::Holds));
             assert_eq!(after(&mut history, &[wrong]), Err(property));

@@ -16,7 +16,7 @@ use crate::record::trace::{Focus, Line};
 use crate::scenario::{self, ELECT, LOSE, REPEAT};
 
 impl World {
-    pub(super) fn say_note(&mut self, now: Duration, note: &Note) {
+    pub(super) fn record_note(&mut self, now: Duration, note: &Note) {
         self.coverage.note(note);
         let (member, words) = match note {
             Note::Elected { leader, term, barrier, in_flight, survived } => {
@@ -54,13 +54,13 @@ impl World {
                 (Some(*member), format!("refused in term {}: {command}", proposal.term))
             }
         };
-        self.say(now, member, "log", words);
+        self.record(now, member, "log", words);
     }
 
-    pub(super) fn say_applied(&mut self, now: Duration, member: MemberId, entry: &Entry) {
+    pub(super) fn record_applied(&mut self, now: Duration, member: MemberId, entry: &Entry) {
         let Some(proposal) = &entry.proposal else {
             let words = format!("{} opens term {}", entry.index, entry.term);
-            return self.say(now, Some(member), "apply", words);
+            return self.record(now, Some(member), "apply", words);
         };
         let command = &proposal.command;
         let words = format_args!("{} {command}", entry.index);
@@ -75,15 +75,21 @@ impl World {
             }
         };
         if of_herd {
-            self.gather(now, Some(member), "apply", words, text::label(&proposal.command));
+            self.record_aggregated(
+                now,
+                Some(member),
+                "apply",
+                words,
+                text::label(&proposal.command),
+            );
             let leases = || text::leases_of_command(&proposal.command);
-            self.also(now, Some(member), "apply", leases, |_| words.to_string());
+            self.record_in_focus(now, Some(member), "apply", leases, |_| words.to_string());
         } else {
-            self.say(now, Some(member), "apply", words.to_string());
+            self.record(now, Some(member), "apply", words.to_string());
         }
     }
 
-    pub(super) fn say_commit(
+    pub(super) fn record_commit(
         &mut self,
         now: Duration,
         member: MemberId,
@@ -98,16 +104,16 @@ impl World {
             Change::RangeDelete(delete) => self.is_of_herd(delete.lease),
         });
         if of_herd && !self.herds.is_empty() {
-            self.gather(now, Some(member), "commit", words, "commits");
+            self.record_aggregated(now, Some(member), "commit", words, "commits");
         } else {
-            self.say(now, Some(member), "commit", words.to_string());
+            self.record(now, Some(member), "commit", words.to_string());
             if transaction.changes.len() <= text::SHOWN {
                 return;
             }
         }
         // Of a long transaction only what is looked for.
         let leases = || transaction.changes.iter().filter_map(text::lease_of_change).collect();
-        self.also(now, Some(member), "commit", leases, |focus| {
+        self.record_in_focus(now, Some(member), "commit", leases, |focus| {
             let concerns = |change: &&Change| {
                 text::lease_of_change(change).is_some_and(|lease| focus.leases.contains(&lease))
             };
@@ -120,12 +126,12 @@ impl World {
     }
 
     /// Leases have expired on a member.
-    pub(super) fn say_expired(&mut self, now: Duration, member: MemberId, leases: &[LeaseId]) {
+    pub(super) fn record_expired(&mut self, now: Duration, member: MemberId, leases: &[LeaseId]) {
         let words = format!("expired: {}", text::ids_in_words(leases));
-        self.say(now, Some(member), "expire", words);
+        self.record(now, Some(member), "expire", words);
         let behind = leases.get(text::SHOWN..).unwrap_or_default();
         for lease in behind {
-            self.also(
+            self.record_in_focus(
                 now,
                 Some(member),
                 "expire",
@@ -136,33 +142,37 @@ impl World {
     }
 
     /// A member is told something that is only hashed.
-    pub(super) fn hide_input(&mut self, now: Duration, member: MemberId, input: &MemberInput) {
-        self.hide(now, member, format_args!("input {}", debug_text::input(input)));
+    pub(super) fn record_input(&mut self, now: Duration, member: MemberId, input: &MemberInput) {
+        self.record_hash_only(now, member, format_args!("input {}", debug_text::input(input)));
         let leases = || text::leases_of_input(input);
         if let MemberInput::Request { request: Request::Promote | Request::Demote, .. } = input {
             // It bears on every lease, so that whoever looks at one sees it.
             let primary = self.oracle.is_primary(member);
             let already = if primary { "it is primary" } else { "it is not primary" };
-            self.also_of_all(now, member, "role", |_| format!("{}; {already}", text::input(input)));
+            self.record_for_all(now, member, "role", |_| {
+                format!("{}; {already}", text::input(input))
+            });
         } else {
-            self.also(now, Some(member), "input", leases, |_| text::input(input).to_string());
+            self.record_in_focus(now, Some(member), "input", leases, |_| {
+                text::input(input).to_string()
+            });
         }
     }
 
     /// A member says something that is only hashed.
-    pub(super) fn hide_output(
+    pub(super) fn record_output(
         &mut self,
         now: Duration,
         member: MemberId,
         output: &Output,
         asked: Option<&Request>,
     ) {
-        self.hide(now, member, format_args!("output {}", debug_text::output(output)));
+        self.record_hash_only(now, member, format_args!("output {}", debug_text::output(output)));
         let leases = || {
             let of_request = asked.map(text::leases_of_request).unwrap_or_default();
             text::leases_of_output(output).into_iter().chain(of_request).collect()
         };
-        self.also(now, Some(member), "output", leases, |_| match asked {
+        self.record_in_focus(now, Some(member), "output", leases, |_| match asked {
             Some(request) => format!("{} to: {}", text::output(output), request),
             None => text::output(output).to_string(),
         });
@@ -191,12 +201,12 @@ impl World {
             return;
         }
         for operation in self.machine(member).disk.take_operations() {
-            self.also(now, Some(member), "disk", BTreeSet::new, |_| operation);
+            self.record_in_focus(now, Some(member), "disk", BTreeSet::new, |_| operation);
         }
     }
 
     /// Shows what is not shown anyway and bears on every lease, if somebody looks for any.
-    fn also_of_all(
+    fn record_for_all(
         &mut self,
         at: Duration,
         member: MemberId,
@@ -204,12 +214,12 @@ impl World {
         words: impl FnOnce(&Focus) -> String,
     ) {
         let leases = self.focus.leases.clone();
-        self.also(at, Some(member), kind, || leases, words);
+        self.record_in_focus(at, Some(member), kind, || leases, words);
     }
 
     /// Shows what is not shown anyway, if somebody looks for one of these leases, for this member, or for
     /// some text in the line.
-    pub(super) fn also(
+    pub(super) fn record_in_focus(
         &mut self,
         at: Duration,
         member: Option<MemberId>,
@@ -238,7 +248,7 @@ impl World {
         self.herds.iter().any(|(first, last)| (*first..=*last).contains(&lease))
     }
 
-    pub(super) fn say_of_step(&mut self, now: Duration, place: usize, words: String) {
+    pub(super) fn record_of_step(&mut self, now: Duration, place: usize, words: String) {
         let step = &self.scenario.steps[place];
         let words = match &step.action {
             scenario::Action::Ask { lessee: Some(lessee), .. } => format!("{lessee}: {words}"),
@@ -247,10 +257,10 @@ impl World {
             }
             scenario::Action::Ask { .. } | scenario::Action::Fault(_) => words,
         };
-        self.say(now, None, "lessee", words);
+        self.record(now, None, "lessee", words);
     }
 
-    pub(super) fn say(
+    pub(super) fn record(
         &mut self,
         at: Duration,
         member: Option<MemberId>,
@@ -258,11 +268,11 @@ impl World {
         words: String,
     ) {
         let member = member.map(|member| self.with_role(member));
-        self.trace.line(Line { at, member, kind, words });
+        self.trace.record(Line { at, member, kind, words });
     }
 
     /// Notes one of many like it.
-    pub(super) fn gather(
+    pub(super) fn record_aggregated(
         &mut self,
         at: Duration,
         member: Option<MemberId>,
@@ -271,13 +281,18 @@ impl World {
         label: &str,
     ) {
         let member = member.map(|member| self.with_role(member));
-        self.trace.gather(at, member, kind, words, label);
+        self.trace.record_aggregated(at, member, kind, words, label);
     }
 
     /// Notes what only the hash need know.
-    pub(super) fn hide(&mut self, at: Duration, member: MemberId, words: fmt::Arguments<'_>) {
+    pub(super) fn record_hash_only(
+        &mut self,
+        at: Duration,
+        member: MemberId,
+        words: fmt::Arguments<'_>,
+    ) {
         let member = self.with_role(member);
-        self.trace.hide(at, Some(member), "inside", words);
+        self.trace.record_hash_only(at, Some(member), "inside", words);
     }
 
     /// A member, with the letter of its role.

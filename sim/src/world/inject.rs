@@ -9,7 +9,7 @@ use std::time::Duration;
 use lessor::MemberId;
 use rand_chacha::rand_core::Rng;
 
-use super::{Action, Due, Trip, World};
+use super::{Action, Crashing, Due, World};
 use crate::env::disk::PowerCut;
 use crate::model::text;
 use crate::record::coverage::Mark;
@@ -66,7 +66,7 @@ impl World {
             Met::Nothing => {
                 let step = &self.scenario.steps[place];
                 let what = format!("{}: {} meets nothing", step.place(), step.action_in_words());
-                self.ineffective.push(what);
+                self.without_effect.push(what);
             }
         }
         if let Some(span) = fault.span() {
@@ -90,7 +90,7 @@ impl World {
     pub(super) fn over(&mut self, now: Duration, place: usize) {
         if let Some(fault) = self.lasting.end(place) {
             self.stable_since = now;
-            self.say(now, None, "fault", format!("{} is over", fault.name()));
+            self.record(now, None, "fault", format!("{} is over", fault.name()));
             self.weather_changed(now);
         }
     }
@@ -101,7 +101,7 @@ impl World {
         if machine.process == process && machine.up && machine.paused {
             self.stable_since = now;
             self.machine(member).paused = false;
-            self.say(now, Some(member), "fault", "goes on".to_owned());
+            self.record(now, Some(member), "fault", "goes on".to_owned());
             self.actions.push_back(Action::Resume(member));
             let clock = self.clock(member).read(now);
             self.oracle.resumed(now, member, clock);
@@ -135,12 +135,12 @@ impl World {
             }
             Fault::Lose { member, loss, count } => {
                 let words = format!("{} to be lost: {count}", loss.words());
-                self.say(now, Some(*member), "fault", words);
+                self.record(now, Some(*member), "fault", words);
                 self.raft.lose(*member, *loss, u64::from(*count));
             }
             Fault::Repeat { member, count } => {
                 let words = format!("appends to come twice: {count}");
-                self.say(now, Some(*member), "fault", words);
+                self.record(now, Some(*member), "fault", words);
                 self.raft.repeat(*member, u64::from(*count));
             }
             _ => return Met::Nothing,
@@ -159,8 +159,8 @@ impl World {
             self.power_lost(now, member);
         } else {
             let words = format!("is to lose its power {}", when_in_words(when));
-            self.say(now, Some(member), "fault", words);
-            self.machine(member).trip = Some(Trip { step: place, when, unsynced, seed });
+            self.record(now, Some(member), "fault", words);
+            self.machine(member).crashing = Some(Crashing { step: place, when, unsynced, seed });
         }
         Met::Later
     }
@@ -168,14 +168,14 @@ impl World {
     fn fault_of_process(&mut self, now: Duration, fault: &Fault) -> Met {
         match *fault {
             Fault::Kill(member) if self.machines[&member].started => {
-                self.say(now, Some(member), "fault", "process killed".to_owned());
+                self.record(now, Some(member), "fault", "process killed".to_owned());
                 self.machine(member).disk.kill_process();
                 self.machine(member).loses_its_process();
                 self.actions.push_back(Action::Kill(member));
                 self.down(now, member);
             }
             Fault::Stop(member) if self.machines[&member].up => {
-                self.say(now, Some(member), "fault", "asked to stop".to_owned());
+                self.record(now, Some(member), "fault", "asked to stop".to_owned());
                 self.actions.push_back(Action::Stop(member));
                 self.machine(member).since = now;
                 self.machine(member).stopping = true;
@@ -185,7 +185,7 @@ impl World {
             }
             Fault::Pause { member, span } if self.machines[&member].up => {
                 let words = format!("stands still for {}", text::span(span));
-                self.say(now, Some(member), "fault", words);
+                self.record(now, Some(member), "fault", words);
                 self.machine(member).paused = true;
                 let primary = self.oracle.is_primary(member);
                 self.coverage.mark_if(primary, Mark::PrimaryPaused);
@@ -203,7 +203,7 @@ impl World {
     fn fault_of_host(&mut self, now: Duration, place: usize, fault: &Fault) -> Met {
         match fault {
             Fault::Abort(member) if self.machines[member].up && !self.machines[member].paused => {
-                self.say(now, Some(*member), "fault", "its engine is aborted".to_owned());
+                self.record(now, Some(*member), "fault", "its engine is aborted".to_owned());
                 let committing = self.machines[member].committing > 0;
                 self.coverage.mark_if(committing, Mark::AbortedInCommit);
                 self.actions.push_back(Action::Abort(*member));
@@ -216,7 +216,7 @@ impl World {
             }
             Fault::Observe { member, leaves, .. } if self.machines[member].up => {
                 let words = "somebody watches it for expired leases, and reads nothing".to_owned();
-                self.say(now, Some(*member), "fault", words);
+                self.record(now, Some(*member), "fault", words);
                 self.lasting.begin(place, fault.clone());
                 let (member, leaves) = (*member, *leaves);
                 self.actions.push_back(Action::Observe { member, place, leaves });
@@ -224,7 +224,7 @@ impl World {
             }
             Fault::HoldStore { member, .. } if self.machines[member].up => {
                 let words = "its host has a transaction of its own open".to_owned();
-                self.say(now, Some(*member), "fault", words);
+                self.record(now, Some(*member), "fault", words);
                 self.lasting.begin(place, fault.clone());
                 Met::Later
             }
@@ -233,7 +233,7 @@ impl World {
     }
 
     pub(super) fn restart(&mut self, now: Duration, member: MemberId) {
-        self.say(now, Some(member), "fault", "restarted".to_owned());
+        self.record(now, Some(member), "fault", "restarted".to_owned());
         self.machine(member).disk.power_on();
         self.boot(now, member);
     }
@@ -244,11 +244,11 @@ impl World {
             let who = member.map_or("all links work".to_owned(), |member| {
                 format!("the links of member {member} work")
             });
-            self.say(now, None, "fault", who);
+            self.record(now, None, "fault", who);
             self.weather_changed(now);
             return Met::Yes;
         }
-        self.say(now, None, "fault", links(fault));
+        self.record(now, None, "fault", links(fault));
         self.lasting.begin(place, fault.clone());
         self.weather_changed(now);
         Met::Later
@@ -258,18 +258,18 @@ impl World {
         match fault {
             Fault::SlowDisk { member, by, .. } => {
                 let words = format!("its disk takes {} longer", text::span(*by));
-                self.say(now, Some(*member), "fault", words);
+                self.record(now, Some(*member), "fault", words);
                 self.lasting.begin(place, fault.clone());
                 Met::Later
             }
             Fault::FullDisk { member, .. } => {
-                self.say(now, Some(*member), "fault", "its disk is full".to_owned());
+                self.record(now, Some(*member), "fault", "its disk is full".to_owned());
                 self.lasting.begin(place, fault.clone());
                 self.weather_changed(now);
                 Met::Later
             }
             Fault::FailSync { member, count, unsynced } => {
-                self.say(now, Some(*member), "fault", format!("syncs to fail: {count}"));
+                self.record(now, Some(*member), "fault", format!("syncs to fail: {count}"));
                 let seed = self.random.next_u64();
                 self.machine(*member).disk.fail_syncs(*count, *unsynced, seed);
                 Met::Later
@@ -278,8 +278,8 @@ impl World {
                 let seed = self.random.next_u64();
                 let flipped = self.machine(*member).disk.rot(*pages, seed);
                 let words = format!("its disk rots: {flipped} bits flipped");
-                self.say(now, Some(*member), "fault", words);
-                self.machine(*member).harmed |= flipped > 0;
+                self.record(now, Some(*member), "fault", words);
+                self.machine(*member).rotten |= flipped > 0;
                 if flipped > 0 { Met::Yes } else { Met::Nothing }
             }
             Fault::ReplaceDisk(member) if self.is_free(*member) => {
@@ -287,18 +287,18 @@ impl World {
                 Met::Yes
             }
             Fault::CopyDisk(member) => {
-                self.say(now, Some(*member), "fault", "its disk is copied".to_owned());
+                self.record(now, Some(*member), "fault", "its disk is copied".to_owned());
                 let machine = self.machine(*member);
-                machine.copy = Some((machine.disk.copy(), machine.harmed));
+                machine.copy = Some((machine.disk.copy(), machine.rotten));
                 Met::Yes
             }
             Fault::PutBack(member) if self.is_free(*member) => {
                 let machine = self.machine(*member);
-                let Some((copy, harmed)) = machine.copy.clone() else { return Met::Nothing };
+                let Some((copy, rotten)) = machine.copy.clone() else { return Met::Nothing };
                 machine.disk.put_back(&copy);
-                machine.harmed = harmed;
+                machine.rotten = rotten;
                 machine.exchanged = Some(Mark::OldDisk);
-                self.say(now, Some(*member), "fault", "gets back an older disk".to_owned());
+                self.record(now, Some(*member), "fault", "gets back an older disk".to_owned());
                 self.oracle.replaced(now, *member);
                 Met::Yes
             }
@@ -314,9 +314,9 @@ impl World {
 
     /// A member's machine gets an empty disk.
     pub(super) fn replace_disk(&mut self, now: Duration, member: MemberId) {
-        self.say(now, Some(member), "fault", "gets an empty disk".to_owned());
+        self.record(now, Some(member), "fault", "gets an empty disk".to_owned());
         self.machine(member).disk.replace();
-        self.machine(member).harmed = false;
+        self.machine(member).rotten = false;
         self.machine(member).exchanged = Some(Mark::EmptyDisk);
         self.oracle.replaced(now, member);
     }
@@ -325,7 +325,12 @@ impl World {
         match fault {
             Fault::Jump { member, by, back } => {
                 let (way, span) = (if *back { "back" } else { "ahead" }, text::span(*by));
-                self.say(now, Some(*member), "fault", format!("its clock steps {way} by {span}"));
+                self.record(
+                    now,
+                    Some(*member),
+                    "fault",
+                    format!("its clock steps {way} by {span}"),
+                );
                 self.machine(*member).clock.step(now, *by, *back);
                 let mark = if *back { Mark::PrimaryBack } else { Mark::PrimaryAhead };
                 self.coverage.mark_if(self.oracle.is_primary(*member), mark);
@@ -334,7 +339,7 @@ impl World {
             }
             Fault::Drift { member, ppm, .. } => {
                 let words = format!("its clock runs {ppm} ppm faster");
-                self.say(now, Some(*member), "fault", words);
+                self.record(now, Some(*member), "fault", words);
                 self.lasting.begin(place, fault.clone());
                 self.weather_changed(now);
                 let still = *ppm == -1_000_000 && self.oracle.is_primary(*member);
