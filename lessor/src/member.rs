@@ -272,10 +272,17 @@ impl fmt::Display for RequestError {
 
 impl core::error::Error for RequestError {}
 
-/// A core that is not primary and a member that is not primary are told alike.
+/// A core that is not primary becomes a member that is not, and knows nobody who is.
 impl From<Error> for RequestError {
     fn from(error: Error) -> Self {
-        Self::Refused(error)
+        match error {
+            Error::NotPrimary => Self::NotPrimary { leader: None },
+            Error::LeaseNotFound
+            | Error::LeaseExists
+            | Error::TtlTooLarge
+            | Error::EmptyItem
+            | Error::ItemHeld(_) => Self::Refused(error),
+        }
     }
 }
 
@@ -707,7 +714,7 @@ impl Member {
     ///
     /// # Errors
     ///
-    /// What is wrong with the state; then nothing was replaced.
+    /// What is wrong with the state. Then nothing was replaced, but a reign has ended.
     pub fn installed(&mut self, now: Instant, state: &StateAt) -> Result<(), SnapshotError> {
         let now = self.set_clock(now);
         if self.stopped || state.applied <= self.applied {

@@ -8,8 +8,9 @@ use core::time::Duration;
 
 /// A moment on the host's clock: nanoseconds since an epoch of the host's choosing.
 ///
-/// The clock must be monotonic and must go on while the host is suspended, or leases last longer
-/// than they should; [`Lessor`](crate::Lessor) treats a step backward as no time having passed.
+/// The clock must be monotonic; [`Lessor`](crate::Lessor) treats a step backward as no time having
+/// passed. A clock that stands still while the host is suspended makes leases last longer by that time,
+/// which breaks no promise to their holders; that of `TokioRuntime` does.
 /// [`Instant::MAX`], 584 years after the epoch, is the end of time: a deadline that would lie past
 /// it is at `MAX` and never comes.
 ///

@@ -120,6 +120,9 @@ fn a_follower_answers_that_it_is_not_primary_and_who_is() {
     host.member.role(host.now, Role::Follower { leader });
     host.ask(grant(7, 10));
     assert_eq!(host.answers(), [(1, Err(RequestError::NotPrimary { leader }))]);
+    let not_primary = RequestError::from(Error::NotPrimary);
+    assert_eq!(not_primary, RequestError::NotPrimary { leader: None });
+    assert_eq!(RequestError::from(Error::LeaseExists), RequestError::Refused(Error::LeaseExists));
 }
 
 // Proposals and their answers
