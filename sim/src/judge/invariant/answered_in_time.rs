@@ -1,16 +1,16 @@
 //! S9d, an answer comes in time: every request is answered, with success or as unknown, at the latest when
 //! it has been in the member for the request timeout, on the member's clock and whatever the disk does;
-//! only a renew that waits for the revoke of its lease may take longer, and one that nobody waits for
-//! needs no answer.
+//! only a renew that waits for the revoke of its lease may take longer. It is answered as soon as its member
+//! has applied the revoke. A request that nobody waits for needs no answer.
 //!
-//! Needs clocks that keep their bound: a clock that steps or changes its rate wakes nobody. While a process
+//! The time needs clocks that keep their bound: a clock that steps or changes its rate wakes nobody. While a process
 //! stands still it answers nothing; what came before has a moment more then. Broken by a disk that
 //! stalls, behind which answers waited that did not speak of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use lessor::{Instant, MemberId, Ticket};
+use lessor::{Instant, LeaseId, MemberId, Request, Ticket};
 
 use super::{Broken, Event, Invariant, Judgements, Property, Scene};
 
@@ -20,6 +20,46 @@ pub(super) struct AnsweredInTime {
     open: BTreeMap<MemberId, BTreeMap<Ticket, Instant>>,
     /// When each process last went on after it stood still: what was asked meanwhile comes in only then.
     resumed: BTreeMap<MemberId, Instant>,
+    renews: BTreeMap<MemberId, Renews>,
+}
+
+/// The renews in a member that are not decided.
+#[derive(Debug, Default)]
+struct Renews {
+    of: BTreeMap<Ticket, LeaseId>,
+    /// Those that wait for the revoke of their lease.
+    waiting: BTreeMap<LeaseId, BTreeSet<Ticket>>,
+    /// Those whose revoke was applied.
+    due: BTreeSet<Ticket>,
+}
+
+impl Renews {
+    fn note(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Came { ticket, request: Request::Renew { id } } => {
+                self.of.insert(*ticket, *id);
+            }
+            Event::Waits { ticket } => {
+                if let Some(id) = self.of.get(ticket) {
+                    self.waiting.entry(*id).or_default().insert(*ticket);
+                }
+            }
+            Event::Applied { applied, .. } => {
+                let revoked = applied.revoked.as_ref().and_then(|(id, _)| self.waiting.remove(id));
+                self.due.extend(revoked.into_iter().flatten());
+            }
+            Event::Decided { ticket, .. } | Event::Forgot { ticket } => {
+                self.due.remove(ticket);
+                if let Some(id) = self.of.remove(ticket)
+                    && let Some(waiting) = self.waiting.get_mut(&id)
+                {
+                    waiting.remove(ticket);
+                }
+            }
+            Event::Opened { .. } | Event::Replaced => *self = Self::default(),
+            _ => {}
+        }
+    }
 }
 
 impl Invariant for AnsweredInTime {
@@ -29,6 +69,16 @@ impl Invariant for AnsweredInTime {
         event: &Event<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
+        let renews = self.renews.entry(scene.member).or_default();
+        renews.note(event);
+        if let (Event::Stands { .. }, Some(ticket)) = (event, renews.due.first()) {
+            let id = renews.of.get(ticket).map_or(0, |id| id.get());
+            let what = format!(
+                "request {}, renew lease {id}, waits on, though the lease was revoked",
+                ticket.0
+            );
+            return Err(Broken::new(Property::S9d, what));
+        }
         let open = self.open.entry(scene.member).or_default();
         match event {
             Event::Came { ticket, .. } => {
@@ -79,9 +129,9 @@ const A_MOMENT: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
-    use lessor::{Digest, LogIndex};
+    use lessor::{Digest, LogIndex, RequestError};
 
-    use super::super::harness::{History, renew};
+    use super::super::harness::{History, granted, renew, revoked};
     use super::*;
 
     const TICKET: Ticket = Ticket(1);
@@ -120,6 +170,27 @@ mod tests {
         assert_eq!(verdict(&mut history, stands()), None);
         history.at(8_101);
         assert_eq!(verdict(&mut history, stands()), Some("S9d"));
+    }
+
+    #[test]
+    fn canary_a_renew_that_waits_on_after_the_revoke_is_found() {
+        let stands = || Event::Stands { applied: LogIndex(2), digest: Digest::default() };
+        let unknown = &Err(RequestError::Unknown);
+        for (answer, found) in [
+            (Some(Event::Decided { ticket: TICKET, answer: unknown }), None),
+            (Some(Event::Forgot { ticket: TICKET }), None),
+            (None, Some("S9d")),
+        ] {
+            let mut history = asked();
+            history.log(1, granted(7, 1_000));
+            history.holds(Event::Waits { ticket: TICKET });
+            assert_eq!(verdict(&mut history, stands()), None, "it is not revoked yet");
+            history.log(2, revoked(7));
+            if let Some(answer) = answer {
+                history.holds(answer);
+            }
+            assert_eq!(verdict(&mut history, stands()), found);
+        }
     }
 
     #[test]
