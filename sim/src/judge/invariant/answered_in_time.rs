@@ -71,8 +71,10 @@ impl Invariant for AnsweredInTime {
     ) -> Result<(), Broken> {
         let renews = self.renews.entry(scene.member).or_default();
         renews.note(event);
-        if let (Event::Stands { .. }, Some(ticket)) = (event, renews.due.first()) {
-            let id = renews.of.get(ticket).map_or(0, |id| id.get());
+        if let Event::Stands { .. } = event
+            && let Some(ticket) = renews.due.pop_first()
+        {
+            let id = renews.of.get(&ticket).map_or(0, |id| id.get());
             let what = format!(
                 "request {}, renew lease {id}, waits on, though the lease was revoked",
                 ticket.0
