@@ -230,7 +230,7 @@ fn refused(error: &BackendError) {
     let text = error.to_string();
     assert!(text.lines().count() == 1 && text.len() > 20, "no sentence: {text:?}");
     assert!(
-        !matches!(error, BackendError::RangeDeleter(_) | BackendError::Locked { .. }),
+        !matches!(error, BackendError::Other(_) | BackendError::Locked { .. }),
         "{error:?}"
     );
 }

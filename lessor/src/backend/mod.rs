@@ -1,5 +1,6 @@
 //! Where leases are kept: a trait with one load and one atomic, durable commit, and two stores.
 
+use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
@@ -49,6 +50,25 @@ pub trait Backend: Send + 'static {
     /// As after a commit.
     fn delete_again(&mut self) -> Result<(), BackendError> {
         Ok(())
+    }
+}
+
+/// So that which backend it is can be decided while the program runs.
+impl<B: Backend + ?Sized> Backend for Box<B> {
+    fn load(&mut self) -> Result<Stored, BackendError> {
+        (**self).load()
+    }
+
+    fn commit(&mut self, transaction: Transaction) -> Result<(), BackendError> {
+        (**self).commit(transaction)
+    }
+
+    fn undeleted(&self) -> Vec<Undeleted> {
+        (**self).undeleted()
+    }
+
+    fn delete_again(&mut self) -> Result<(), BackendError> {
+        (**self).delete_again()
     }
 }
 
@@ -150,8 +170,21 @@ pub enum BackendError {
         /// Where the store stands.
         stored: LogIndex,
     },
-    /// The host's own range deleter failed, so the whole transaction was given up. For backends of
-    /// hosts: `RedbBackend` goes on without it, see [`Backend::undeleted`].
-    #[error("the host's range deleter failed: {0}")]
-    RangeDeleter(String),
+    /// What the backend of a host says, by [`BackendError::other`].
+    #[error(transparent)]
+    Other(Box<dyn Error + Send + Sync>),
+}
+
+impl BackendError {
+    /// An error of a backend that has other things to say than these: any error, or a sentence.
+    ///
+    /// ```
+    /// use lessor::backend::BackendError;
+    ///
+    /// let error = BackendError::other("node 3 has no quorum; start another one");
+    /// assert_eq!(error.to_string(), "node 3 has no quorum; start another one");
+    /// ```
+    pub fn other(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Other(error.into())
+    }
 }

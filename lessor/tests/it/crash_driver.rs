@@ -270,7 +270,7 @@ impl Backend for Machine {
     fn commit(&mut self, transaction: Transaction) -> Result<(), BackendError> {
         let mut state = self.state();
         state.commits += 1;
-        let failure = || BackendError::RangeDeleter("the test says so".to_owned());
+        let failure = || BackendError::other("the test says so");
         let wrong = state.fuse.filter(|(commit, _)| *commit == state.commits);
         match wrong.map(|(_, wrong)| wrong) {
             None => state.store(transaction),

@@ -505,7 +505,7 @@ async fn a_store_that_cannot_be_used_is_not_opened() {
     let config = Config::default();
     let open = |store| Driver::open(&config, TokioRuntime::new(), store, LocalLog::new());
     let error = open(Unusable(None)).await.err().unwrap();
-    assert!(matches!(error, DriverError::Backend(BackendError::RangeDeleter(_))));
+    assert!(matches!(error, DriverError::Backend(BackendError::Other(_))));
 
     let items = vec![(Item::from("a"), id(7))];
     let snapshot = Snapshot { leases: Vec::new(), items };
@@ -792,6 +792,18 @@ async fn leases_come_in_pages() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn which_backend_it_is_may_be_decided_while_the_program_runs() {
+    let (gate, gated) = gate(false);
+    let backend: Box<dyn Backend> = Box::new(gated);
+    let (config, log) = (Config::default(), TestLog::new(&LogSwitch::default()));
+    let (handle, driver) = Driver::open(&config, TokioRuntime::new(), backend, log).await.unwrap();
+    tokio::spawn(driver.run());
+    handle.grant(Some(id(7)), 60 * SECOND).await.unwrap();
+    handle.stop().await.unwrap();
+    assert!(gate.store.lock().unwrap().load().unwrap().snapshot.leases.len() == 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_can_be_made_as_data() {
     let engine = Engine::open().await;
     engine.handle.grant(Some(id(7)), 10 * SECOND).await.unwrap();
@@ -1039,7 +1051,7 @@ impl Backend for GatedBackend {
         // The test may be over.
         let _ = self.begun.send(());
         if !self.permits.recv().unwrap_or(true) {
-            return Err(BackendError::RangeDeleter("the test says so".to_owned()));
+            return Err(BackendError::other("the test says so"));
         }
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.store.lock().unwrap().commit(transaction)
@@ -1051,7 +1063,7 @@ struct Unusable(Option<Snapshot>);
 
 impl Backend for Unusable {
     fn load(&mut self) -> Result<Stored, BackendError> {
-        let nothing = || BackendError::RangeDeleter("the test says so".to_owned());
+        let nothing = || BackendError::other("the test says so");
         let snapshot = self.0.take().ok_or_else(nothing)?;
         Ok(Stored { snapshot, ..Stored::default() })
     }
