@@ -13,8 +13,8 @@ use lessor::{
     Change, Command, Config, Digest, Effect, Instant, Item, LeaseId, Lessor, LogIndex, Transaction,
     Ttl, Write,
 };
-use lessor_sim::disk::FaultyDisk;
-use lessor_sim::journal::JournalBackend;
+use lessor_sim::env::disk::FaultyDisk;
+use lessor_sim::env::journal::JournalBackend;
 use redb::StorageBackend as _;
 use redb::backends::InMemoryBackend;
 
@@ -229,10 +229,7 @@ fn reopened(stored: &Stored, again: Result<Stored, BackendError>, planted: Plant
 fn refused(error: &BackendError) {
     let text = error.to_string();
     assert!(text.lines().count() == 1 && text.len() > 20, "no sentence: {text:?}");
-    assert!(
-        !matches!(error, BackendError::Other(_) | BackendError::Locked { .. }),
-        "{error:?}"
-    );
+    assert!(!matches!(error, BackendError::Other(_) | BackendError::Locked { .. }), "{error:?}");
 }
 
 /// A few leases come, change and go.
