@@ -113,7 +113,7 @@ impl Table {
         &self.rows
     }
 
-    /// Gives every lease another expiry, if it has one to give.
+    /// Gives every lease the expiry that `another` says, and drops their order, which all of them leave.
     pub(crate) fn set_all_expiries(&mut self, mut another: impl FnMut(u32, &mut Row) -> Instant) {
         self.by_expiry = None;
         for (slot, row) in (0..).zip(&mut self.rows) {

@@ -9,8 +9,8 @@ use core::time::Duration;
 /// A moment on the host's clock: nanoseconds since an epoch of the host's choosing.
 ///
 /// The clock must be monotonic; [`Lessor`](crate::Lessor) treats a step backward as no time having
-/// passed. A clock that stands still while the host is suspended makes leases last longer by that time,
-/// which breaks no promise to their holders; that of `TokioRuntime` does.
+/// passed. A clock that stands still while the host is suspended, as that of `TokioRuntime`, makes
+/// leases last longer by that time, which breaks no promise to their holders.
 /// [`Instant::MAX`], 584 years after the epoch, is the end of time: a deadline that would lie past
 /// it is at `MAX` and never comes.
 ///

@@ -30,7 +30,7 @@ struct Renews {
     /// Those that wait for the revoke of their lease.
     waiting: BTreeMap<LeaseId, BTreeSet<Ticket>>,
     /// Those whose revoke was applied.
-    due: BTreeSet<Ticket>,
+    due: BTreeMap<Ticket, LeaseId>,
 }
 
 impl Renews {
@@ -45,8 +45,10 @@ impl Renews {
                 }
             }
             Event::Applied { applied, .. } => {
-                let revoked = applied.revoked.as_ref().and_then(|(id, _)| self.waiting.remove(id));
-                self.due.extend(revoked.into_iter().flatten());
+                if let Some((id, _)) = &applied.revoked {
+                    let waiting = self.waiting.remove(id).into_iter().flatten();
+                    self.due.extend(waiting.map(|ticket| (ticket, *id)));
+                }
             }
             Event::Decided { ticket, .. } | Event::Forgot { ticket } => {
                 self.due.remove(ticket);
@@ -72,9 +74,8 @@ impl Invariant for AnsweredInTime {
         let renews = self.renews.entry(scene.member).or_default();
         renews.note(event);
         if let Event::Stands { .. } = event
-            && let Some(ticket) = renews.due.pop_first()
+            && let Some((ticket, id)) = renews.due.pop_first()
         {
-            let id = renews.of.get(&ticket).map_or(0, |id| id.get());
             let what = format!(
                 "request {}, renew lease {id}, waits on, though the lease was revoked",
                 ticket.0
