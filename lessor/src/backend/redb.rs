@@ -57,8 +57,10 @@ pub struct RedbBackend {
     /// What was written to `lessor.meta` last.
     applied: LogIndex,
     digest: Digest,
-    /// Written with each commit, because a store may have none.
+    /// A store of an earlier version has none in its file.
     id_salt: Option<u64>,
+    /// Whether the file has it; if not, it gets it with the next commit.
+    has_id_salt: bool,
     /// What was read to open it, for the first load; a commit makes it old.
     stored: Option<Stored>,
     /// Set while a commit runs, so that one that fails or panics leaves it set.
@@ -197,6 +199,7 @@ impl RedbBackend {
             applied,
             digest,
             id_salt,
+            has_id_salt: id_salt.is_some(),
             stored,
             poisoned: false,
             undeleted,
@@ -224,7 +227,8 @@ impl RedbBackend {
         let write = begin_write(database, path)?;
         let mut meta = write.open_table(META).map_err(|error| failed(error.into()))?;
         check_meta(&meta, path, self.applied, self.digest)?;
-        write_meta(&mut meta, transaction.applied, transaction.digest, *id_salt)
+        let id_salt = id_salt.filter(|_| !self.has_id_salt);
+        write_meta(&mut meta, transaction.applied, transaction.digest, id_salt)
             .map_err(|error| failed(error.into()))?;
         drop(meta);
         let mut undeleted_then = undeleted.clone();
@@ -300,14 +304,17 @@ impl RedbBackend {
     ///
     /// Before, because what was put in its place would be written over, which a new file under its name
     /// is not. After, because what is written to a file that has lost its name meanwhile must not be
-    /// acknowledged, and because a failure is better told by its cause.
+    /// acknowledged. And a failure is better told by its cause.
     fn watched(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<(), BackendError>,
     ) -> Result<(), BackendError> {
         self.check_file(StoreFile::overwritten)?;
         let done = work(self);
-        self.check_file(StoreFile::replaced)?;
+        self.check_file(|file| Ok(file.renamed()))?;
+        if done.is_err() {
+            self.check_file(StoreFile::overwritten)?;
+        }
         done
     }
 
@@ -346,6 +353,7 @@ impl Backend for RedbBackend {
         self.poisoned = false;
         self.applied = transaction.applied;
         self.digest = transaction.digest;
+        self.has_id_salt = self.id_salt.is_some();
         Ok(())
     }
 
@@ -622,10 +630,7 @@ fn write_meta(
 ) -> Result<(), redb::StorageError> {
     meta.insert("applied", applied.0)?;
     meta.insert("digest", digest.as_u64())?;
-    // A store of an earlier version has none.
-    if let Some(id_salt) = id_salt
-        && meta.get("id_salt")?.is_none()
-    {
+    if let Some(id_salt) = id_salt {
         meta.insert("id_salt", id_salt)?;
     }
     Ok(())

@@ -58,14 +58,6 @@ impl StoreFile {
         Ok(())
     }
 
-    /// What has become of it, if that is no longer what this process made of it.
-    pub(super) fn replaced(&self) -> io::Result<Option<&'static str>> {
-        match self.renamed() {
-            Some(what) => Ok(Some(what)),
-            None => self.overwritten(),
-        }
-    }
-
     /// Whether somebody else has written to it.
     pub(super) fn overwritten(&self) -> io::Result<Option<&'static str>> {
         self.differs_from(self.head().as_ref())
