@@ -21,7 +21,16 @@
 //!
 //! The world decides everything and owns no clock, thread or socket. Only `host/` and `cli/` name madsim.
 
+#[cfg(not(madsim))]
+compile_error!(
+    "the simulator needs `--cfg madsim` for the whole build: put `[build] rustflags = [\"--cfg\", \"madsim\"]` \
+     into .cargo/config.toml of your workspace, and unset an exported RUSTFLAGS, which would replace it"
+);
+
+#[cfg(madsim)]
 pub mod campaign;
+#[cfg(madsim)]
+mod cli;
 pub mod env;
 pub mod generate;
 #[cfg(madsim)]
@@ -31,3 +40,6 @@ pub mod model;
 pub mod record;
 pub mod scenario;
 pub mod world;
+
+#[cfg(madsim)]
+pub use self::cli::main;

@@ -1,14 +1,9 @@
-//! The command line of the simulator.
-
-#[cfg(not(madsim))]
-compile_error!(
-    "the simulator needs --cfg madsim: an exported RUSTFLAGS replaces the flags of .cargo/config.toml; unset it"
-);
+//! The command line of the simulator, with the parts that every testbed has.
 
 use std::process::ExitCode;
 
-mod cli;
+use lessor_sim::host::Testbed;
 
 fn main() -> ExitCode {
-    ExitCode::from(cli::run())
+    lessor_sim::main(Testbed::new().called("cargo sim"))
 }

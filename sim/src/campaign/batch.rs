@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::pool;
-use crate::host::{Options, replay, replay_with};
+use crate::host::{Options, Testbed};
 use crate::record::report::{Report, Verdict};
 use crate::record::trace::Line;
 use crate::scenario::Scenario;
@@ -28,23 +28,23 @@ pub struct Replayed {
 impl Replayed {
     /// Replays a scenario.
     #[must_use]
-    pub fn once(path: &Path, scenario: &Scenario) -> Self {
-        Self::with(path, scenario, &Options::default())
+    pub fn once(testbed: &Testbed, path: &Path, scenario: &Scenario) -> Self {
+        Self::with(testbed, path, scenario, &Options::default())
     }
 
     /// Replays a scenario, with options.
     #[must_use]
-    pub fn with(path: &Path, scenario: &Scenario, options: &Options) -> Self {
+    pub fn with(testbed: &Testbed, path: &Path, scenario: &Scenario, options: &Options) -> Self {
         let start = Instant::now();
-        let report = replay_with(scenario, options);
+        let report = testbed.replay_with(scenario, options);
         Self { path: path.to_path_buf(), report, differs: None, wall: start.elapsed() }
     }
 
     /// Replays a scenario, and again to see whether it is the same.
     #[must_use]
-    pub fn twice(path: &Path, scenario: &Scenario) -> Self {
-        let once = Self::once(path, scenario);
-        let again = replay(scenario).trace;
+    pub fn twice(testbed: &Testbed, path: &Path, scenario: &Scenario) -> Self {
+        let once = Self::once(testbed, path, scenario);
+        let again = testbed.replay(scenario).trace;
         let differs = (again.hash() != once.report.trace.hash())
             .then(|| parted(once.report.trace.lines(), again.lines()));
         Self { differs, ..once }
@@ -75,7 +75,7 @@ pub fn parted(here: &[Line], there: &[Line]) -> String {
         None => "nothing more".to_owned(),
     };
     if here.len() == there.len() && here.len() == equal {
-        return "in nothing that is shown; `cargo sim diff` shows all".to_owned();
+        return "in nothing that is shown; the verb `diff` shows all".to_owned();
     }
     format!("first in: {}; and: {}", line(here), line(there))
 }
@@ -92,6 +92,7 @@ pub struct Batch {
 /// Replays each scenario twice, `jobs` at a time or one a core, until all are done or `interrupted`
 /// is set. Calls `begun` with the number of each that it begins, and `done` with what came of it.
 pub fn replay_all(
+    testbed: &Testbed,
     scenarios: &[(PathBuf, Scenario)],
     jobs: Option<u16>,
     interrupted: &AtomicBool,
@@ -105,7 +106,7 @@ pub fn replay_all(
         let next = scenarios.get(number).filter(|_| !interrupted.load(Ordering::Relaxed));
         let Some((path, scenario)) = next else { return false };
         begun(number);
-        let replayed = Replayed::twice(path, scenario);
+        let replayed = Replayed::twice(testbed, path, scenario);
         done(number, &replayed);
         results.lock().unwrap_or_else(PoisonError::into_inner).push((number, replayed));
         true

@@ -17,8 +17,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::pool;
-use crate::generate;
-use crate::host::replay;
+use crate::host::Testbed;
 use crate::record::coverage::MARKS;
 use crate::record::report::{Injected, Report, Verdict};
 
@@ -39,6 +38,8 @@ pub struct Plan {
     pub keep_going: bool,
     /// The program that replays a seed in a process of its own: `PROGRAM replay SEED --json -`.
     pub program: PathBuf,
+    /// What replays them here.
+    pub testbed: Testbed,
 }
 
 impl Plan {
@@ -50,7 +51,7 @@ impl Plan {
             seeds: self.seeds,
             of: self.shard.1,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            generator: generator(),
+            generator: generator(&self.testbed),
         }
     }
 
@@ -99,10 +100,10 @@ impl CampaignId {
 }
 
 /// What tells this generator from another one.
-fn generator() -> String {
+fn generator(testbed: &Testbed) -> String {
     let mut hasher = twox_hash::xxhash3_128::Hasher::new();
     for seed in 0..SAMPLE {
-        hasher.write(generate::generate(seed).to_toml().as_bytes());
+        hasher.write(testbed.scenario(seed).to_toml().as_bytes());
     }
     format!("{:032x}", hasher.finish_128())
 }
@@ -232,7 +233,7 @@ pub fn fuzz(
 /// Replays a seed, and says whether a fresh process was asked as well.
 fn run(plan: &Plan, seed: u64) -> (Outcome, Report, bool) {
     let begin = Instant::now();
-    let report = replay(&generate::generate(seed));
+    let report = plan.testbed.replay(&plan.testbed.scenario(seed));
     let mut outcome = Outcome::new(&report);
     outcome.wall_us = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
     let verify = !outcome.fingerprint.is_empty() || seed.is_multiple_of(VERIFIED);
@@ -516,6 +517,7 @@ mod tests {
             jobs: None,
             time: None,
             keep_going: false,
+            testbed: Testbed::new(),
             program: PathBuf::new(),
         };
         let seeds = |plan: Plan| (0..9).map_while(|number| plan.seed(number)).collect::<Vec<_>>();

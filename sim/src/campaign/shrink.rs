@@ -18,11 +18,11 @@ use lessor::{Config, LeaseId, MemberId, Request, Ttl};
 
 use super::pool;
 use super::seeds::fingerprint;
-use crate::host::{Options, replay_with};
+use crate::host::{Options, Testbed};
 use crate::scenario::Delays;
 use crate::scenario::Unsynced;
 use crate::scenario::{
-    Action, Clocks, CrashWhen, DELAYS, Disks, Ending, Fault, Herd, Network, Scenario, StoreKind,
+    Action, Clocks, CrashWhen, DELAYS, Disks, Ending, Fault, Herd, Network, PartName, Scenario,
     Upkeep,
 };
 
@@ -51,6 +51,7 @@ pub struct Shrunk {
 /// Shrinks a scenario that fails with this fingerprint, and calls `progress` with what is left whenever
 /// something was taken away.
 pub fn shrink(
+    testbed: &Testbed,
     scenario: &Scenario,
     goal: &str,
     budget: &Budget,
@@ -58,7 +59,7 @@ pub fn shrink(
 ) -> Shrunk {
     let fails = |candidate: &Scenario, give_up: &Arc<AtomicBool>| {
         let options = Options { give_up: Some(give_up.clone()), ..Options::default() };
-        fingerprint(&replay_with(candidate, &options)) == goal
+        fingerprint(&testbed.replay_with(candidate, &options)) == goal
     };
     shrink_by(scenario, budget, fails, progress)
 }
@@ -417,7 +418,8 @@ fn settings(scenario: &Scenario) -> Vec<Scenario> {
     change(&|s| s.config.observer_patience = default.observer_patience);
     change(&|s| s.config.queue = default.queue);
     change(&|s| s.config.piece = default.piece);
-    change(&|s| s.store = StoreKind::Redb);
+    change(&|s| s.store = PartName::REDB);
+    change(&|s| s.host = PartName::DRIVER);
     change(&|s| s.clocks = Clocks::default());
     change(&|s| s.disks = Disks::default());
     change(&|s| s.network = Network::default());

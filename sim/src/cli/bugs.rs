@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::campaign::bank::{Baseline, Bug, Figures};
+use crate::campaign::seeds::{Outcome, Tally};
+use crate::record::report::Verdict;
+use crate::scenario::Scenario;
 use clap::Args;
-use lessor_sim::campaign::bank::{Baseline, Bug, Figures};
-use lessor_sim::campaign::seeds::{Outcome, Tally};
-use lessor_sim::record::report::Verdict;
-use lessor_sim::scenario::Scenario;
 use serde_json::{Value, json};
 
 use super::input::time;

@@ -3,13 +3,13 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use crate::campaign::seeds::{Elsewhere, Plan, elsewhere, fuzz};
+use crate::host::{Options, Testbed};
+use crate::record::report::Verdict;
+use crate::record::trace::Focus;
 use clap::Args;
-use lessor_sim::campaign::seeds::{Elsewhere, Plan, elsewhere, fuzz};
-use lessor_sim::generate;
-use lessor_sim::host::{Options, replay, replay_with};
-use lessor_sim::record::report::Verdict;
-use lessor_sim::record::trace::Focus;
 
+use super::Tool;
 use super::diff::first_difference;
 use super::fuzz;
 use super::input::seed;
@@ -32,7 +32,7 @@ pub(crate) struct DeterminismArgs {
 }
 
 /// Compares the same seeds in every way, and gives the exit code.
-pub(crate) fn run(args: &DeterminismArgs) -> u8 {
+pub(crate) fn run(tool: &Tool, args: &DeterminismArgs) -> u8 {
     let checked = fuzz::this_program().and_then(|program| {
         fuzz::in_range(args.start, args.seeds)?;
         match args.against.iter().find(|other| !other.is_file()) {
@@ -59,6 +59,7 @@ pub(crate) fn run(args: &DeterminismArgs) -> u8 {
             time: None,
             keep_going: true,
             program: program.clone(),
+            testbed: tool.testbed.clone(),
         },
         progress: Progress::begin("replays", Some(args.seeds.saturating_mul(ways)), &interrupt),
         interrupt,
@@ -125,7 +126,7 @@ impl Work {
     fn on_fresh_threads(&self, base: &[(u64, String)]) -> Vec<String> {
         let seeds = base.iter().take_while(|_| !self.interrupt.is_asked());
         let differ = seeds.filter_map(|(seed, hash)| {
-            let other = replay(&generate::generate(*seed)).trace.hash();
+            let other = self.plan.testbed.replay(&self.plan.testbed.scenario(*seed)).trace.hash();
             self.progress.done();
             (other != *hash).then(|| format!("seed {seed}: {hash} and {other}"))
         });
@@ -142,7 +143,7 @@ impl Work {
                 Err(what) => Some(format!("seed {seed}: {what}")),
                 Ok(there) if there.hash == *hash => None,
                 Ok(there) => {
-                    let first = where_they_part(program, *seed, more, &there);
+                    let first = where_they_part(&self.plan.testbed, program, *seed, more, &there);
                     Some(format!("seed {seed}: {hash} and {}, {first}", there.hash))
                 }
             }
@@ -152,11 +153,23 @@ impl Work {
 }
 
 /// The first event in which another process parts from this one: of all events if both can show all.
-fn where_they_part(program: &Path, seed: u64, more: &[&str], shown: &Elsewhere) -> String {
+fn where_they_part(
+    testbed: &Testbed,
+    program: &Path,
+    seed: u64,
+    more: &[&str],
+    shown: &Elsewhere,
+) -> String {
     let focus = Focus { all: true, ..Focus::default() };
-    let scenario = generate::generate(seed);
+    let scenario = testbed.scenario(seed);
     let here = |options: &Options| -> Vec<_> {
-        replay_with(&scenario, options).trace.lines().iter().map(ToString::to_string).collect()
+        testbed
+            .replay_with(&scenario, options)
+            .trace
+            .lines()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     };
     let all = elsewhere(program, seed, &[more, &["--all"]].concat());
     let (here, there) = match all {

@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use crate::host::{Options, Testbed};
+use crate::record::trace::{Focus, Line};
+use crate::scenario::Scenario;
 use clap::Args;
-use lessor_sim::host::{Options, replay, replay_with};
-use lessor_sim::record::trace::{Focus, Line};
-use lessor_sim::scenario::Scenario;
 
+use super::Tool;
 use super::input::draw_or_load;
 use super::output::{complain, print};
 
@@ -25,19 +26,19 @@ pub(crate) struct DiffArgs {
 }
 
 /// Shows the first event at which two runs part, and gives the exit code.
-pub(crate) fn run(args: &DiffArgs) -> u8 {
-    let (one, other) = match (draw_or_load(&args.one), draw_or_load(&args.other)) {
+pub(crate) fn run(tool: &Tool, args: &DiffArgs) -> u8 {
+    let (one, other) = match (draw_or_load(tool, &args.one), draw_or_load(tool, &args.other)) {
         (Ok(one), Ok(other)) => (one, other),
         (Err(code), _) | (_, Err(code)) => return code,
     };
     complain(&format!("replays {} and {}", one.name, other.name));
-    let (first, second) = (replay(&one).trace, replay(&other).trace);
+    let (first, second) = (tool.testbed.replay(&one).trace, tool.testbed.replay(&other).trace);
     if first.hash() == second.hash() {
         print(&format!("the same: hash {} over {} events\n", first.hash(), first.events()));
         return 0;
     }
     // They may part in what is only counted or hashed, long before anything that is shown.
-    let (here, there) = (all(&one), all(&other));
+    let (here, there) = (all(&tool.testbed, &one), all(&tool.testbed, &other));
     let mut text = String::new();
     let parted = here.iter().zip(&there).take_while(|(here, there)| here == there).count();
     for line in &here[parted.saturating_sub(args.context)..parted] {
@@ -63,10 +64,10 @@ fn in_words(here: Option<&Line>, there: Option<&Line>) -> (String, String) {
 }
 
 /// Every event of a scenario.
-fn all(scenario: &Scenario) -> Vec<Line> {
+fn all(testbed: &Testbed, scenario: &Scenario) -> Vec<Line> {
     let focus = Focus { all: true, ..Focus::default() };
     let options = Options { focus, ..Options::default() };
-    replay_with(scenario, &options).trace.lines().to_vec()
+    testbed.replay_with(scenario, &options).trace.lines().to_vec()
 }
 
 /// The first lines in which two traces differ.

@@ -7,13 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::campaign::pool::cores;
+use crate::campaign::seeds::{Ended, MergeError, Outcome, Plan, SCHEMA, Tally, fuzz};
+use crate::record::report::Verdict;
 use clap::Args;
-use lessor_sim::campaign::pool::cores;
-use lessor_sim::campaign::seeds::{Ended, MergeError, Outcome, Plan, SCHEMA, Tally, fuzz};
-use lessor_sim::generate;
-use lessor_sim::host::replay_closely;
-use lessor_sim::record::report::Verdict;
 
+use super::Tool;
 use super::input::{seed, time};
 use super::interrupt::{INTERRUPTED, Interrupt};
 use super::output::{BAD_INPUT, LAST_LINES, NOTHING_RAN, Target, complain, count, painted, print};
@@ -55,8 +54,8 @@ pub(crate) struct MergeArgs {
 }
 
 /// Runs a campaign, and gives the exit code.
-pub(crate) fn run(args: &FuzzArgs) -> u8 {
-    let (plan, target) = match (plan(args), Target::open(args.json.as_deref())) {
+pub(crate) fn run(tool: &Tool, args: &FuzzArgs) -> u8 {
+    let (plan, target) = match (plan(tool, args), Target::open(args.json.as_deref())) {
         (Ok(plan), Ok(target)) => (plan, target),
         (Err(code), _) | (_, Err(code)) => return code,
     };
@@ -82,28 +81,28 @@ pub(crate) fn run(args: &FuzzArgs) -> u8 {
         let before = kept.entry(outcome.fingerprint.clone()).or_default();
         *before += 1;
         if *before <= KEPT {
-            save(outcome);
+            save(tool, outcome);
         }
         if *before == 1 {
-            progress.tell(&news(outcome));
+            progress.tell(&news(tool, outcome));
         }
     });
     drop(progress);
     if tally.seeds.is_empty() && !interrupt.is_asked() {
         complain("no seed was replayed; give more --seeds, more --time, or another --shard");
         // A shard that has nothing to do is one of those that `merge` asks for.
-        return show(&tally, target, NOTHING_RAN);
+        return show(tool, &tally, target, NOTHING_RAN);
     }
     for outcomes in tally.failures().into_values() {
         for outcome in outcomes.into_iter().take(KEPT).filter(|outcome| !folder(outcome).exists()) {
-            save(outcome);
+            save(tool, outcome);
         }
     }
     let code = if interrupt.is_asked() { INTERRUPTED } else { tally.verdict().code() };
-    show(&tally, target, code)
+    show(tool, &tally, target, code)
 }
 
-fn plan(args: &FuzzArgs) -> Result<Plan, u8> {
+fn plan(tool: &Tool, args: &FuzzArgs) -> Result<Plan, u8> {
     let program = this_program()?;
     let seeds = match (args.seeds, args.time) {
         (Some(seeds), _) => Some(in_range(args.start, seeds)?),
@@ -118,6 +117,7 @@ fn plan(args: &FuzzArgs) -> Result<Plan, u8> {
         time: args.time,
         keep_going: args.keep_going,
         program,
+        testbed: tool.testbed.clone(),
     })
 }
 
@@ -145,13 +145,14 @@ fn in_words(plan: &Plan) -> String {
 }
 
 /// A failure, as soon as it is known.
-fn news(outcome: &Outcome) -> String {
+fn news(tool: &Tool, outcome: &Outcome) -> String {
     let Outcome { seed, verdict, fingerprint, .. } = outcome;
     // A finding begins with its property.
     let finding = outcome.findings.first().unwrap_or(fingerprint);
     format!(
         "{verdict}: seed {seed}: {finding}\n  \
-         reproduce with: cargo sim replay {seed}\n  kept in: {}",
+         reproduce with: {} replay {seed}\n  kept in: {}",
+        tool.command,
         folder(outcome).display()
     )
 }
@@ -165,7 +166,7 @@ pub(crate) fn this_program() -> Result<PathBuf, u8> {
 }
 
 /// Joins the results of shards, and gives the exit code of the whole.
-pub(crate) fn merge(args: &MergeArgs) -> u8 {
+pub(crate) fn merge(tool: &Tool, args: &MergeArgs) -> u8 {
     let target = match Target::open(args.json.as_deref()) {
         Ok(target) => target,
         Err(code) => return code,
@@ -177,7 +178,7 @@ pub(crate) fn merge(args: &MergeArgs) -> u8 {
                 complain("a shard was interrupted: this is not all of the campaign");
             }
             let code = if interrupted { INTERRUPTED } else { whole.verdict().code() };
-            show(&whole, target, code)
+            show(tool, &whole, target, code)
         }
         Err(what) => {
             complain(&what);
@@ -243,12 +244,12 @@ struct Head {
     schema: u64,
 }
 
-fn show(tally: &Tally, target: Target, code: u8) -> u8 {
+fn show(tool: &Tool, tally: &Tally, target: Target, code: u8) -> u8 {
     let document = serde_json::to_value(tally).expect("a tally has only text as keys");
     let prints = target.leaves_stdout();
     let code = target.write_json(code, &document);
     if prints && !tally.seeds.is_empty() {
-        print(&summary(tally));
+        print(&summary(tool, tally));
     }
     code
 }
@@ -259,9 +260,9 @@ fn folder(outcome: &Outcome) -> PathBuf {
 }
 
 /// Keeps what is needed to look at a failure, and to replay it after the generator has changed.
-fn save(outcome: &Outcome) {
-    let (scenario, folder) = (generate::generate(outcome.seed), folder(outcome));
-    let trace = replay_closely(&scenario).trace.to_string();
+fn save(tool: &Tool, outcome: &Outcome) {
+    let (scenario, folder) = (tool.testbed.scenario(outcome.seed), folder(outcome));
+    let trace = tool.testbed.replay_closely(&scenario).trace.to_string();
     let written = std::fs::create_dir_all(&folder)
         .and_then(|()| std::fs::write(folder.join("scenario.toml"), scenario.to_toml()))
         .and_then(|()| std::fs::write(folder.join("trace.txt"), trace));
@@ -270,7 +271,7 @@ fn save(outcome: &Outcome) {
     }
 }
 
-fn summary(tally: &Tally) -> String {
+fn summary(tool: &Tool, tally: &Tally) -> String {
     let mut text = verdict_in_words(tally);
     for (fingerprint, outcomes) in tally.failures() {
         let seeds: Vec<_> = outcomes.iter().take(8).map(|o| o.seed.to_string()).collect();
@@ -281,15 +282,16 @@ fn summary(tally: &Tally) -> String {
         for finding in first.findings.iter().take(5) {
             let _ = writeln!(text, "  {finding}");
         }
-        let report = replay_closely(&generate::generate(first.seed));
+        let report = tool.testbed.replay_closely(&tool.testbed.scenario(first.seed));
         for line in report.relevant(LAST_LINES) {
             let _ = writeln!(text, "  | {line}");
         }
         let _ = writeln!(
             text,
-            "  reproduce with:\n    cargo sim replay {seed}\n  or, when the generator has changed:\n    \
-             cargo sim replay {FAILURES}/{fingerprint}/seed-{seed}/scenario.toml\n  \
-             shrink with:\n    cargo sim shrink {seed}\n",
+            "  reproduce with:\n    {command} replay {seed}\n  or, when the generator has changed:\n    \
+             {command} replay {FAILURES}/{fingerprint}/seed-{seed}/scenario.toml\n  \
+             shrink with:\n    {command} shrink {seed}\n",
+            command = tool.command,
             seed = first.seed,
         );
     }
@@ -396,6 +398,7 @@ generator. Exit codes: see `cargo sim --help`; those of the whole campaign, 130 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::Testbed;
 
     fn outcome(seed: u64, verdict: Verdict, fingerprint: &str) -> Outcome {
         Outcome {
@@ -416,7 +419,10 @@ mod tests {
 
     #[test]
     fn news_of_a_failure_have_its_kind_property_seed_command_and_folder() {
-        let news = news(&outcome(17, Verdict::Safety, "S2"));
+        let news = news(
+            &Tool::of(Testbed::new().called("cargo sim")),
+            &outcome(17, Verdict::Safety, "S2"),
+        );
         let lines: Vec<_> = news.lines().collect();
         let expected = [
             "safety: seed 17: S2 (a promise is kept) at 12.034: lease 7 is gone",

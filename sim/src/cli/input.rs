@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lessor_sim::generate::generate;
-use lessor_sim::scenario::{Scenario, ScenarioError};
+use crate::scenario::{Scenario, ScenarioError};
 
+use super::Tool;
 use super::output::{BAD_INPUT, CANNOT_JUDGE, NOTHING_RAN, complain};
 
 /// The scenario files among and below these paths, in order; by default those of the folder
@@ -90,20 +90,30 @@ fn broken_link(path: &Path) -> Option<String> {
 }
 
 /// The scenario of a seed or of a file.
-pub(crate) fn draw_or_load(what: &Path) -> Result<Scenario, u8> {
+pub(crate) fn draw_or_load(tool: &Tool, what: &Path) -> Result<Scenario, u8> {
     let text = what.to_str().unwrap_or_default();
     match seed(text) {
-        Ok(seed) => Ok(generate(seed)),
+        Ok(seed) => Ok(tool.testbed.scenario(seed)),
         Err(wrong) if is_like_a_seed(text) && !what.exists() => {
             complain(&format!("{text}: {wrong}; and there is no file of that name"));
             Err(BAD_INPUT)
         }
-        Err(_) => Scenario::load(what).map_err(|error| refuse(&error)),
+        Err(_) => load(tool, what),
     }
 }
 
+/// The scenario of a file, or why it cannot be replayed here.
+pub(crate) fn load(tool: &Tool, path: &Path) -> Result<Scenario, u8> {
+    let scenario = Scenario::load(path).map_err(|error| refuse(&error))?;
+    tool.testbed.check(&scenario).map_err(|unknown| {
+        complain(&format!("{}: {unknown}", path.display()));
+        BAD_INPUT
+    })?;
+    Ok(scenario)
+}
+
 /// Says why a file is no scenario, and gives the exit code.
-pub(crate) fn refuse(error: &ScenarioError) -> u8 {
+fn refuse(error: &ScenarioError) -> u8 {
     complain(&error.to_string());
     if matches!(error, ScenarioError::OtherSchema { .. }) { CANNOT_JUDGE } else { BAD_INPUT }
 }
@@ -135,7 +145,7 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
     };
     let bare = text.ends_with(|c: char| c.is_ascii_digit());
     let text = if bare { format!("{text}s") } else { text.to_owned() };
-    lessor_sim::scenario::span(&text).ok_or_else(wrong)
+    crate::scenario::span(&text).ok_or_else(wrong)
 }
 
 #[cfg(test)]

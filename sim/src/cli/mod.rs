@@ -1,8 +1,11 @@
 //! The command line: a verb a file.
 
 use std::io::Write as _;
+use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::host::Testbed;
 
 use self::bugs::{BUGS_HELP, BugsArgs};
 use self::determinism::{DETERMINISM_HELP, DeterminismArgs};
@@ -32,7 +35,6 @@ mod shrink;
 /// Without a command it replays all scenarios, as `run` does.
 #[derive(Parser)]
 #[command(
-    bin_name = "cargo sim",
     version,
     after_help = HELP,
     args_conflicts_with_subcommands = true
@@ -75,21 +77,68 @@ enum Verb {
     Properties(PropertiesArgs),
 }
 
+/// What every verb works with.
+pub(crate) struct Tool {
+    testbed: Testbed,
+    /// How people call this program.
+    command: String,
+}
+
+impl Tool {
+    fn of(testbed: Testbed) -> Self {
+        let called = || std::env::args().next().unwrap_or_else(|| "lessor-sim".to_owned());
+        let command = testbed.command().map_or_else(called, ToOwned::to_owned);
+        Self { testbed, command }
+    }
+
+    /// The command line, with examples as people would type them.
+    fn command_line(&self) -> clap::Command {
+        let mut line = Cli::command().bin_name(&self.command);
+        let examples = |line: clap::Command| match line.get_after_help().map(ToString::to_string) {
+            Some(help) => line.after_help(help.replace(COMMAND, &self.command)),
+            None => line,
+        };
+        let verbs: Vec<_> = line.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
+        for verb in verbs {
+            line = line.mut_subcommand(verb, examples);
+        }
+        examples(line)
+    }
+}
+
+/// The whole command line of the simulator, for a testbed with parts of your own: run, replay, fuzz, merge,
+/// diff, shrink, determinism, bugs, properties. Gives the exit code of docs/SIMULATION.md.
+///
+/// ```no_run
+/// use lessor::backend::RedbBackend;
+/// use lessor_sim::host::Testbed;
+///
+/// fn main() -> std::process::ExitCode {
+///     let open = |disk| RedbBackend::with_storage(disk);
+///     lessor_sim::main(Testbed::new().backend("my-redb", open))
+/// }
+/// ```
+#[must_use]
+pub fn main(testbed: Testbed) -> ExitCode {
+    ExitCode::from(run(&Tool::of(testbed)))
+}
+
 /// Does what the arguments say, and gives the exit code.
-pub(crate) fn run() -> u8 {
-    let cli = match Cli::try_parse() {
+fn run(tool: &Tool) -> u8 {
+    let matches = tool.command_line().try_get_matches();
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(text) => return help(&text),
     };
     let code = match cli.verb {
-        None => run::run(&cli.run),
-        Some(Verb::Run(args)) => run::run(&args),
-        Some(Verb::Replay(args)) => replay::run(&args),
-        Some(Verb::Fuzz(args)) => fuzz::run(&args),
-        Some(Verb::Merge(args)) => fuzz::merge(&args),
-        Some(Verb::Diff(args)) => diff::run(&args),
-        Some(Verb::Shrink(args)) => shrink::run(&args),
-        Some(Verb::Determinism(args)) => determinism::run(&args),
+        None => run::run(tool, &cli.run),
+        Some(Verb::Run(args)) => run::run(tool, &args),
+        Some(Verb::Replay(args)) => replay::run(tool, &args),
+        Some(Verb::Fuzz(args)) => fuzz::run(tool, &args),
+        Some(Verb::Merge(args)) => fuzz::merge(tool, &args),
+        Some(Verb::Diff(args)) => diff::run(tool, &args),
+        Some(Verb::Shrink(args)) => shrink::run(tool, &args),
+        Some(Verb::Determinism(args)) => determinism::run(tool, &args),
         Some(Verb::Bugs(args)) => bugs::run(&args),
         Some(Verb::Properties(args)) => properties::run(&args),
     };
@@ -108,6 +157,9 @@ fn help(text: &clap::Error) -> u8 {
         Ok(()) | Err(_) => code,
     }
 }
+
+/// How examples call this program, until it is known how people do.
+const COMMAND: &str = "cargo sim";
 
 const HELP: &str = "\
 Examples:

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use crate::judge::Property;
 use clap::Args;
-use lessor_sim::judge::Property;
 use serde_json::json;
 
 use super::output::{Target, print};

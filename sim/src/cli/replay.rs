@@ -4,15 +4,16 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::campaign::batch::Replayed;
+use crate::host::Options;
+use crate::record::report::Verdict;
+use crate::record::trace::{Focus, Line};
+use crate::scenario::Scenario;
 use clap::Args;
 use lessor::{LeaseId, MemberId};
-use lessor_sim::campaign::batch::Replayed;
-use lessor_sim::host::Options;
-use lessor_sim::record::report::Verdict;
-use lessor_sim::record::trace::{Focus, Line};
-use lessor_sim::scenario::Scenario;
 use serde_json::json;
 
+use super::Tool;
 use super::input::{draw_or_load, seed, time};
 use super::interrupt::Interrupt;
 use super::log::{self, Level};
@@ -56,8 +57,8 @@ pub(crate) struct ReplayArgs {
 }
 
 /// Replays a scenario, prints its trace, and gives the exit code.
-pub(crate) fn run(args: &ReplayArgs) -> u8 {
-    let mut scenario = match draw_or_load(&args.what) {
+pub(crate) fn run(tool: &Tool, args: &ReplayArgs) -> u8 {
+    let mut scenario = match draw_or_load(tool, &args.what) {
         Ok(scenario) => scenario,
         Err(code) => return code,
     };
@@ -88,11 +89,16 @@ pub(crate) fn run(args: &ReplayArgs) -> u8 {
     let progress = Progress::begin("replays", Some(1), &running);
     let focus = focus(args);
     let options = Options { focus, until: args.until, give_up: None };
-    let mut replayed = Replayed::with(&args.what, &scenario, &options);
+    let mut replayed = Replayed::with(&tool.testbed, &args.what, &scenario, &options);
     // What is wrong is about a lease or a member: all of it is worth a second look.
     let closer = replayed.report.focus();
     if options.focus.is_empty() && !closer.is_empty() {
-        replayed = Replayed::with(&args.what, &scenario, &Options { focus: closer, ..options });
+        replayed = Replayed::with(
+            &tool.testbed,
+            &args.what,
+            &scenario,
+            &Options { focus: closer, ..options },
+        );
     }
     drop(progress);
     let code = replayed.verdict().code();

@@ -4,16 +4,16 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::campaign::batch::{Batch, Replayed, replay_all};
+use crate::campaign::pool::cores;
+use crate::judge::Judgements;
+use crate::record::report::Verdict;
+use crate::scenario::Scenario;
 use clap::Args;
-use lessor_sim::campaign::batch::{Batch, Replayed, replay_all};
-use lessor_sim::campaign::pool::cores;
-use lessor_sim::host::replay_closely;
-use lessor_sim::judge::Judgements;
-use lessor_sim::record::report::Verdict;
-use lessor_sim::scenario::Scenario;
 use serde_json::json;
 
-use super::input::{find, refuse};
+use super::Tool;
+use super::input::{find, load};
 use super::interrupt::{INTERRUPTED, Interrupt};
 use super::output::{Target, complain, count, painted, print};
 use super::progress::Progress;
@@ -32,7 +32,7 @@ pub(crate) struct RunArgs {
 }
 
 /// Replays scenarios, and gives the exit code.
-pub(crate) fn run(args: &RunArgs) -> u8 {
+pub(crate) fn run(tool: &Tool, args: &RunArgs) -> u8 {
     let (paths, target) = match (find(&args.paths), Target::open(args.json.as_deref())) {
         (Ok(paths), Ok(target)) => (paths, target),
         (Err(code), _) | (_, Err(code)) => return code,
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &RunArgs) -> u8 {
     let some = count(paths.len(), "scenario", "scenarios");
     let interrupt = Interrupt::listen("waits for what is being replayed");
     complain(&format!("replays {some}, each twice, {jobs} at a time"));
-    let scenarios = match load(&paths, &interrupt) {
+    let scenarios = match load_all(tool, &paths, &interrupt) {
         Ok(scenarios) => scenarios,
         Err(code) => return code,
     };
@@ -51,11 +51,11 @@ pub(crate) fn run(args: &RunArgs) -> u8 {
         interrupt.end(place);
         progress.done();
         if replayed.verdict() != Verdict::Clean {
-            progress.tell(&news(replayed));
+            progress.tell(&news(tool, replayed));
         }
     };
     let Batch { replayed, wall } =
-        replay_all(&scenarios, args.jobs, &interrupt.flag(), begun, done);
+        replay_all(&tool.testbed, &scenarios, args.jobs, &interrupt.flag(), begun, done);
     drop(progress);
     let verdict = replayed.iter().map(Replayed::verdict).max().unwrap_or(Verdict::Clean);
     let code = if interrupt.is_asked() { INTERRUPTED } else { verdict.code() };
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &RunArgs) -> u8 {
     let summarized = target.leaves_stdout();
     let code = target.write_json(code, &document);
     if summarized {
-        print(&summary(&scenarios, &replayed, wall));
+        print(&summary(tool, &scenarios, &replayed, wall));
     }
     if interrupt.is_asked() {
         let left = scenarios.len() - replayed.len();
@@ -80,16 +80,20 @@ pub(crate) fn run(args: &RunArgs) -> u8 {
 }
 
 /// Reads all scenarios, or says what is wrong with each that is none.
-fn load(paths: &[PathBuf], interrupt: &Interrupt) -> Result<Vec<(PathBuf, Scenario)>, u8> {
+fn load_all(
+    tool: &Tool,
+    paths: &[PathBuf],
+    interrupt: &Interrupt,
+) -> Result<Vec<(PathBuf, Scenario)>, u8> {
     let progress = Progress::begin("files read", Some(paths.len() as u64), interrupt);
     let (mut scenarios, mut code) = (Vec::new(), 0);
     for path in paths {
         if interrupt.is_asked() {
             return Err(INTERRUPTED);
         }
-        match Scenario::load(path) {
+        match load(tool, path) {
             Ok(scenario) => scenarios.push((path.clone(), scenario)),
-            Err(error) => code = code.max(refuse(&error)),
+            Err(wrong) => code = code.max(wrong),
         }
         progress.done();
     }
@@ -97,17 +101,23 @@ fn load(paths: &[PathBuf], interrupt: &Interrupt) -> Result<Vec<(PathBuf, Scenar
 }
 
 /// A failure, as soon as it is known.
-fn news(replayed: &Replayed) -> String {
+fn news(tool: &Tool, replayed: &Replayed) -> String {
     let (name, verdict) = (&replayed.report.name, replayed.verdict().word());
     let finding = replayed.findings().next().unwrap_or_default();
-    format!("{verdict}: {name}: {finding}\n  reproduce with: {}", command(replayed))
+    format!("{verdict}: {name}: {finding}\n  reproduce with: {}", command(tool, replayed))
 }
 
-fn command(replayed: &Replayed) -> String {
-    format!("cargo sim replay {} --seed {}", replayed.path.display(), replayed.report.seed)
+fn command(tool: &Tool, replayed: &Replayed) -> String {
+    let command = &tool.command;
+    format!("{command} replay {} --seed {}", replayed.path.display(), replayed.report.seed)
 }
 
-fn summary(scenarios: &[(PathBuf, Scenario)], replayed: &[Replayed], wall: Duration) -> String {
+fn summary(
+    tool: &Tool,
+    scenarios: &[(PathBuf, Scenario)],
+    replayed: &[Replayed],
+    wall: Duration,
+) -> String {
     let clean = replayed.iter().filter(|one| one.verdict() == Verdict::Clean).count();
     let virtual_time: Duration = replayed.iter().map(|one| one.report.virtual_time).sum();
     let worst = replayed.iter().map(Replayed::verdict).max().unwrap_or(Verdict::Clean);
@@ -140,11 +150,11 @@ fn summary(scenarios: &[(PathBuf, Scenario)], replayed: &[Replayed], wall: Durat
             let _ = writeln!(text, "  {finding}");
         }
         let scenario = scenarios.iter().find(|(path, _)| *path == one.path);
-        let closely = scenario.map(|(_, scenario)| replay_closely(scenario));
+        let closely = scenario.map(|(_, scenario)| tool.testbed.replay_closely(scenario));
         for line in closely.iter().flat_map(|report| report.relevant(super::output::LAST_LINES)) {
             let _ = writeln!(text, "  | {line}");
         }
-        let _ = writeln!(text, "  reproduce with:\n    {}", command(one));
+        let _ = writeln!(text, "  reproduce with:\n    {}", command(tool, one));
     }
     let mut judgements = Judgements::default();
     for one in replayed {

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::campaign::batch::Replayed;
+use crate::campaign::seeds::fingerprint;
+use crate::campaign::shrink::{Budget, Shrunk, shrink};
+use crate::scenario::Scenario;
 use clap::Args;
-use lessor_sim::campaign::batch::Replayed;
-use lessor_sim::campaign::seeds::fingerprint;
-use lessor_sim::campaign::shrink::{Budget, Shrunk, shrink};
-use lessor_sim::host::replay;
-use lessor_sim::scenario::Scenario;
 
+use super::Tool;
 use super::input::{draw_or_load, time};
 use super::interrupt::{INTERRUPTED, Interrupt};
 use super::output::{BAD_INPUT, Target, complain, count, print};
@@ -33,8 +33,8 @@ pub(crate) struct ShrinkArgs {
 }
 
 /// Shrinks a failure, and gives the exit code.
-pub(crate) fn run(args: &ShrinkArgs) -> u8 {
-    let scenario = match draw_or_load(&args.what) {
+pub(crate) fn run(tool: &Tool, args: &ShrinkArgs) -> u8 {
+    let scenario = match draw_or_load(tool, &args.what) {
         Ok(scenario) => scenario,
         Err(code) => return code,
     };
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &ShrinkArgs) -> u8 {
     let interrupt = Interrupt::listen("ends with the shortest that was found");
     complain(&format!("shrinks {} of {size}, for {} s", scenario.name, args.time.as_secs_f64()));
     let progress = Progress::begin("changes", None, &interrupt);
-    let first = Replayed::once(&args.what, &scenario);
+    let first = Replayed::once(&tool.testbed, &args.what, &scenario);
     let goal = fingerprint(&first.report);
     if goal.is_empty() {
         let (what, word) = (args.what.display(), first.verdict().word());
@@ -67,17 +67,18 @@ pub(crate) fn run(args: &ShrinkArgs) -> u8 {
     progress.say(&format!("breaks {goal}, {size}"));
     let time = args.time.saturating_sub(first.wall);
     let budget = Budget { time, jobs: args.jobs, interrupted: interrupt.flag() };
-    let shrunk = shrink(&scenario, &goal, &budget, |best| {
+    let shrunk = shrink(&tool.testbed, &scenario, &goal, &budget, |best| {
         progress.done();
         progress.say(&format!("breaks {goal}, {size} → {}", self::size(best)));
     });
     drop(progress);
-    let code = finish(&scenario, &goal, shrunk, &output, target, &interrupt);
+    let code = finish(tool, &scenario, &goal, shrunk, &output, target, &interrupt);
     if interrupt.is_asked() { INTERRUPTED } else { code }
 }
 
 /// Verifies what was found, writes and prints it, and gives the exit code.
 fn finish(
+    tool: &Tool,
     scenario: &Scenario,
     goal: &str,
     shrunk: Shrunk,
@@ -88,10 +89,10 @@ fn finish(
     let mut found = shrunk.scenario;
     // Once its bug is mended, what is left of its faults need not meet anything.
     found.may_miss = true;
-    let again = replay(&found);
+    let again = tool.testbed.replay(&found);
     if fingerprint(&again) != goal {
         complain(&format!("the short scenario does not break {goal} again: it is not determined"));
-        return lessor_sim::record::report::Verdict::Nondeterminism.code();
+        return crate::record::report::Verdict::Nondeterminism.code();
     }
     let finding = again.findings().next().unwrap_or_default();
     let (from, to) = (size(scenario), size(&found));
@@ -108,10 +109,11 @@ fn finish(
     let members = count(found.members.into(), "member", "members");
     print(&format!(
         "{}\n{goal}: {from} → {to}, {members}, {} s; {} candidates, {how}\n  {finding}\n\
-         reproduce with:\n  cargo sim replay {}\n",
+         reproduce with:\n  {} replay {}\n",
         found.to_toml(),
         found.duration.as_secs(),
         shrunk.tried,
+        tool.command,
         output.display(),
     ));
     code

@@ -13,7 +13,7 @@ use self::draw::Draw;
 use self::faults::{Kind, Place};
 use crate::scenario::Delays;
 use crate::scenario::{
-    Action, Clocks, Disks, Ending, MemberClock, Network, Scenario, Step, StoreKind, Upkeep,
+    Action, Clocks, Disks, Ending, MemberClock, Network, PartName, Scenario, Step, Upkeep,
 };
 
 mod draw;
@@ -44,7 +44,8 @@ pub fn generate(seed: u64) -> Scenario {
         commits_twice: stream("commits-twice").chance(25),
         members,
         duration: unrest + rest,
-        store: stream("store").weighted(&[(80, StoreKind::Journal), (20, StoreKind::Redb)]),
+        store: stream("store").weighted(&[(80, PartName::JOURNAL), (20, PartName::REDB)]),
+        host: PartName::DRIVER,
         config: Config { queue: queue(&mut stream("queue")), ..config(&mut stream("config")) },
         log: delays(&mut stream("log")),
         upkeep,
@@ -59,7 +60,7 @@ pub fn generate(seed: u64) -> Scenario {
     let steps = &mut scenario.steps;
     steps.extend(lessees::one_by_one(&mut stream("lessees"), members, unrest));
     steps.extend(lessees::probes(&mut stream("probes"), unrest, rest));
-    let operations = if scenario.store == StoreKind::Redb { 24 } else { 3 };
+    let operations = if scenario.store == PartName::REDB { 24 } else { 3 };
     let (mut swarm, place) = (stream("swarm"), Place { members, until: unrest, operations });
     let calm = swarm.chance(5);
     for kind in Kind::ALL {

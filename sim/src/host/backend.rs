@@ -1,49 +1,33 @@
 //! The store of a member, on its disk.
 
-use super::*;
+use lessor::backend::{Backend, BackendError, Stored};
+use lessor::{MemberId, Transaction};
 
-/// The store on the member's disk, which may lose its power around or inside a commit.
-pub(super) struct SimBackend {
-    pub(super) shared: Shared,
-    pub(super) member: MemberId,
-    pub(super) store: Store,
-}
+use super::Shared;
+use super::testbed::Opener;
 
-/// What the scenario says that the leases are kept in.
-pub(super) enum Store {
-    Redb(RedbBackend),
-    Journal(JournalBackend),
-}
-
-impl Store {
-    pub(super) fn commit(&mut self, transaction: Transaction) -> Result<(), BackendError> {
-        match self {
-            Self::Redb(store) => store.commit(transaction),
-            Self::Journal(store) => store.commit(transaction),
-        }
-    }
+/// A store on the disk of a member, which may lose its power around or inside a commit.
+pub struct SimBackend {
+    shared: Shared,
+    member: MemberId,
+    store: Box<dyn Backend>,
 }
 
 impl SimBackend {
-    pub(super) fn mount(shared: Shared, member: MemberId) -> Result<Self, BackendError> {
-        let (mount, kind) = {
-            let world = shared.world();
-            (world.disk(member).mount(), world.store())
-        };
-        let store = match kind {
-            StoreKind::Redb => Store::Redb(RedbBackend::with_storage(mount)?),
-            StoreKind::Journal => Store::Journal(JournalBackend::new(mount)?),
-        };
+    pub(super) fn mount(
+        shared: Shared,
+        member: MemberId,
+        open: &Opener,
+    ) -> Result<Self, BackendError> {
+        let mount = shared.world().disk(member).mount();
+        let store = open(mount)?;
         Ok(Self { shared, member, store })
     }
 }
 
 impl Backend for SimBackend {
     fn load(&mut self) -> Result<Stored, BackendError> {
-        let stored = match &mut self.store {
-            Store::Redb(store) => store.load(),
-            Store::Journal(store) => store.load(),
-        };
+        let stored = self.store.load();
         self.shared.tell(|world, now| match &stored {
             Ok(stored) => world.loaded(now, self.member, stored),
             Err(_) => world.unreadable(now, self.member),

@@ -1,14 +1,35 @@
 //! The machines of a run: a node of madsim for each member.
 
-use super::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lessor::driver::LogEvent;
+use lessor::{LeaseId, MemberId};
+use madsim::net::Endpoint;
+use madsim::runtime::NodeHandle;
+use madsim::task::JoinHandle;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::backend::SimBackend;
+use super::runtime::LesseeClock;
+use super::seat::{Seat, Service, Services};
+use super::testbed::{AnyHost, Opener};
+use super::{GLANCE, Shared, TAG, address};
+use crate::env::raft::Envelope;
+use crate::world::Action;
 
 pub(super) struct Cluster {
     pub(super) shared: Shared,
+    /// Opens the store that the scenario names.
+    pub(super) open: Arc<Opener>,
+    /// What runs the members.
+    pub(super) host: Arc<dyn AnyHost>,
     pub(super) nodes: BTreeMap<MemberId, NodeHandle>,
     /// Where each running member takes its log events.
     pub(super) events: BTreeMap<MemberId, mpsc::UnboundedSender<LogEvent>>,
-    /// Where each running member takes requests; filled when it has opened.
-    pub(super) handles: Arc<Mutex<BTreeMap<MemberId, Handle>>>,
+    /// Filled when a member has opened.
+    pub(super) services: Services,
     /// What gives up each call that is on its way, when it is dropped.
     pub(super) calls: Arc<Mutex<BTreeMap<u64, oneshot::Sender<()>>>>,
     /// Where each running member hears the others.
@@ -23,13 +44,14 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    pub(super) fn new(shared: Shared) -> Self {
-        let (nodes, events) = (BTreeMap::new(), BTreeMap::new());
+    pub(super) fn new(shared: Shared, open: Arc<Opener>, host: Arc<dyn AnyHost>) -> Self {
         Self {
             shared,
-            nodes,
-            events,
-            handles: Arc::default(),
+            open,
+            host,
+            nodes: BTreeMap::new(),
+            events: BTreeMap::new(),
+            services: Arc::default(),
             calls: Arc::default(),
             sockets: Arc::default(),
             ports: BTreeMap::new(),
@@ -63,7 +85,7 @@ impl Cluster {
         match action {
             Action::Boot(member) => self.boot(member),
             Action::Kill(member) => {
-                self.handles.lock().unwrap_or_else(PoisonError::into_inner).remove(&member);
+                self.serves_no_more(member);
                 self.events.remove(&member);
                 self.sockets.lock().unwrap_or_else(PoisonError::into_inner).remove(&member);
                 self.aborted.remove(&member);
@@ -72,7 +94,7 @@ impl Cluster {
                 }
             }
             Action::Abort(member) => {
-                self.handles.lock().unwrap_or_else(PoisonError::into_inner).remove(&member);
+                self.serves_no_more(member);
                 self.sockets.lock().unwrap_or_else(PoisonError::into_inner).remove(&member);
                 for task in self.tasks.remove(&member).into_iter().flatten() {
                     task.abort();
@@ -81,7 +103,7 @@ impl Cluster {
                 self.aborted.insert(member);
             }
             Action::OpenAgain(member) => {
-                let outcome = SimBackend::mount(self.shared.clone(), member);
+                let outcome = SimBackend::mount(self.shared.clone(), member, &*self.open);
                 let refusal = outcome.err().map(|error| error.to_string());
                 self.shared.tell(|world, now| world.opened_again(now, member, refusal));
             }
@@ -104,16 +126,15 @@ impl Cluster {
             }
             Action::Send(envelope) => self.send(envelope),
             Action::Call { call, member, request } => {
-                let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-                let handle = handles.get(&member).cloned();
+                let service = self.service(member);
                 let (shared, calls) = (self.shared.clone(), self.calls.clone());
                 let (waiting, given_up) = oneshot::channel::<()>();
                 self.calls.lock().unwrap_or_else(PoisonError::into_inner).insert(call, waiting);
                 madsim::task::spawn(async move {
-                    let answer = match handle {
-                        Some(handle) => tokio::select! {
+                    let answer = match service {
+                        Some(service) => tokio::select! {
                             biased;
-                            answer = handle.request(request) => Some(answer),
+                            answer = service.request(request) => Some(answer),
                             _ = given_up => return,
                         },
                         None => None,
@@ -129,18 +150,26 @@ impl Cluster {
                 self.calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&call);
             }
             Action::Stop(member) => {
-                let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(handle) = handles.get(&member).cloned() {
-                    madsim::task::spawn(async move { handle.stop().await });
+                if let Some(service) = self.service(member) {
+                    madsim::task::spawn(async move { service.stop().await });
                 }
             }
         }
     }
 
+    /// Who answers for a member, if it runs.
+    fn service(&self, member: MemberId) -> Option<Service> {
+        let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        services.get(&member).cloned()
+    }
+
+    fn serves_no_more(&self, member: MemberId) {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner).remove(&member);
+    }
+
     /// Keeps a lease alive until its guard has lost it or is dropped; the guard goes by the clock of a lessee.
     pub(super) fn keep_alive(&self, call: u64, member: MemberId, lease: LeaseId, lessee: usize) {
-        let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-        let handle = handles.get(&member).cloned();
+        let handle = self.service(member).and_then(Service::handle);
         let (shared, calls) = (self.shared.clone(), self.calls.clone());
         let (waiting, mut given_up) = oneshot::channel::<()>();
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).insert(call, waiting);
@@ -176,8 +205,7 @@ impl Cluster {
 
     /// Watches a member's expired batches, and reads none while the fault of a step lasts.
     pub(super) fn observe(&self, member: MemberId, place: usize, leaves: bool) {
-        let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(handle) = handles.get(&member).cloned() else { return };
+        let Some(handle) = self.service(member).and_then(Service::handle) else { return };
         let shared = self.shared.clone();
         madsim::task::spawn(async move {
             let Ok(mut expired) = handle.expired().await else { return };
@@ -219,7 +247,7 @@ impl Cluster {
         let node = supervisor.get_node(node.id()).expect("the node was created");
         let (sender, events) = mpsc::unbounded_channel();
         self.events.insert(member, sender);
-        let (shared, handles) = (self.shared.clone(), self.handles.clone());
+        let (shared, services) = (self.shared.clone(), self.services.clone());
         let (ears, sockets) = (self.shared.clone(), self.sockets.clone());
         let port = self.ports.entry(member).or_default();
         *port += 1;
@@ -233,33 +261,11 @@ impl Cluster {
                 ears.tell(|world, now| world.received(now, *envelope));
             }
         });
+        let (events, stop) = (Some(events), Arc::new(Notify::new()));
+        let (open, host) = (self.open.clone(), self.host.clone());
+        let seat = Seat { shared: shared.clone(), member, open, events, services, stop };
         let running = node.spawn(async move {
-            let config = shared.world().config().clone();
-            let runtime = SimRuntime { shared: shared.clone(), member };
-            let log = SimLog { shared: shared.clone(), member, events };
-            let backend = loop {
-                match SimBackend::mount(shared.clone(), member) {
-                    Ok(backend) => break backend,
-                    Err(BackendError::Locked { .. }) => {
-                        shared.tell(|world, now| world.locked_out(now, member));
-                        shared.time.sleep(TRY_AGAIN).await;
-                    }
-                    Err(error) => {
-                        return shared.tell(|world, now| {
-                            world.process_ended(now, member, Err(error.to_string()));
-                        });
-                    }
-                }
-            };
-            let outcome = match Driver::open(&config, runtime, backend, log).await {
-                Ok((handle, driver)) => {
-                    let driver = driver.observe(Watch { shared: shared.clone(), member });
-                    handles.lock().unwrap_or_else(PoisonError::into_inner).insert(member, handle);
-                    shared.tell(|world, now| world.booted(now, member));
-                    driver.run().await.map_err(|error| error.to_string())
-                }
-                Err(error) => Err(error.to_string()),
-            };
+            let outcome = host.run(seat).await.map_err(|error| error.to_string());
             shared.tell(|world, now| world.process_ended(now, member, outcome));
         });
         self.tasks.insert(member, [hearing, running]);

@@ -1,9 +1,13 @@
 //! The log, as a driver asks for it.
 
-use super::*;
+use lessor::driver::{Log, LogEvent};
+use lessor::{Confirmation, LogIndex, MemberId, Proposal};
+use tokio::sync::mpsc;
 
-/// A member's end of the modelled log.
-pub(super) struct SimLog {
+use super::Shared;
+
+/// A member's end of the modelled Raft.
+pub struct SimLog {
     pub(super) shared: Shared,
     pub(super) member: MemberId,
     pub(super) events: mpsc::UnboundedReceiver<LogEvent>,

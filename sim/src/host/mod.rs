@@ -1,45 +1,38 @@
-//! Runs a [`World`] under madsim: one node a member, each with the real driver on redb over a disk
-//! that can fail. The only file that knows madsim; it decides nothing.
+//! Runs a [`World`] under madsim: one node a member, each with the parts that the scenario names, over a
+//! disk that can fail. It decides nothing.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lessor::backend::{Backend, BackendError, RedbBackend, Stored};
-use lessor::driver::{Driver, Handle, Log, LogEvent, Observer, Runtime};
-use lessor::{
-    Confirmation, Instant, LeaseId, LogIndex, Member, MemberId, MemberInput, Output, Proposal,
-    Transaction,
-};
-use madsim::net::Endpoint;
-use madsim::runtime::NodeHandle;
-use madsim::task::JoinHandle;
+use lessor::{Instant, MemberId};
 use madsim::time::TimeHandle;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::Notify;
 
-use crate::env::journal::JournalBackend;
-use crate::env::raft::Envelope;
 use crate::model::clock::Clock;
 use crate::record::report::{Panic, Report};
 use crate::record::trace::Focus;
-use crate::scenario::{Scenario, StoreKind};
-use crate::world::{Action, World};
+use crate::scenario::Scenario;
+use crate::world::World;
 
-use self::backend::SimBackend;
 use self::cluster::Cluster;
-use self::log::SimLog;
-use self::runtime::{LesseeClock, SimRuntime};
-use self::tap::Watch;
 
 mod backend;
 mod cluster;
 mod log;
 mod runtime;
+mod seat;
 mod tap;
+mod testbed;
+
+pub use self::backend::SimBackend;
+pub use self::log::SimLog;
+pub use self::runtime::SimRuntime;
+pub use self::seat::Seat;
+pub use self::tap::Tap;
+pub use self::testbed::{Host, HostError, Testbed, UnknownPart};
 
 /// How a scenario is to be replayed. None of it changes what happens, but for the end.
 #[derive(Clone, Debug, Default)]
@@ -52,58 +45,78 @@ pub struct Options {
     pub give_up: Option<Arc<AtomicBool>>,
 }
 
-/// Replays a scenario from its seed, on a fresh thread, and says how it went.
-///
-/// A panic ends the run and is part of the report, instead of being printed.
-#[must_use]
-pub fn replay(scenario: &Scenario) -> Report {
-    replay_with(scenario, &Options::default())
-}
+impl Testbed {
+    /// Replays a scenario from its seed, on a fresh thread, and says how it went.
+    ///
+    /// A panic ends the run and is part of the report, instead of being printed.
+    ///
+    /// # Panics
+    ///
+    /// If the scenario names a part that this testbed does not have; ask [`check`](Self::check).
+    #[must_use]
+    pub fn replay(&self, scenario: &Scenario) -> Report {
+        self.replay_with(scenario, &Options::default())
+    }
 
-/// Replays a scenario, and if something is wrong once more, to see all of the lease or the member that it
-/// is about.
-#[must_use]
-pub fn replay_closely(scenario: &Scenario) -> Report {
-    let report = replay(scenario);
-    let focus = report.focus();
-    if focus.is_empty() {
-        return report;
+    /// Replays a scenario, and if something is wrong once more, to see all of the lease or the member that
+    /// it is about.
+    ///
+    /// # Panics
+    ///
+    /// As [`replay`](Self::replay).
+    #[must_use]
+    pub fn replay_closely(&self, scenario: &Scenario) -> Report {
+        let report = self.replay(scenario);
+        let focus = report.focus();
+        if focus.is_empty() {
+            return report;
+        }
+        self.replay_with(scenario, &Options { focus, ..Options::default() })
     }
-    replay_with(scenario, &Options { focus, ..Options::default() })
-}
 
-/// As [`replay`], with options.
-#[must_use]
-#[expect(clippy::disallowed_methods, reason = "nothing runs beside the thread of a replay")]
-pub fn replay_with(scenario: &Scenario, options: &Options) -> Report {
-    catch_panics();
-    let mut world = World::new(scenario);
-    world.look_at(&options.focus);
-    if let Some(until) = options.until {
-        world.stop_at(until);
+    /// As [`replay`](Self::replay), with options.
+    ///
+    /// # Panics
+    ///
+    /// As [`replay`](Self::replay).
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "nothing runs beside the thread of a replay")]
+    pub fn replay_with(&self, scenario: &Scenario, options: &Options) -> Report {
+        if let Err(unknown) = self.check(scenario) {
+            panic!("{unknown}");
+        }
+        catch_panics();
+        let mut world = World::new(scenario);
+        world.look_at(&options.focus);
+        if let Some(until) = options.until {
+            world.stop_at(until);
+        }
+        let (seed, world) = (scenario.seed, Arc::new(Mutex::new(world)));
+        let latency = scenario.network.latency..scenario.network.latency + scenario.network.jitter;
+        let inside = world.clone();
+        let give_up = options.give_up.clone().unwrap_or_default();
+        let (open, host) = (self.opener(scenario), self.host_of(scenario));
+        // Hash keys and generators of a thread are drawn once: a fresh thread has fresh ones.
+        let thread = std::thread::spawn(move || {
+            PANIC.set(Some(None));
+            let run = || {
+                let mut config = madsim::Config::default();
+                config.net.send_latency = latency.start..latency.end + Duration::from_nanos(1);
+                let runtime = madsim::runtime::Runtime::with_seed_and_config(seed, config);
+                runtime.block_on(async move {
+                    Cluster::new(Shared::new(inside), open, host).run(&give_up).await;
+                });
+            };
+            let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err();
+            PANIC.take().flatten().filter(|_| panicked)
+        });
+        let panic = thread.join().expect("every panic inside was caught");
+        let mut world = lock(&world);
+        if let Some(panic) = panic {
+            world.panicked(panic);
+        }
+        world.report()
     }
-    let (seed, world) = (scenario.seed, Arc::new(Mutex::new(world)));
-    let latency = scenario.network.latency..scenario.network.latency + scenario.network.jitter;
-    let inside = world.clone();
-    let give_up = options.give_up.clone().unwrap_or_default();
-    // Hash keys and generators of a thread are drawn once: a fresh thread has fresh ones.
-    let thread = std::thread::spawn(move || {
-        PANIC.set(Some(None));
-        let run = || {
-            let mut config = madsim::Config::default();
-            config.net.send_latency = latency.start..latency.end + Duration::from_nanos(1);
-            let runtime = madsim::runtime::Runtime::with_seed_and_config(seed, config);
-            runtime.block_on(async move { Cluster::new(Shared::new(inside)).run(&give_up).await });
-        };
-        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err();
-        PANIC.take().flatten().filter(|_| panicked)
-    });
-    let panic = thread.join().expect("every panic inside was caught");
-    let mut world = lock(&world);
-    if let Some(panic) = panic {
-        world.panicked(panic);
-    }
-    world.report()
 }
 
 thread_local! {

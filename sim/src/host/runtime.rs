@@ -1,9 +1,15 @@
 //! The clocks of members and lessees as runtimes.
 
-use super::*;
+use std::future::Future;
+
+use lessor::driver::Runtime;
+use lessor::{Instant, MemberId};
+
+use super::{GLANCE, Shared};
 
 /// Time and threads of a member: virtual, with a clock of its own, and one thread.
-pub(super) struct SimRuntime {
+#[derive(Clone)]
+pub struct SimRuntime {
     pub(super) shared: Shared,
     pub(super) member: MemberId,
 }

@@ -50,6 +50,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Scenario, ScenarioError> 
         members: checker.members,
         duration: checker.duration,
         store: file.store,
+        host: file.host,
         config: config(&file.config),
         log: delays(&file.log),
         upkeep: checker.upkeep(&file.log).map_err(mistake)?,

@@ -7,6 +7,7 @@ use std::ops::Range;
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
+use super::part::PartName;
 use super::span::{Signed, Span};
 
 /// What every schema has.
@@ -31,8 +32,10 @@ pub(super) struct File {
     #[serde(default = "one")]
     pub(super) members: Spanned<i64>,
     pub(super) duration: Spanned<Span>,
-    #[serde(default)]
-    pub(super) store: super::StoreKind,
+    #[serde(default = "redb")]
+    pub(super) store: PartName,
+    #[serde(default = "driver")]
+    pub(super) host: PartName,
     #[serde(default)]
     pub(super) config: Config,
     #[serde(default)]
@@ -52,6 +55,14 @@ pub(super) struct File {
     pub(super) herd: Vec<Spanned<Herd>>,
     #[serde(default)]
     pub(super) expect: Vec<Spanned<Expect>>,
+}
+
+fn redb() -> PartName {
+    PartName::REDB
+}
+
+fn driver() -> PartName {
+    PartName::DRIVER
 }
 
 fn one() -> Spanned<i64> {

@@ -15,6 +15,7 @@ mod error;
 mod expect;
 mod fault;
 mod file;
+mod part;
 mod settings;
 mod span;
 #[cfg(test)]
@@ -26,8 +27,9 @@ pub(crate) use self::check::MOST_MEMBERS;
 pub use self::error::ScenarioError;
 pub(crate) use self::fault::{CRASH, ELECT, FAIL_SYNC, LOSE, OPEN_AGAIN, REPEAT};
 pub use self::fault::{Crash, CrashWhen, Fault};
+pub use self::part::PartName;
 pub use self::settings::{
-    Clocks, Delays, Disks, Ending, Loss, MemberClock, Network, StoreKind, Unsynced, Upkeep,
+    Clocks, Delays, Disks, Ending, Loss, MemberClock, Network, Unsynced, Upkeep,
 };
 
 /// What happens, to whom, when, and what is expected of it.
@@ -51,7 +53,9 @@ pub struct Scenario {
     /// When it ends.
     pub duration: Duration,
     /// What the members keep their leases in.
-    pub store: StoreKind,
+    pub store: PartName,
+    /// What runs the members.
+    pub host: PartName,
     /// The settings of every member.
     pub config: Config,
     /// How long the log takes.

@@ -3,21 +3,9 @@
 use std::time::Duration;
 
 use lessor::MemberId;
-use serde::Deserialize;
 
 use super::check;
 use crate::model::clock::Clock;
-
-/// What a member keeps its leases in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StoreKind {
-    /// The real redb.
-    #[default]
-    Redb,
-    /// A journal, which costs less and crashes alike.
-    Journal,
-}
 
 /// How the log keeps itself going.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -193,7 +193,7 @@ fn what_is_not_of_the_format_is_met_with_what_is() {
         ),
         (
             error("colour = 1"),
-            "x.toml:4: unknown field `colour`; allowed: schema, seed, may_miss, twins, commits_twice, members, duration, store, config, log, disk, network, clocks, clock, ending, step, herd, expect",
+            "x.toml:4: unknown field `colour`; allowed: schema, seed, may_miss, twins, commits_twice, members, duration, store, host, config, log, disk, network, clocks, clock, ending, step, herd, expect",
         ),
         (error("members = 3"), "x.toml:4: this key or table is there twice; keep one of them"),
         (

@@ -11,8 +11,13 @@ use super::settings::{Delays, Loss};
 use super::span::{Signed, Span};
 use super::{
     Action, AnswerKind, AtMoment, Clocks, Crash, CrashWhen, Disks, Ending, Expectation, Fault,
-    Herd, MemberClock, Network, SCHEMA, Scenario, Step, StoreKind, Upkeep,
+    Herd, MemberClock, Network, PartName, SCHEMA, Scenario, Step, Upkeep,
 };
+
+/// A part, unless it is the one that is used by default.
+fn part(name: &PartName, default: &PartName) -> Option<String> {
+    (name != default).then(|| quoted(name.as_str()))
+}
 
 pub(super) fn to_toml(scenario: &Scenario) -> String {
     let mut text = String::new();
@@ -30,7 +35,8 @@ pub(super) fn to_toml(scenario: &Scenario) -> String {
         .field_unless("commits_twice", scenario.commits_twice, &false)
         .field_unless("members", scenario.members, &1)
         .span("duration", scenario.duration)
-        .maybe("store", (scenario.store == StoreKind::Journal).then(|| quoted("journal")));
+        .maybe("store", part(&scenario.store, &PartName::REDB))
+        .maybe("host", part(&scenario.host, &PartName::DRIVER));
     text.push_str(&head.lines());
     let tables = [
         ("[config]", config(&scenario.config)),

@@ -29,8 +29,8 @@ use crate::record::report::{Injected, Panic, Report};
 use crate::record::trace::{Focus, Trace};
 use crate::scenario::Unsynced;
 use crate::scenario::{
-    self, AnswerKind, CRASH, CrashWhen, Expectation, FAIL_SYNC, Fault, OPEN_AGAIN, Scenario,
-    StoreKind,
+    self, AnswerKind, CRASH, CrashWhen, Expectation, FAIL_SYNC, Fault, OPEN_AGAIN, PartName,
+    Scenario,
 };
 
 mod calls;
@@ -360,8 +360,8 @@ impl World {
 
     /// What the members keep their leases in.
     #[must_use]
-    pub fn store(&self) -> StoreKind {
-        self.scenario.store
+    pub fn store(&self) -> &PartName {
+        &self.scenario.store
     }
 
     /// Whether a member's machine has lost its power.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use lessor_sim::host::replay;
+use lessor_sim::host::Testbed;
 use lessor_sim::judge::Judgements;
 use lessor_sim::record::report::{Report, Verdict};
 use lessor_sim::scenario::Scenario;
@@ -36,7 +36,7 @@ fn every_scenario_is_clean_and_leaves_the_trace_of_its_snapshot() {
     let mut differ = Vec::new();
     for path in scenarios() {
         let scenario = load(&path);
-        let report = replay(&scenario);
+        let report = Testbed::new().replay(&scenario);
         let findings: Vec<_> = report.findings().collect();
         assert_eq!(report.verdict(), Verdict::Clean, "{}: {findings:#?}", scenario.name);
         let mut settings = insta::Settings::clone_current();
@@ -79,7 +79,7 @@ fn nothing_that_was_found_comes_back() {
     assert!(!paths.is_empty());
     for path in paths {
         let scenario = load(&path);
-        let report = replay(&scenario);
+        let report = Testbed::new().replay(&scenario);
         let findings: Vec<_> = report.findings().collect();
         assert_eq!(report.verdict(), Verdict::Clean, "{}: {findings:#?}", scenario.name);
         assert!(scenario.story.len() > 40, "{} tells no story", path.display());
@@ -91,7 +91,7 @@ fn every_property_is_judged() {
     let mut judged = Judgements::default();
     let generated = (0..GENERATED).map(lessor_sim::generate::generate);
     for scenario in scenarios().iter().map(|path| load(path)).chain(generated) {
-        judged.add(&replay(&scenario).judged);
+        judged.add(&Testbed::new().replay(&scenario).judged);
     }
     for (property, count) in judged.iter() {
         assert!(count > 0, "{}, {}, was never judged", property.id(), property.title());
@@ -104,7 +104,7 @@ const GENERATED: u64 = 100;
 #[test]
 fn a_replay_is_the_same_again_and_another_under_another_seed() {
     let mut scenario = load(&root().join("scenarios/torn-write-recovery.toml"));
-    let hash = |scenario: &Scenario| replay(scenario).trace.hash();
+    let hash = |scenario: &Scenario| Testbed::new().replay(scenario).trace.hash();
     let first = hash(&scenario);
     assert_eq!(hash(&scenario), first);
     scenario.seed += 1;
@@ -124,7 +124,7 @@ fn the_scenario_of_the_documentation_is_clean() {
 #[test]
 fn the_key_of_the_index_changes_no_trace() {
     let mut scenario = load(&root().join("scenarios/promote-spreads-pileup.toml"));
-    let hash = |scenario: &Scenario| replay(scenario).trace.hash();
+    let hash = |scenario: &Scenario| Testbed::new().replay(scenario).trace.hash();
     let first = hash(&scenario);
     scenario.config.hash_key = Some(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
     assert_eq!(hash(&scenario), first);
@@ -140,7 +140,7 @@ fn every_scenario_is_clean_under_other_seeds() {
         }
         for seed in 100..120 {
             scenario.seed = seed;
-            let report = replay(&scenario);
+            let report = Testbed::new().replay(&scenario);
             let findings: Vec<_> = report.findings().collect();
             let verdict = report.verdict();
             assert_eq!(verdict, Verdict::Clean, "{} --seed {seed}: {findings:#?}", scenario.name);
@@ -150,7 +150,7 @@ fn every_scenario_is_clean_under_other_seeds() {
 
 fn verdict_of(text: &str) -> (Verdict, Vec<String>) {
     let scenario = Scenario::parse(Path::new("canary.toml"), text);
-    let report = replay(&scenario.unwrap_or_else(|error| panic!("{error}")));
+    let report = Testbed::new().replay(&scenario.unwrap_or_else(|error| panic!("{error}")));
     (report.verdict(), report.findings().collect())
 }
 

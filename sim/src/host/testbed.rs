@@ -1,0 +1,229 @@
+//! What scenarios may name: the stores that leases are kept in, and the hosts that run members.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use lessor::backend::{Backend, BackendError, RedbBackend};
+use lessor::driver::Driver;
+
+use super::Seat;
+use crate::env::disk::Mount;
+use crate::env::journal::JournalBackend;
+use crate::generate::generate;
+use crate::scenario::{PartName, Scenario};
+
+/// Runs a member on a machine of the simulation.
+///
+/// What it does must follow from what it is told: no clock, thread, random number or socket but those of
+/// its [`Seat`], or a seed does not replay.
+pub trait Host: Send + Sync + 'static {
+    /// Runs the member until it is asked to stop, or until it fails. When its machine loses its power, or
+    /// its process is killed, the future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Why it failed. A member that fails though its disk did what it was told breaks S4.
+    fn run(&self, seat: Seat) -> impl Future<Output = Result<(), HostError>> + Send;
+}
+
+/// Why a host has ended.
+pub type HostError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The parts that scenarios may name, and which of them the scenarios of seeds run on.
+///
+/// ```
+/// use lessor::backend::RedbBackend;
+/// use lessor_sim::host::Testbed;
+///
+/// let testbed = Testbed::new().backend("my-redb", |disk| RedbBackend::with_storage(disk));
+/// let report = testbed.replay(&testbed.scenario(17));
+/// println!("{:?}", report.verdict());
+/// ```
+#[derive(Clone)]
+pub struct Testbed {
+    stores: BTreeMap<PartName, Arc<Opener>>,
+    hosts: BTreeMap<PartName, Arc<dyn AnyHost>>,
+    /// What the scenarios of seeds are given, in place of what is drawn.
+    store: Option<PartName>,
+    host: Option<PartName>,
+    command: Option<String>,
+}
+
+/// Opens a store on a disk.
+pub(super) type Opener = dyn Fn(Mount) -> Result<Box<dyn Backend>, BackendError> + Send + Sync;
+
+/// A [`Host`] of any type.
+pub(super) trait AnyHost: Send + Sync {
+    fn run<'a>(
+        &'a self,
+        seat: Seat,
+    ) -> Pin<Box<dyn Future<Output = Result<(), HostError>> + Send + 'a>>;
+}
+
+impl<H: Host> AnyHost for H {
+    fn run<'a>(
+        &'a self,
+        seat: Seat,
+    ) -> Pin<Box<dyn Future<Output = Result<(), HostError>> + Send + 'a>> {
+        Box::pin(Host::run(self, seat))
+    }
+}
+
+/// A scenario names a part that a testbed does not have.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "{scenario}: its {kind} is \"{name}\", which this program does not have; it has {}",
+    known.join(", ")
+)]
+pub struct UnknownPart {
+    /// The name of the scenario.
+    pub scenario: String,
+    /// `store` or `host`.
+    pub kind: &'static str,
+    /// The name.
+    pub name: PartName,
+    /// The names that there are.
+    pub known: Vec<String>,
+}
+
+impl Testbed {
+    /// The parts that every testbed has: the stores `redb` and `journal`, and the host `driver`.
+    #[must_use]
+    pub fn new() -> Self {
+        let none = Self {
+            stores: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            store: None,
+            host: None,
+            command: None,
+        };
+        let parts = none
+            .backend(PartName::REDB.as_str(), RedbBackend::with_storage)
+            .backend(PartName::JOURNAL.as_str(), JournalBackend::new)
+            .host(PartName::DRIVER.as_str(), DriverHost);
+        Self { store: None, host: None, ..parts }
+    }
+
+    /// Adds a store that scenarios may name, and has the scenarios of seeds use it. `open` opens it on a
+    /// simulated disk, which is empty at first and keeps what was synced.
+    ///
+    /// # Panics
+    ///
+    /// If no part can have this name, or there is one.
+    #[must_use]
+    pub fn backend<B: Backend + 'static>(
+        mut self,
+        name: &str,
+        open: impl Fn(Mount) -> Result<B, BackendError> + Send + Sync + 'static,
+    ) -> Self {
+        let name = named(name);
+        let open = move |mount| open(mount).map(|store| Box::new(store) as Box<dyn Backend>);
+        let before = self.stores.insert(name.clone(), Arc::new(open));
+        assert!(before.is_none(), "there is a store {name} already");
+        self.store = Some(name);
+        self
+    }
+
+    /// Adds a host that scenarios may name, and has the scenarios of seeds use it.
+    ///
+    /// # Panics
+    ///
+    /// If no part can have this name, or there is one.
+    #[must_use]
+    pub fn host(mut self, name: &str, host: impl Host) -> Self {
+        let name = named(name);
+        let before = self.hosts.insert(name.clone(), Arc::new(host));
+        assert!(before.is_none(), "there is a host {name} already");
+        self.host = Some(name);
+        self
+    }
+
+    /// Says how people call the program, for its help and for what it tells them to type; by default as it
+    /// was called.
+    #[must_use]
+    pub fn called(self, command: &str) -> Self {
+        Self { command: Some(command.to_owned()), ..self }
+    }
+
+    /// How people call the program, if somebody said.
+    pub(crate) fn command(&self) -> Option<&str> {
+        self.command.as_deref()
+    }
+
+    /// The scenario of a seed, on the parts that were added last.
+    #[must_use]
+    pub fn scenario(&self, seed: u64) -> Scenario {
+        let mut scenario = generate(seed);
+        scenario.store = self.store.clone().unwrap_or(scenario.store);
+        scenario.host = self.host.clone().unwrap_or(scenario.host);
+        scenario
+    }
+
+    /// Verifies that there are the parts that a scenario names.
+    ///
+    /// # Errors
+    ///
+    /// Which it names in vain.
+    pub fn check(&self, scenario: &Scenario) -> Result<(), UnknownPart> {
+        let unknown = |kind, name: &PartName, known: Vec<String>| UnknownPart {
+            scenario: scenario.name.clone(),
+            kind,
+            name: name.clone(),
+            known,
+        };
+        if !self.stores.contains_key(&scenario.store) {
+            return Err(unknown("store", &scenario.store, names(&self.stores)));
+        }
+        if !self.hosts.contains_key(&scenario.host) {
+            return Err(unknown("host", &scenario.host, names(&self.hosts)));
+        }
+        Ok(())
+    }
+
+    pub(super) fn opener(&self, scenario: &Scenario) -> Arc<Opener> {
+        self.stores[&scenario.store].clone()
+    }
+
+    pub(super) fn host_of(&self, scenario: &Scenario) -> Arc<dyn AnyHost> {
+        self.hosts[&scenario.host].clone()
+    }
+}
+
+impl Default for Testbed {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Testbed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Testbed")
+            .field("stores", &names(&self.stores))
+            .field("hosts", &names(&self.hosts))
+            .finish_non_exhaustive()
+    }
+}
+
+fn names<T>(parts: &BTreeMap<PartName, T>) -> Vec<String> {
+    parts.keys().map(ToString::to_string).collect()
+}
+
+fn named(name: &str) -> PartName {
+    PartName::new(name).unwrap_or_else(|| panic!("\"{name}\" is no name of a part: a-z, 0-9 and -"))
+}
+
+/// The product's own driver.
+struct DriverHost;
+
+impl Host for DriverHost {
+    async fn run(&self, mut seat: Seat) -> Result<(), HostError> {
+        let backend = seat.open_backend().await?;
+        let (config, runtime, log) = (seat.config(), seat.runtime(), seat.log());
+        let (handle, driver) = Driver::open(&config, runtime, backend, log).await?;
+        seat.serve(handle);
+        Ok(driver.observe(seat.tap()).run().await?)
+    }
+}
