@@ -173,6 +173,9 @@ pub struct Tally {
     /// How often each of [`MARKS`] was reached.
     #[serde(default)]
     pub marks: BTreeMap<String, u64>,
+    /// What was not judged, because the host does not show it: ids of properties, faults and marks.
+    #[serde(default)]
+    pub hidden: BTreeSet<String>,
     /// How many requests of lessees were answered with success.
     pub acknowledged: u64,
     /// How many seeds were replayed in a fresh process as well.
@@ -328,6 +331,7 @@ impl Tally {
         for ((_, name, _), count) in MARKS.iter().zip(report.marks) {
             *self.marks.entry((*name).to_owned()).or_default() += count;
         }
+        self.hidden.extend(report.hidden.iter().map(ToString::to_string));
         self.acknowledged += report.acknowledged;
         self.verified += u64::from(verified);
     }
@@ -364,6 +368,7 @@ impl Tally {
         for (name, count) in other.marks {
             *self.marks.entry(name).or_default() += count;
         }
+        self.hidden.extend(other.hidden);
         self.acknowledged += other.acknowledged;
         self.verified += other.verified;
         self.wall_ms += other.wall_ms;
@@ -404,7 +409,9 @@ impl Tally {
             return Vec::new();
         }
         let large = self.seeds.len() >= ENOUGH_FOR_MARKS;
+        let shown = |name: &String| !self.hidden.contains(name);
         let faults = self.faults.iter().filter(|(_, injected)| injected.effective == 0);
+        let faults = faults.filter(|(kind, _)| shown(kind));
         let faults = faults.map(|(kind, injected)| {
             format!(
                 "the fault {kind} was ordered {} times and never met anything",
@@ -412,10 +419,10 @@ impl Tally {
             )
         });
         let properties = self.judged.iter().filter(|(_, judged)| **judged == 0);
-        let properties = properties.filter(|(id, _)| large || *id != RARE);
+        let properties = properties.filter(|(id, _)| shown(id) && (large || *id != RARE));
         let properties = properties.map(|(id, _)| format!("the property {id} was never judged"));
         let marks = self.marks.iter().filter(|(_, count)| **count == 0);
-        let marks = marks.filter(|_| large);
+        let marks = marks.filter(|(name, _)| shown(name) && large);
         let marks = marks.map(|(name, _)| format!("the mark {name} was never reached"));
         let silent = (self.acknowledged == 0).then(|| "no request was acknowledged".to_owned());
         faults.chain(properties).chain(marks).chain(silent).collect()

@@ -316,6 +316,11 @@ fn summary(tool: &Tool, tally: &Tally) -> String {
         .map(|outcome| format!("{} ({} ms)", outcome.seed, outcome.wall_us / 1_000))
         .collect();
     let _ = writeln!(text, "judged: {}", judged.join(", "));
+    if !tally.hidden.is_empty() {
+        let hidden: Vec<_> = tally.hidden.iter().map(String::as_str).collect();
+        let hidden = hidden.join(", ");
+        let _ = writeln!(text, "not judged, because the host does not show it: {hidden}");
+    }
     let _ = writeln!(text, "faults that met something: {}", faults.join(", "));
     let _ = writeln!(
         text,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lessor::driver::LogEvent;
+use lessor::driver::{Handle, LogEvent};
 use lessor::{LeaseId, MemberId};
 use madsim::net::Endpoint;
 use madsim::runtime::NodeHandle;
@@ -163,13 +163,24 @@ impl Cluster {
         services.get(&member).cloned()
     }
 
+    /// The product's handle of a member, if it runs and has one.
+    fn handle(&self, member: MemberId) -> Option<Handle> {
+        match self.service(member)? {
+            Service::Handle(handle) => Some(handle),
+            Service::Own { .. } => {
+                self.shared.world().has_no_handle();
+                None
+            }
+        }
+    }
+
     fn serves_no_more(&self, member: MemberId) {
         self.services.lock().unwrap_or_else(PoisonError::into_inner).remove(&member);
     }
 
     /// Keeps a lease alive until its guard has lost it or is dropped; the guard goes by the clock of a lessee.
     pub(super) fn keep_alive(&self, call: u64, member: MemberId, lease: LeaseId, lessee: usize) {
-        let handle = self.service(member).and_then(Service::handle);
+        let handle = self.handle(member);
         let (shared, calls) = (self.shared.clone(), self.calls.clone());
         let (waiting, mut given_up) = oneshot::channel::<()>();
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).insert(call, waiting);
@@ -205,7 +216,7 @@ impl Cluster {
 
     /// Watches a member's expired batches, and reads none while the fault of a step lasts.
     pub(super) fn observe(&self, member: MemberId, place: usize, leaves: bool) {
-        let Some(handle) = self.service(member).and_then(Service::handle) else { return };
+        let Some(handle) = self.handle(member) else { return };
         let shared = self.shared.clone();
         madsim::task::spawn(async move {
             let Ok(mut expired) = handle.expired().await else { return };

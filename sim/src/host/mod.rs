@@ -27,12 +27,15 @@ mod seat;
 mod tap;
 mod testbed;
 
+pub use redb::StorageBackend;
+
 pub use self::backend::SimBackend;
 pub use self::log::SimLog;
 pub use self::runtime::SimRuntime;
 pub use self::seat::Seat;
 pub use self::tap::Tap;
 pub use self::testbed::{Host, HostError, Testbed, UnknownPart};
+pub use crate::env::disk::Mount;
 
 /// How a scenario is to be replayed. None of it changes what happens, but for the end.
 #[derive(Clone, Debug, Default)]

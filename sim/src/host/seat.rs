@@ -61,14 +61,6 @@ impl Service {
             Self::Own { stop, .. } => stop.notify_one(),
         }
     }
-
-    /// The product's handle, if that is what answers.
-    pub(super) fn handle(self) -> Option<Handle> {
-        match self {
-            Self::Handle(handle) => Some(handle),
-            Self::Own { .. } => None,
-        }
-    }
 }
 
 impl Seat {

@@ -1,6 +1,6 @@
 //! What came of a replay, for people and for machines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub struct Report {
     pub acknowledged: u64,
     /// How often each of [`MARKS`] was reached.
     pub marks: [u64; MARKS.len()],
+    /// The properties, faults and marks that need what the host does not show: they were not judged.
+    pub hidden: BTreeSet<&'static str>,
     /// The panic that ended it, if one did.
     pub panic: Option<Panic>,
     /// How often each property was judged.

@@ -8,6 +8,7 @@ impl World {
         if self.is_dead(member) {
             return;
         }
+        self.tapped = true;
         let primary = self.oracle.is_primary(member);
         self.coverage.before(now, member, primary, self.oracle.applied(member), input);
         self.oracle.before(now, member, clock, input);

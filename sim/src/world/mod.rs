@@ -93,6 +93,9 @@ pub struct World {
     coverage: Coverage,
     broken: Vec<Violation>,
     panic: Option<Panic>,
+    /// Whether a host has shown its member's inputs, and whether one has no handle to give.
+    tapped: bool,
+    no_handle: bool,
     /// What is shown besides what always is.
     focus: Focus,
     /// When it is stopped, before its end.
@@ -247,6 +250,8 @@ impl World {
             coverage: Coverage::default(),
             broken: Vec::new(),
             panic: None,
+            tapped: false,
+            no_handle: false,
             focus: Focus::default(),
             until: None,
             ended: false,
@@ -388,10 +393,19 @@ impl World {
             faults: self.faults.clone(),
             acknowledged: self.acknowledged,
             marks: self.coverage.counts(),
+            hidden: self.hidden(),
             panic: self.panic.clone(),
             judged: self.oracle.judged().clone(),
             trace: self.trace.clone(),
         }
+    }
+
+    /// What cannot be judged, because the host of the members does not show it.
+    fn hidden(&self) -> BTreeSet<&'static str> {
+        let judged = self.oracle.judged().iter();
+        let unseen = judged.filter(|(_, count)| !self.tapped && *count == 0);
+        let unseen = unseen.map(|(property, _)| property.id());
+        unseen.chain(NEEDS_HANDLE.into_iter().filter(|_| self.no_handle)).collect()
     }
 
     /// A violation, with the name of the lessee whose lease it is about.
@@ -525,3 +539,7 @@ const STALL: Duration = Duration::from_secs(5);
 const SLOW: Duration = Duration::from_secs(1);
 /// After this time a member of the core that ended is started again.
 const REVIVAL: Duration = Duration::from_millis(500);
+
+/// What is judged of guards and of observers, who need a handle of the product.
+const NEEDS_HANDLE: [&str; 7] =
+    ["S18", "S18a", "observe", "guard-lost", "guard-outlived", "held-by-observer", "missed"];

@@ -64,7 +64,8 @@ impl World {
 
     /// A member's process has ended by itself.
     pub fn process_ended(&mut self, now: Duration, member: MemberId, outcome: Result<(), String>) {
-        if self.is_dead(member) {
+        // When a run is over, its log is too, and its members end with it.
+        if self.is_dead(member) || self.has_ended() {
             return;
         }
         self.show_disk(now, member);
@@ -246,6 +247,11 @@ impl World {
     pub fn observed(&mut self, now: Duration, member: MemberId, missed: bool) {
         self.coverage.mark_if(missed, Mark::Missed);
         self.record_hash_only(now, member, format_args!("observed, missed: {missed}"));
+    }
+
+    /// A member's host serves without a handle of the product, so nobody can watch or keep alive there.
+    pub fn has_no_handle(&mut self) {
+        self.no_handle = true;
     }
 
     /// Whether each commit is to be handed to the stores twice.
