@@ -304,7 +304,7 @@ impl RedbBackend {
     ///
     /// Before, because what was put in its place would be written over, which a new file under its name
     /// is not. After, because what is written to a file that has lost its name meanwhile must not be
-    /// acknowledged. And a failure is better told by its cause.
+    /// acknowledged. After a failure both, because it is better told by its cause.
     fn watched(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<(), BackendError>,

@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use clap::Args;
+use serde_json::{Value, json};
+
 use crate::campaign::bank::{Baseline, Bug, Figures};
 use crate::campaign::seeds::{Outcome, Tally};
 use crate::record::report::Verdict;
 use crate::scenario::Scenario;
-use clap::Args;
-use serde_json::{Value, json};
 
 use super::input::time;
 use super::output::{BAD_INPUT, NOTHING_RAN, Target, complain, count, print};

@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use clap::Args;
+
 use crate::campaign::seeds::{Elsewhere, Plan, elsewhere, fuzz};
 use crate::host::{Options, Testbed};
 use crate::record::report::Verdict;
 use crate::record::trace::Focus;
-use clap::Args;
 
 use super::Tool;
 use super::diff::first_difference;

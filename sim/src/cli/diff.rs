@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use clap::Args;
+
 use crate::host::{Options, Testbed};
 use crate::record::trace::{Focus, Line};
 use crate::scenario::Scenario;
-use clap::Args;
 
 use super::Tool;
 use super::input::draw_or_load;

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use clap::Args;
+
 use crate::campaign::pool::cores;
 use crate::campaign::seeds::{Ended, MergeError, Outcome, Plan, SCHEMA, Tally, fuzz};
 use crate::record::report::Verdict;
-use clap::Args;
 
 use super::Tool;
 use super::input::{seed, time};

@@ -5,8 +5,9 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::record::report::Verdict;
 use anstyle::{AnsiColor, Style};
+
+use crate::record::report::Verdict;
 
 /// Whether something could not be written to the standard output.
 static CUT_SHORT: AtomicBool = AtomicBool::new(false);

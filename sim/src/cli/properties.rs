@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use crate::judge::Property;
 use clap::Args;
 use serde_json::json;
+
+use crate::judge::Property;
 
 use super::output::{Target, print};
 

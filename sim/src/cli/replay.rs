@@ -4,14 +4,15 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::Args;
+use lessor::{LeaseId, MemberId};
+use serde_json::json;
+
 use crate::campaign::batch::Replayed;
 use crate::host::Options;
 use crate::record::report::Verdict;
 use crate::record::trace::{Focus, Line};
 use crate::scenario::Scenario;
-use clap::Args;
-use lessor::{LeaseId, MemberId};
-use serde_json::json;
 
 use super::Tool;
 use super::input::{draw_or_load, seed, time};

@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::Args;
+use serde_json::json;
+
 use crate::campaign::batch::{Batch, Replayed, replay_all};
 use crate::campaign::pool::cores;
 use crate::judge::Judgements;
 use crate::record::report::Verdict;
 use crate::scenario::Scenario;
-use clap::Args;
-use serde_json::json;
 
 use super::Tool;
 use super::input::{find, load};

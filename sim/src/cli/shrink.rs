@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::Args;
+
 use crate::campaign::batch::Replayed;
 use crate::campaign::seeds::fingerprint;
 use crate::campaign::shrink::{Budget, Shrunk, shrink};
 use crate::scenario::Scenario;
-use clap::Args;
 
 use super::Tool;
 use super::input::{draw_or_load, time};

@@ -196,7 +196,7 @@ impl Fault {
             Self::PutBack(_) => "put-back",
             Self::Abort(_) => "abort",
             Self::OpenAgain(_) => OPEN_AGAIN,
-            Self::Observe { .. } => "observe",
+            Self::Observe { .. } => OBSERVE,
             Self::HoldStore { .. } => "hold-store",
             Self::Jump { .. } => "jump",
             Self::Drift { .. } => "drift",
@@ -274,4 +274,5 @@ pub(crate) const LOSE: &str = "lose";
 pub(crate) const REPEAT: &str = "repeat";
 pub(crate) const FAIL_SYNC: &str = "fail-sync";
 pub(crate) const FULL_DISK: &str = "full-disk";
+pub(crate) const OBSERVE: &str = "observe";
 pub(crate) const OPEN_AGAIN: &str = "open-again";

@@ -25,7 +25,7 @@ mod write;
 pub use self::check::DELAYS;
 pub(crate) use self::check::MOST_MEMBERS;
 pub use self::error::ScenarioError;
-pub(crate) use self::fault::{CRASH, ELECT, FAIL_SYNC, LOSE, OPEN_AGAIN, REPEAT};
+pub(crate) use self::fault::{CRASH, ELECT, FAIL_SYNC, LOSE, OBSERVE, OPEN_AGAIN, REPEAT};
 pub use self::fault::{Crash, CrashWhen, Fault};
 pub use self::part::PartName;
 pub use self::settings::{

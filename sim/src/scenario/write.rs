@@ -14,11 +14,6 @@ use super::{
     Herd, MemberClock, Network, PartName, SCHEMA, Scenario, Step, Upkeep,
 };
 
-/// A part, unless it is the one that is used by default.
-fn part(name: &PartName, default: &PartName) -> Option<String> {
-    (name != default).then(|| quoted(name.as_str()))
-}
-
 pub(super) fn to_toml(scenario: &Scenario) -> String {
     let mut text = String::new();
     // Not by `lines`, which would drop a last line that is empty.
@@ -66,6 +61,11 @@ pub(super) fn to_toml(scenario: &Scenario) -> String {
         table(&mut text, "[[expect]]", &expectation(&expect.what));
     }
     text
+}
+
+/// A part, unless it is the one that is used by default.
+fn part(name: &PartName, default: &PartName) -> Option<String> {
+    (name != default).then(|| quoted(name.as_str()))
 }
 
 fn table(text: &mut String, header: &str, fields: &Fields) {

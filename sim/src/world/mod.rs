@@ -29,7 +29,7 @@ use crate::record::report::{Injected, Panic, Report};
 use crate::record::trace::{Focus, Trace};
 use crate::scenario::Unsynced;
 use crate::scenario::{
-    self, AnswerKind, CRASH, CrashWhen, Expectation, FAIL_SYNC, Fault, OPEN_AGAIN, PartName,
+    self, AnswerKind, CRASH, CrashWhen, Expectation, FAIL_SYNC, Fault, OBSERVE, OPEN_AGAIN,
     Scenario,
 };
 
@@ -363,12 +363,6 @@ impl World {
         self.machines[&member].disk.clone()
     }
 
-    /// What the members keep their leases in.
-    #[must_use]
-    pub fn store(&self) -> &PartName {
-        &self.scenario.store
-    }
-
     /// Whether a member's machine has lost its power.
     #[must_use]
     pub fn power_is_off(&self, member: MemberId) -> bool {
@@ -542,4 +536,4 @@ const REVIVAL: Duration = Duration::from_millis(500);
 
 /// What is judged of guards and of observers, who need a handle of the product.
 const NEEDS_HANDLE: [&str; 7] =
-    ["S18", "S18a", "observe", "guard-lost", "guard-outlived", "held-by-observer", "missed"];
+    ["S18", "S18a", OBSERVE, "guard-lost", "guard-outlived", "held-by-observer", "missed"];

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::World;
-use crate::judge::Violation;
+use super::{NEEDS_HANDLE, World};
+use crate::judge::{Property, Violation};
+use crate::record::coverage::MARKS;
 use crate::record::trace::Line;
-use crate::scenario::Scenario;
+use crate::scenario::{OBSERVE, Scenario};
 
 #[test]
 fn what_is_shown_of_a_failure_ends_where_the_lease_was_last_heard_of() {
@@ -24,6 +25,23 @@ fn what_is_shown_of_a_failure_ends_where_the_lease_was_last_heard_of() {
     let shown = report.relevant(6);
     let seconds: Vec<_> = shown.iter().map(|line| line.at.as_secs()).collect();
     assert_eq!(seconds, [19, 20, 22, 23, 24, 25]);
+}
+
+#[test]
+fn what_a_host_does_not_show_is_hidden_by_names_that_there_are() {
+    let mut world = World::new(&scenario());
+    let judged = world.report().judged;
+    let unseen = judged.iter().filter(|(_, count)| *count == 0).count();
+    assert_eq!(world.report().hidden.len(), unseen, "nothing was shown of any member");
+    world.tapped = true;
+    assert!(world.report().hidden.is_empty());
+    world.has_no_handle();
+    let hidden = world.report().hidden;
+    assert_eq!(hidden.len(), NEEDS_HANDLE.len());
+    for name in hidden {
+        let is_mark = MARKS.iter().any(|(_, mark, _)| *mark == name);
+        assert!(Property::of_id(name).is_some() || is_mark || name == OBSERVE, "{name}");
+    }
 }
 
 fn scenario() -> Scenario {
