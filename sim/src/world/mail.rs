@@ -53,15 +53,8 @@ impl World {
         if slower.is_zero() {
             self.actions.push_back(Action::Send(envelope));
         } else {
-            self.plan(now + slower, Due::Send(self.planned));
-            self.slow_mail.insert(self.planned, envelope);
+            self.plan(now + slower, Due::Send(envelope));
         }
-    }
-
-    /// A message that was slowed down goes on its way.
-    pub(super) fn send_late(&mut self, number: u64) {
-        let envelope = self.slow_mail.remove(&number);
-        self.actions.extend(envelope.map(Action::Send));
     }
 
     /// Whether something that happens to so many of a million happens now.

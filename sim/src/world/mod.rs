@@ -73,7 +73,6 @@ pub struct World {
     random: ChaCha8Rng,
     elections: ChaCha8Rng,
     network: ChaCha8Rng,
-    slow_mail: BTreeMap<u64, Envelope>,
     agreed: usize,
     /// Whether all members were up once, so that the first leader was elected.
     all_were_up: bool,
@@ -160,7 +159,7 @@ pub enum Action {
 }
 
 /// Something on the agenda.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Due {
     Step(usize),
     Expect(usize),
@@ -173,7 +172,7 @@ enum Due {
     /// A fault that lasts is over.
     Over(usize),
     /// A message that was slowed down.
-    Send(u64),
+    Send(Envelope),
     Ending,
     Elect,
     Revive(MemberId),
@@ -235,7 +234,6 @@ impl World {
             random: stream(scenario.seed, DISKS),
             elections: stream(scenario.seed, ELECTIONS),
             network: stream(scenario.seed, NETWORK),
-            slow_mail: BTreeMap::new(),
             agreed: 0,
             all_were_up: false,
             losses: 0,
@@ -315,7 +313,7 @@ impl World {
                 Due::GiveUp(call) => self.give_up(now, call),
                 Due::Resume(member, process) => self.resume(now, member, process),
                 Due::Over(place) => self.over(now, place),
-                Due::Send(number) => self.send_late(number),
+                Due::Send(envelope) => self.actions.push_back(Action::Send(envelope)),
                 Due::Ending => self.begin_ending(now),
                 Due::Elect => self.hold_election(now),
                 Due::Revive(member) => self.revive(now, member),

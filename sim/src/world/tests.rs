@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use super::{NEEDS_HANDLE, World};
+use lessor::{MemberId, Term};
+
+use super::{Action, NEEDS_HANDLE, World};
+use crate::env::raft::{Envelope, Message};
 use crate::judge::{Property, Violation};
 use crate::record::coverage::MARKS;
 use crate::record::trace::Line;
-use crate::scenario::{OBSERVE, Scenario};
+use crate::scenario::{Fault, OBSERVE, Scenario};
 
 #[test]
 fn what_is_shown_of_a_failure_ends_where_the_lease_was_last_heard_of() {
@@ -42,6 +45,30 @@ fn what_a_host_does_not_show_is_hidden_by_names_that_there_are() {
         let is_mark = MARKS.iter().any(|(_, mark, _)| *mark == name);
         assert!(Property::of_id(name).is_some() || is_mark || name == OBSERVE, "{name}");
     }
+}
+
+#[test]
+fn a_message_that_is_slowed_down_comes_later_and_whole() {
+    let (from, to) = (MemberId(1), MemberId(2));
+    let mut world = World::new(&scenario());
+    let by = Duration::from_secs(1);
+    world.lasting.begin(0, Fault::Delay { from, to, by, span: None });
+    let vote = |term| Envelope { from, to, term: Term(term), message: Message::Voted(true) };
+    world.post(Duration::ZERO, vote(1));
+    world.post(Duration::from_millis(500), vote(2));
+    let mut sent_by = |millis| {
+        world.advance(Duration::from_millis(millis));
+        let actions = std::iter::from_fn(|| world.poll_action());
+        let sent = actions.filter_map(|action| match action {
+            Action::Send(envelope) => Some(envelope.term),
+            _ => None,
+        });
+        sent.collect::<Vec<_>>()
+    };
+    assert_eq!(sent_by(999), []);
+    assert_eq!(sent_by(1_000), [Term(1)]);
+    assert_eq!(sent_by(1_499), []);
+    assert_eq!(sent_by(1_500), [Term(2)]);
 }
 
 fn scenario() -> Scenario {
