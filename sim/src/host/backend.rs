@@ -28,9 +28,9 @@ impl SimBackend {
 impl Backend for SimBackend {
     fn load(&mut self) -> Result<Stored, BackendError> {
         let stored = self.store.load();
-        self.shared.tell(|world, now| match &stored {
-            Ok(stored) => world.loaded(now, self.member, stored),
-            Err(_) => world.unreadable(now, self.member),
+        self.shared.tell(|world| match &stored {
+            Ok(stored) => world.loaded(self.member, stored),
+            Err(_) => world.unreadable(self.member),
         });
         stored
     }
@@ -41,9 +41,9 @@ impl Backend for SimBackend {
         let result = self.store.commit(transaction);
         if let (Ok(()), Some(again)) = (&result, again) {
             let refused = matches!(self.store.commit(again), Err(BackendError::OutOfOrder { .. }));
-            self.shared.world().repeated(self.shared.now(), self.member, refused);
+            self.shared.world().repeated(self.member, refused);
         }
-        self.shared.world().after_commit(self.shared.now(), self.member, result.is_ok());
+        self.shared.world().after_commit(self.member, result.is_ok());
         result
     }
 }

@@ -62,7 +62,7 @@ impl Cluster {
 
     pub(super) async fn run(mut self, give_up: &AtomicBool) {
         let changed = self.shared.changed.clone();
-        self.shared.world().advance(self.shared.now());
+        self.shared.world().advance();
         while !self.shared.world().has_ended() && !give_up.load(Ordering::Relaxed) {
             loop {
                 let action = self.shared.world().poll_action();
@@ -76,7 +76,7 @@ impl Cluster {
                 () = changed.notified() => {}
                 () = self.shared.time.sleep(pause) => {}
             }
-            self.shared.world().advance(self.shared.now());
+            self.shared.world().advance();
         }
     }
 
@@ -105,9 +105,9 @@ impl Cluster {
             Action::OpenAgain(member) => {
                 let outcome = SimBackend::mount(self.shared.clone(), member, &*self.open);
                 let refusal = outcome.err().map(|error| error.to_string());
-                self.shared.tell(|world, now| world.opened_again(now, member, refusal));
+                self.shared.tell(|world| world.opened_again(member, refusal.as_deref()));
             }
-            Action::Observe { member, place, leaves } => self.observe(member, place, leaves),
+            Action::Observe { member, step, leaves } => self.observe(member, step, leaves),
             Action::Pause(member) => {
                 if let Some(node) = self.nodes.get(&member) {
                     supervisor.pause(node.id());
@@ -140,7 +140,7 @@ impl Cluster {
                         None => None,
                     };
                     calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&call);
-                    shared.tell(|world, now| world.answered(now, call, answer));
+                    shared.tell(|world| world.answered(call, answer));
                 });
             }
             Action::KeepAlive { call, member, lease, lessee } => {
@@ -197,36 +197,36 @@ impl Cluster {
             match kept {
                 Some(Ok((mut guard, renewing))) => {
                     madsim::task::spawn(renewing);
-                    shared.tell(|world, now| world.kept(now, call));
+                    shared.tell(|world| world.kept(call));
                     let why = tokio::select! {
                         biased;
                         why = guard.lost() => why,
                         _ = given_up => return,
                     };
-                    shared.tell(|world, now| world.lost(now, lessee, call, &why));
+                    shared.tell(|world| world.lost(lessee, call, &why));
                 }
                 Some(Err(error)) => {
-                    shared.tell(|world, now| world.answered(now, call, Some(Err(error))));
+                    shared.tell(|world| world.answered(call, Some(Err(error))));
                 }
-                None => shared.tell(|world, now| world.answered(now, call, None)),
+                None => shared.tell(|world| world.answered(call, None)),
             }
             calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&call);
         });
     }
 
     /// Watches a member's expired batches, and reads none while the fault of a step lasts.
-    pub(super) fn observe(&self, member: MemberId, place: usize, leaves: bool) {
+    pub(super) fn observe(&self, member: MemberId, step: usize, leaves: bool) {
         let Some(handle) = self.handle(member) else { return };
         let shared = self.shared.clone();
         madsim::task::spawn(async move {
             let Ok(mut expired) = handle.expired().await else { return };
             drop(handle);
-            while shared.world().observer_sleeps(place) {
+            while shared.world().observer_sleeps(step) {
                 shared.time.sleep(GLANCE).await;
             }
             while !leaves && let Some(batch) = expired.recv().await {
                 let missed = batch.err();
-                shared.tell(|world, now| world.observed(now, member, missed.is_some()));
+                shared.tell(|world| world.observed(member, missed.is_some()));
             }
         });
     }
@@ -269,7 +269,7 @@ impl Cluster {
             sockets.lock().unwrap_or_else(PoisonError::into_inner).insert(member, socket.clone());
             while let Ok((payload, _)) = socket.recv_from_raw(TAG).await {
                 let envelope = payload.downcast::<Envelope>().expect("nothing else is sent");
-                ears.tell(|world, now| world.received(now, *envelope));
+                ears.tell(|world| world.received(*envelope));
             }
         });
         let (events, stop) = (Some(events), Arc::new(Notify::new()));
@@ -277,7 +277,7 @@ impl Cluster {
         let seat = Seat { shared: shared.clone(), member, open, events, services, stop };
         let running = node.spawn(async move {
             let outcome = host.run(seat).await.map_err(|error| error.to_string());
-            shared.tell(|world, now| world.process_ended(now, member, outcome));
+            shared.tell(|world| world.process_ended(member, outcome));
         });
         self.tasks.insert(member, [hearing, running]);
         self.nodes.insert(member, node);

@@ -15,25 +15,25 @@ pub struct SimLog {
 
 impl Log for SimLog {
     fn start(&mut self, applied: LogIndex) {
-        self.shared.tell(|world, now| world.log_started(now, self.member, applied));
+        self.shared.tell(|world| world.log_started(self.member, applied));
     }
 
     fn propose(&mut self, proposal: Proposal) {
-        self.shared.tell(|world, now| world.proposed(now, self.member, proposal));
+        self.shared.tell(|world| world.proposed(self.member, proposal));
     }
 
     fn confirm(&mut self, confirmation: Confirmation) {
-        self.shared.tell(|world, now| world.confirm_asked(now, self.member, confirmation));
+        self.shared.tell(|world| world.confirm_asked(self.member, confirmation));
     }
 
     fn applied(&mut self, _: LogIndex) {}
 
     fn campaign(&mut self) {
-        self.shared.tell(|world, now| world.campaigned(now, self.member));
+        self.shared.tell(|world| world.campaigned(self.member));
     }
 
     fn resign(&mut self) {
-        self.shared.tell(|world, now| world.resigned(now, self.member));
+        self.shared.tell(|world| world.resigned(self.member));
     }
 
     async fn next(&mut self) -> Option<LogEvent> {

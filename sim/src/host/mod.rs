@@ -162,8 +162,11 @@ impl Shared {
         Self { world, changed: Arc::new(Notify::new()), time: TimeHandle::current() }
     }
 
+    /// The world, which knows the time.
     fn world(&self) -> MutexGuard<'_, World> {
-        lock(&self.world)
+        let mut world = lock(&self.world);
+        world.set_now(self.now());
+        world
     }
 
     /// True time since the start of the run.
@@ -172,8 +175,8 @@ impl Shared {
     }
 
     /// Tells the world something at this moment.
-    fn tell<T>(&self, tell: impl FnOnce(&mut World, Duration) -> T) -> T {
-        let told = tell(&mut self.world(), self.now());
+    fn tell<T>(&self, tell: impl FnOnce(&mut World) -> T) -> T {
+        let told = tell(&mut self.world());
         self.changed.notify_one();
         told
     }

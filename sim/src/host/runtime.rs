@@ -32,19 +32,19 @@ impl Runtime for SimRuntime {
         let (shared, member) = (self.shared.clone(), self.member);
         // A task of its own: a thread that works goes on when nobody waits for it any more.
         let task = madsim::task::spawn(async move {
-            shared.world().blocked(shared.now(), member, true);
+            shared.world().blocked(member, true);
             while shared.world().store_is_held(member) {
                 shared.time.sleep(GLANCE).await;
             }
             let result = work();
             if shared.world().power_is_off(member) {
                 // A machine without power does not come to know of it.
-                shared.tell(|world, now| world.power_lost(now, member));
+                shared.tell(|world| world.power_lost(member));
                 std::future::pending::<()>().await;
             }
-            let latency = shared.world().disk_latency(shared.now(), member);
+            let latency = shared.world().disk_latency(member);
             shared.time.sleep(latency).await;
-            shared.world().blocked(shared.now(), member, false);
+            shared.world().blocked(member, false);
             result
         });
         async move {
@@ -65,7 +65,7 @@ pub(super) struct LesseeClock {
 
 impl Runtime for LesseeClock {
     fn now(&self) -> Instant {
-        self.shared.world().guard_looks(self.shared.now(), self.lessee)
+        self.shared.world().guard_looks(self.lessee)
     }
 
     fn sleep_until(&self, deadline: Instant) -> impl Future<Output = ()> + Send {

@@ -92,7 +92,7 @@ impl Seat {
         loop {
             match SimBackend::mount(self.shared.clone(), self.member, &*self.open) {
                 Err(BackendError::Locked { .. }) => {
-                    self.shared.tell(|world, now| world.locked_out(now, self.member));
+                    self.shared.tell(|world| world.locked_out(self.member));
                     self.shared.time.sleep(TRY_AGAIN).await;
                 }
                 opened => return opened,
@@ -148,6 +148,6 @@ impl Seat {
         let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
         services.insert(self.member, service);
         drop(services);
-        self.shared.tell(|world, now| world.booted(now, self.member));
+        self.shared.tell(|world| world.booted(self.member));
     }
 }

@@ -17,14 +17,14 @@ pub struct Tap {
 
 impl Observer for Tap {
     fn before(&mut self, clock: Instant, input: &MemberInput) {
-        self.shared.world().before(self.shared.now(), self.member, clock, input);
+        self.shared.world().before(self.member, clock, input);
     }
 
     fn after(&mut self, clock: Instant, member: &Member) {
-        self.shared.world().after(self.shared.now(), self.member, clock, member);
+        self.shared.world().after(self.member, clock, member);
     }
 
     fn output(&mut self, clock: Instant, output: &Output) {
-        self.shared.world().output(self.shared.now(), self.member, clock, output);
+        self.shared.world().output(self.member, clock, output);
     }
 }

@@ -1,229 +1,259 @@
-//! What the oracle shows to the properties.
+//! What happens in a run. The world tells each event once: the oracle judges it, marks of coverage are
+//! counted from it, and the trace writes it down.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lessor::backend::Stored;
 use lessor::driver::CallError;
 use lessor::{
-    Config, Digest, Entry, ExpiredBatch, Instant, Item, LeaseId, LeaseRecord, LogIndex, MemberId,
-    RangeDelete, Request, RequestError, Response, Term, Ticket, Transaction,
+    Confirmation, Entry, Instant, LeaseId, Member, MemberId, MemberInput, Output, Proposal,
+    Request, RequestError, Response,
 };
 
+use super::fact::End;
+use crate::env::disk::{Met, PowerCut};
+use crate::env::raft::{Envelope, Note};
 use crate::model::clock::Clock;
-use crate::model::{Applied, Difference, State};
+use crate::scenario::{CrashWhen, Fault};
 
-/// Something that the oracle saw.
+/// Something that happens in a run.
 #[derive(Debug)]
-pub enum Event<'a> {
-    /// The log has committed an entry.
-    Agreed {
-        /// The entry.
-        entry: &'a Entry,
-        /// What it does.
-        applied: &'a Applied,
+pub struct Event<'a> {
+    /// Virtual time since the start of the run.
+    pub now: Duration,
+    /// The member that it happens on, if it happens on one.
+    pub member: Option<MemberId>,
+    /// That member's clock; zero without a member.
+    pub clock: Instant,
+    /// What happens.
+    pub kind: Kind<'a>,
+}
+
+/// What happens.
+#[derive(Debug)]
+pub enum Kind<'a> {
+    // The log and its messages.
+    /// Something happened to the log.
+    Log(&'a Note),
+    /// The log has committed the next entry.
+    Committed(&'a Entry),
+    /// A member hands a proposal to the log.
+    Proposed(&'a Proposal),
+    /// A member asks the log whether it leads.
+    Confirm(Confirmation),
+    /// A link does not let a message pass as it should.
+    Disturbed(Disturbance),
+    /// A message has come to a member.
+    Heard(&'a Envelope),
+
+    // A member, as its host shows it.
+    /// It is about to handle an input. The clock is that of the input.
+    Input(&'a MemberInput),
+    /// It has handled an input, and its host has not taken the outputs.
+    Handled {
+        /// The member.
+        member: &'a Member,
+        /// Whether it was primary before.
+        was_primary: bool,
+        /// What its clock shows, which may be later than the input.
+        shows: Instant,
     },
-    /// A member has loaded its store.
+    /// Its host is about to do an output.
+    Output(&'a Output),
+
+    // A member's process and its machine.
+    /// It has read its store.
     Opened {
         /// What was in it.
         stored: &'a Stored,
-        /// The first difference to the log at the same place; `None` if the log has no such place.
-        difference: Option<Option<Difference>>,
+        /// How its disk was exchanged, if it was since the store was last opened.
+        exchanged: Option<Exchange>,
         /// Whether bits have flipped on its disk.
         rotten: bool,
     },
-    /// A member's store could not be read.
+    /// It could not read its store.
     Unreadable,
-    /// A member that opens its store has refused it, and bits had flipped on its disk.
-    Refused,
-    /// A member's machine has got an empty disk.
-    Replaced,
-    /// A member has taken a whole state in place of entries.
-    Installed,
-    /// A member has applied an entry in memory.
-    Applied {
-        /// The entry.
-        entry: &'a Entry,
-        /// What the log says that it does.
-        applied: &'a Applied,
+    /// Somebody else has its store open.
+    LockedOut,
+    /// Its store was opened a second time, or a second engine was refused for this reason.
+    OpenedAgain(Option<&'a str>),
+    /// Its host has stopped as it was asked to.
+    Stopped,
+    /// Its host has failed.
+    Failed {
+        /// Why.
+        error: &'a str,
+        /// What its disk has refused to do since it started.
+        met: Met,
+        /// Whether bits have flipped on its disk.
+        rotten: bool,
+        /// Whether it never opened.
+        opening: bool,
     },
-    /// A member stands at a place with this digest.
-    Stands {
-        /// The place.
-        applied: LogIndex,
-        /// The member's digest.
-        digest: Digest,
+    /// Its process has ended.
+    Down {
+        /// Whether no process of any member runs.
+        all: bool,
     },
-    /// A member was promoted, or promoted again.
-    Promoted {
-        /// Whether it was primary already.
+    /// Its machine has lost its power.
+    PowerLost {
+        /// The power cut that waited for a commit or a proposal, if one did.
+        waited: Option<CrashWhen>,
+        /// What became of the writes that were not synced.
+        cut: Option<PowerCut>,
+    },
+    /// Its disk was asked to do something.
+    Disk(&'a str),
+    /// Its disk takes longer for a commit, by this.
+    SlowDisk(Duration),
+    /// A commit waits for a transaction of its host.
+    StoreHeld,
+    /// A commit has failed.
+    WriteFailed,
+    /// Its store was handed the last transaction again, and has refused that or has not.
+    CommittedAgain {
+        /// Whether it has.
+        refused: bool,
+    },
+    /// An observer has taken an expired batch, or was told that it missed some.
+    Observed {
+        /// Whether it missed some.
+        missed: bool,
+    },
+
+    // Faults.
+    /// A fault begins, or has its effect.
+    Fault {
+        /// The fault.
+        fault: &'a Fault,
+        /// What it does, in words.
+        words: &'a str,
+    },
+    /// A fault that lasts is over.
+    Over(&'a Fault),
+    /// A machine starts again.
+    Restarted,
+    /// A member's machine has another disk: what was durable is gone for that reason.
+    Exchanged(Exchange),
+    /// A process that stood still goes on.
+    Resumed,
+    /// A clock goes as no lessee allows for.
+    ClockUnsteady {
+        /// Whether it is ahead, so that promises of durations cannot hold.
+        ahead: bool,
+    },
+    /// All faults are over for these members.
+    Healed {
+        /// The members.
+        core: &'a [MemberId],
+        /// Whether these are all members.
+        all: bool,
+    },
+
+    // Lessees and what they ask.
+    /// Somebody makes a request.
+    Asked {
+        /// Who.
+        by: Asker<'a>,
+        /// What.
+        request: &'a Request,
+        /// Whether it was made before.
         again: bool,
-        /// The last entry of an earlier term, which it must have applied.
-        barrier: LogIndex,
     },
-    /// A member was demoted, or has ended.
-    Demoted,
-    /// A member's process has ended.
-    Gone,
+    /// Nobody is there to be asked.
+    NobodyToAsk {
+        /// What would be asked.
+        request: &'a Request,
+        /// What its lessee makes of that, in a word.
+        outcome: &'static str,
+    },
+    /// A request is on its way to a member that runs.
+    Sent(&'a Request),
+    /// A request has an answer.
+    Answered {
+        /// Who asked.
+        by: Asker<'a>,
+        /// What.
+        request: &'a Request,
+        /// When it was sent.
+        sent: Duration,
+        /// Whether another member was asked in vain before.
+        elsewhere: bool,
+        /// The answer.
+        answer: &'a Result<Response, RequestError>,
+    },
+    /// Somebody has waited long enough for an answer.
+    GaveUp {
+        /// Who.
+        by: Asker<'a>,
+        /// What was asked.
+        request: &'a Request,
+    },
     /// Something about the guard that keeps a lease alive.
     Guard {
-        /// Of which lease; nobody else renews it.
+        /// The lease; nobody else renews it.
         lease: LeaseId,
         /// What.
         news: GuardNews<'a>,
+        /// What its lessee makes of that, in a word; `None` if it makes nothing of it.
+        outcome: Option<&'static str>,
     },
-    /// A member was elected for a term.
-    Elected {
-        /// The term.
-        term: Term,
-    },
-    /// A member is told that it leads a term.
-    Leads {
-        /// The term.
-        term: Term,
-    },
-    /// A member's timer has come.
-    Timer {
-        /// Whether it is due again at the same moment, with nothing to be done.
-        idle: bool,
-    },
-    /// What a member that holds few leases knows after an input.
-    After {
-        /// Its leases.
-        records: &'a [LeaseRecord],
-        /// Each of them with its deadline, if it has one.
-        deadlines: &'a BTreeMap<LeaseId, Option<Instant>>,
-        /// Whether its lessor waits for a moment.
-        timer: bool,
-        /// Whether it is primary.
-        primary: bool,
-        /// The holder of each item.
-        items: &'a BTreeMap<Item, LeaseId>,
-    },
-    /// A member has decided that these leases have expired.
-    Expired {
-        /// The leases.
-        batch: &'a ExpiredBatch,
-    },
-    /// A request has come in to a member.
-    Came {
-        /// What the answer will carry.
-        ticket: Ticket,
-        /// The request.
-        request: &'a Request,
-    },
-    /// A member is told whether an observer has no place for expired batches.
-    Held {
-        /// Whether they are to wait.
-        hold: bool,
-    },
-    /// A member has decided how to answer a request, and tells it when all that the answer speaks of is
-    /// durable.
-    Decided {
-        /// Which.
-        ticket: Ticket,
-        /// How.
-        answer: &'a Result<Response, RequestError>,
-    },
-    /// A member is told that nobody waits any more for an answer.
-    Forgot {
-        /// To which request.
-        ticket: Ticket,
-    },
-    /// A renew waits for the revoke of its lease.
-    Waits {
-        /// Which.
-        ticket: Ticket,
-    },
-    /// A request is on its way to a member.
-    Sent {
-        /// For what.
-        request: &'a Request,
-    },
-    /// A request that was sent to a member is answered, or its lessee waits no longer.
-    Left {
-        /// For what.
-        request: &'a Request,
-    },
-    /// A member's process goes on after it stood still.
-    Resumed,
-    /// A member has decided to answer a request with success.
-    Served {
-        /// What was asked.
-        request: &'a Request,
-        /// When it came in, on the member's clock.
-        asked: Instant,
-        /// When it came in.
-        came: Duration,
-        /// The answer.
-        response: &'a Response,
-    },
-    /// A member hands a transaction to its store. Everything up to the last one is durable.
-    Commit {
-        /// The transaction.
-        transaction: &'a Transaction,
-        /// The revokes that the log has in it, in order.
-        revoked: &'a [(LeaseId, Vec<lessor::Item>)],
-        /// The range deletes that the transaction has in it, in order.
-        deletes: &'a [&'a RangeDelete],
-        /// The first difference between store and log afterwards.
-        difference: Option<Difference>,
-    },
-    /// A commit has come back: everything up to here is promised to be durable.
-    Durable {
-        /// The place.
-        applied: LogIndex,
-    },
-    /// A commit has failed: what was in it may be lost.
-    WriteFailed,
-    /// A member's store was handed its last transaction once more.
-    Repeated {
-        /// Whether it refused that.
-        refused: bool,
-    },
-    /// A member answers a request.
-    Told {
-        /// The request.
-        ticket: Ticket,
-        /// Whether an answer was owed.
-        asked: bool,
-        /// What it had applied when it decided the answer, if that is a success.
-        speaks_of: LogIndex,
-        /// Up to where its store is durable.
-        durable: LogIndex,
-    },
-    /// A second member was told all that a member was, and this is what it had to say where the member
-    /// said something.
-    Twin {
-        /// What differs, in words.
-        differs: Option<String>,
-    },
-    /// A lessee asks.
-    Asked {
-        /// For what.
-        request: &'a Request,
-    },
-    /// A lessee has an answer that says what became of its request, or that nothing did.
-    Answered {
-        /// The request.
-        request: &'a Request,
-        /// When it was sent, in true time.
-        began: Duration,
-        /// The same on the clock of lessees.
-        sent: Duration,
-        /// The answer.
-        answer: &'a Result<Response, RequestError>,
+
+    // The end.
+    /// A scenario expects something of this moment.
+    Expected {
+        /// What was found.
+        found: &'a str,
+        /// Whether that is what it expects.
+        met: bool,
+        /// In which line.
+        line: usize,
     },
     /// The code under test has panicked.
-    Panicked {
-        /// Where, and what it said.
-        what: &'a str,
-    },
+    Panicked(&'a str),
     /// The scenario has ended.
-    Ended {
-        /// How.
-        end: &'a End,
+    Ended(&'a End),
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub enum Asker<'a> {
+    /// A step of the scenario.
+    Step {
+        /// The name of its lessee.
+        lessee: Option<&'a str>,
+        /// The member that it asks, if it names one.
+        member: Option<MemberId>,
     },
+    /// A lessee of a herd.
+    Herd {
+        /// What it makes of the answer, in a word.
+        outcome: &'static str,
+    },
+    /// An expectation of the scenario.
+    Expectation,
+}
+
+/// What a link does to a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Disturbance {
+    /// Nothing passes.
+    Blocked,
+    /// It is lost by chance.
+    Lost,
+    /// It takes longer.
+    Slowed,
+    /// It comes twice.
+    Doubled,
+}
+
+/// How a disk is exchanged for another one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exchange {
+    /// For an empty one.
+    Empty,
+    /// For one with what was copied earlier.
+    Older,
 }
 
 /// What becomes of a guard.
@@ -249,71 +279,4 @@ pub enum GuardNews<'a> {
     },
     /// Its lessee wants it no more.
     Dropped,
-}
-
-/// How a run ended, for liveness.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct End {
-    /// The leader, if one is up, reaches a majority and is promoted.
-    pub primary: Option<MemberId>,
-    /// The members that reach the leader.
-    pub connected: Vec<MemberId>,
-    /// Whether a majority runs and is connected, so that liveness is owed.
-    pub owed: bool,
-    /// Members of that majority that neither run nor have ended, long after they were told to.
-    pub unsettled: Vec<MemberId>,
-    /// The last moment at which a fault, a repair or an election happened.
-    pub stable_since: Duration,
-    /// How many proposals were lost on purpose.
-    pub losses: u32,
-    /// The requests that connected members have not answered.
-    pub unanswered: Vec<Unanswered>,
-    /// The clock of the primary.
-    pub clock: Instant,
-    /// What a revoke takes from its decision to the last member, without losses.
-    pub latency: Duration,
-}
-
-/// A request that has no answer.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Unanswered {
-    /// Who was asked.
-    pub member: MemberId,
-    /// What the answer would carry.
-    pub ticket: Ticket,
-    /// When it came in.
-    pub came: Duration,
-    /// The request.
-    pub request: Request,
-}
-
-/// Where an event happened.
-#[derive(Clone, Copy, Debug)]
-pub struct Scene<'a> {
-    /// True time since the start of the run.
-    pub now: Duration,
-    /// The same on the clock of lessees.
-    pub lessees: Duration,
-    /// Whether no clock has gone faster than it may, so that promises can rely on clocks.
-    pub clocks_hold: bool,
-    /// Whether no clock has stepped or gone too slow either.
-    pub clocks_steady: bool,
-    /// Since when faults are over, if they are, on the clock of lessees.
-    pub healed: Option<Duration>,
-    /// How far the rate of any clock may be from true time, in millionths.
-    pub bound_ppm: u32,
-    /// The member that it happened on; 0 for what belongs to none.
-    pub member: MemberId,
-    /// That member's clock.
-    pub clock: Instant,
-    /// The latest that its process has seen on it. A clock that steps back stands still for the core
-    /// that reads it: somewhere between the two, for a member need not tell its core every moment.
-    pub latest: Instant,
-    /// Leases whose checkpoint was taken back, and that were then revoked, in the delivery of entries
-    /// that the member is at: their renews were decided between the two.
-    pub renewed_and_gone: &'a BTreeSet<LeaseId>,
-    /// What that member has applied in memory; for no member, what the log has committed.
-    pub state: &'a State,
-    /// The settings of all members.
-    pub config: &'a Config,
 }

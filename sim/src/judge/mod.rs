@@ -1,12 +1,14 @@
 //! Whether a run keeps what is promised.
 
 mod event;
+mod fact;
 mod invariant;
 pub mod oracle;
 mod property;
 mod violation;
 
-pub use self::event::{End, Event, GuardNews, Scene, Unanswered};
+pub use self::event::{Asker, Disturbance, Event, Exchange, GuardNews, Kind};
+pub use self::fact::{End, Fact, Scene, Unanswered};
 pub use self::invariant::{Invariant, all};
 pub use self::property::Property;
 pub use self::violation::{Broken, Judgements, Violation};

@@ -9,11 +9,14 @@ use std::time::Duration;
 use lessor::backend::Stored;
 use lessor::{
     Command, Config, Entry, Instant, Item, LeaseId, LogIndex, Member, MemberId, MemberInput,
-    Output, Request, RequestError, Response, Role, Snapshot, StateAt, Term, Ticket,
+    Output, Request, RequestError, Response, Role, Snapshot, StateAt, Ticket,
 };
 
+use crate::env::disk::Met;
+use crate::env::raft::Note;
 use crate::judge::{
-    Broken, End, Event, GuardNews, Invariant, Judgements, Property, Scene, Unanswered, Violation,
+    Broken, End, Event, Fact, GuardNews, Invariant, Judgements, Kind, Property, Scene, Unanswered,
+    Violation,
 };
 use crate::model::text;
 use crate::model::{Applied, Difference, State, Store, named};
@@ -68,15 +71,108 @@ impl Oracle {
         }
     }
 
+    /// Judges an event.
+    pub fn observe(&mut self, event: &Event<'_>) {
+        let Event { now, clock, .. } = *event;
+        let member = event.member.unwrap_or(NOBODY);
+        match &event.kind {
+            Kind::Committed(entry) => self.agreed(now, entry),
+            Kind::Log(note) => {
+                if let Note::Elected { term, .. } = note {
+                    self.judge(now, NOBODY, Instant::ZERO, &Fact::Elected { term: *term });
+                }
+            }
+            Kind::Input(input) => self.before(now, member, clock, input),
+            Kind::Handled { member: handled, shows, .. } => {
+                self.after(now, member, clock, *shows, handled);
+            }
+            Kind::Output(output) => self.output(now, member, clock, output),
+            Kind::Opened { stored, rotten, .. } => self.opened(now, member, clock, stored, *rotten),
+            Kind::Unreadable => self.judge(now, member, Instant::ZERO, &Fact::Unreadable),
+            Kind::OpenedAgain(None) => {
+                let what = "the store was opened a second time while an engine had it".to_owned();
+                self.object(now, member, Broken::new(Property::S4, what));
+            }
+            Kind::Failed { error, met, rotten, opening } => {
+                if *rotten && *opening {
+                    self.judge(now, member, Instant::ZERO, &Fact::Refused);
+                }
+                if *met == Met::default() && !rotten {
+                    let what = format!("the member failed: {error}");
+                    self.object(now, member, Broken::new(Property::S4, what));
+                }
+            }
+            Kind::Down { .. } => {
+                self.watched(member).primary = false;
+                self.judge(now, member, Instant::ZERO, &Fact::Demoted);
+                self.judge(now, member, Instant::ZERO, &Fact::Gone);
+            }
+            Kind::WriteFailed => self.judge(now, member, Instant::ZERO, &Fact::WriteFailed),
+            Kind::CommittedAgain { refused } => {
+                self.judge(now, member, Instant::ZERO, &Fact::Repeated { refused: *refused });
+            }
+            Kind::Exchanged(_) => {
+                *self.watched(member) = Watched::default();
+                self.judge(now, member, Instant::ZERO, &Fact::Replaced);
+            }
+            Kind::Resumed => self.judge(now, member, clock, &Fact::Resumed),
+            Kind::ClockUnsteady { ahead } => {
+                self.clocks_steady = false;
+                self.clocks_hold &= !ahead;
+            }
+            Kind::Healed { .. } => self.healed = Some(self.clocks.of_lessees(now)),
+            Kind::Asked { request, .. } => {
+                self.judge(now, NOBODY, Instant::ZERO, &Fact::Asked { request });
+            }
+            Kind::Sent(request) => self.judge(now, member, clock, &Fact::Sent { request }),
+            Kind::Answered { request, sent, answer, .. } => {
+                self.judge(now, member, clock, &Fact::Left { request });
+                self.answered(now, *sent, request, answer);
+            }
+            Kind::GaveUp { request, .. } => {
+                self.judge(now, member, clock, &Fact::Left { request });
+            }
+            Kind::Guard { lease, news, .. } => {
+                if matches!(news, GuardNews::Lives) {
+                    let request = &Request::Renew { id: *lease };
+                    self.judge(now, member, clock, &Fact::Left { request });
+                }
+                let (lease, news) = (*lease, *news);
+                self.judge(now, NOBODY, Instant::ZERO, &Fact::Guard { lease, news });
+            }
+            Kind::Panicked(what) => {
+                self.judge(now, NOBODY, Instant::ZERO, &Fact::Panicked { what });
+            }
+            Kind::Ended(end) => self.finish(now, (*end).clone()),
+            Kind::Proposed(_)
+            | Kind::Confirm(_)
+            | Kind::Disturbed(_)
+            | Kind::Heard(_)
+            | Kind::LockedOut
+            | Kind::OpenedAgain(Some(_))
+            | Kind::Stopped
+            | Kind::PowerLost { .. }
+            | Kind::Disk(_)
+            | Kind::SlowDisk(_)
+            | Kind::StoreHeld
+            | Kind::Observed { .. }
+            | Kind::Fault { .. }
+            | Kind::Over(_)
+            | Kind::Restarted
+            | Kind::NobodyToAsk { .. }
+            | Kind::Expected { .. } => {}
+        }
+    }
+
     /// The log has committed the next entry.
-    pub fn agreed(&mut self, now: Duration, entry: &Entry) {
+    fn agreed(&mut self, now: Duration, entry: &Entry) {
         let applied = self.agreed.apply(entry);
         self.log.push(entry.clone());
-        self.judge(now, NOBODY, Instant::ZERO, &Event::Agreed { entry, applied: &applied });
+        self.judge(now, NOBODY, Instant::ZERO, &Fact::Agreed { entry, applied: &applied });
     }
 
     /// A member has loaded its store.
-    pub fn opened(
+    fn opened(
         &mut self,
         now: Duration,
         member: MemberId,
@@ -110,75 +206,15 @@ impl Oracle {
         let persisted = stored.applied;
         let durable = state.clone();
         *watched = Watched { state, durable, store, twin, persisted, ..Watched::default() };
-        self.judge(now, member, clock, &Event::Opened { stored, difference, rotten });
+        self.judge(now, member, clock, &Fact::Opened { stored, difference, rotten });
         let (applied, digest) = (stored.applied, stored.digest);
         let before = self.violations.len();
-        self.judge(now, member, clock, &Event::Stands { applied, digest });
+        self.judge(now, member, clock, &Fact::Stands { applied, digest });
         self.name_the_difference(before, member, &stored.snapshot);
     }
 
-    /// A member was elected for a term.
-    pub fn elected(&mut self, now: Duration, term: Term) {
-        self.judge(now, NOBODY, Instant::ZERO, &Event::Elected { term });
-    }
-
-    /// A member's machine has got an empty disk: what was durable is gone with reason.
-    pub fn replaced(&mut self, now: Duration, member: MemberId) {
-        *self.watched(member) = Watched::default();
-        self.judge(now, member, Instant::ZERO, &Event::Replaced);
-    }
-
-    /// A member's clock has stepped, or goes too slow or too fast: promises were made on that it would
-    /// not go too fast.
-    pub fn clock_unsteady(&mut self, too_fast: bool) {
-        self.clocks_steady = false;
-        self.clocks_hold &= !too_fast;
-    }
-
-    /// All faults are over.
-    pub fn healed(&mut self, now: Duration) {
-        self.healed = Some(self.clocks.of_lessees(now));
-    }
-
-    /// A member's store could not be read.
-    pub fn unreadable(&mut self, now: Duration, member: MemberId) {
-        self.judge(now, member, Instant::ZERO, &Event::Unreadable);
-    }
-
-    /// A member that opens its store has refused it, and bits had flipped on its disk.
-    pub fn refused(&mut self, now: Duration, member: MemberId) {
-        self.judge(now, member, Instant::ZERO, &Event::Refused);
-    }
-
-    /// A commit has failed.
-    pub fn write_failed(&mut self, now: Duration, member: MemberId) {
-        self.judge(now, member, Instant::ZERO, &Event::WriteFailed);
-    }
-
-    /// A member's store was handed its last transaction once more, and has refused that or has not.
-    pub fn repeated(&mut self, now: Duration, member: MemberId, refused: bool) {
-        self.judge(now, member, Instant::ZERO, &Event::Repeated { refused });
-    }
-
-    /// The code under test has panicked.
-    pub fn panicked(&mut self, now: Duration, what: &str) {
-        self.judge(now, NOBODY, Instant::ZERO, &Event::Panicked { what });
-    }
-
-    /// A member's process has ended.
-    pub fn ended(&mut self, now: Duration, member: MemberId) {
-        self.watched(member).primary = false;
-        self.judge(now, member, Instant::ZERO, &Event::Demoted);
-        self.judge(now, member, Instant::ZERO, &Event::Gone);
-    }
-
-    /// There is news of the guard of a lease.
-    pub fn guard(&mut self, now: Duration, lease: LeaseId, news: GuardNews<'_>) {
-        self.judge(now, NOBODY, Instant::ZERO, &Event::Guard { lease, news });
-    }
-
     /// A member is about to handle an input.
-    pub fn before(&mut self, now: Duration, member: MemberId, clock: Instant, input: &MemberInput) {
+    fn before(&mut self, now: Duration, member: MemberId, clock: Instant, input: &MemberInput) {
         self.watched(member).pass(clock);
         self.watched(member).timer = *input == MemberInput::Timeout;
         if let Some(twin) = &mut self.watched(member).twin {
@@ -191,17 +227,17 @@ impl Oracle {
         match input {
             MemberInput::Role(Role::Leader { barrier, term }) => {
                 watched.barrier = *barrier;
-                self.judge(now, member, clock, &Event::Leads { term: *term });
+                self.judge(now, member, clock, &Fact::Leads { term: *term });
             }
             MemberInput::Request { ticket, request } => {
                 watched.asked.insert(*ticket, (now, clock, request.clone()));
                 let barrier = watched.barrier;
-                self.judge(now, member, clock, &Event::Came { ticket: *ticket, request });
+                self.judge(now, member, clock, &Fact::Came { ticket: *ticket, request });
                 let watched = self.watched(member);
                 if *request == Request::Promote && watched.primary {
                     // Its clock has gone on since that was asked.
                     let clock = watched.latest;
-                    self.judge(now, member, clock, &Event::Promoted { again: true, barrier });
+                    self.judge(now, member, clock, &Fact::Promoted { again: true, barrier });
                 }
             }
             MemberInput::Installed(installed) => {
@@ -216,21 +252,21 @@ impl Oracle {
                 {
                     state.apply(entry);
                 }
-                self.judge(now, member, clock, &Event::Installed);
+                self.judge(now, member, clock, &Fact::Installed);
             }
             MemberInput::Persisted(applied) => {
                 watched.persisted = *applied;
                 watched.undurable.persisted(*applied);
-                self.judge(now, member, clock, &Event::Durable { applied: *applied });
+                self.judge(now, member, clock, &Fact::Durable { applied: *applied });
             }
             MemberInput::Forget(ticket) => {
                 watched.asked.remove(ticket);
                 watched.decided.remove(ticket);
                 watched.queued -= watched.queued_of.remove(ticket).unwrap_or_default();
-                self.judge(now, member, clock, &Event::Forgot { ticket: *ticket });
+                self.judge(now, member, clock, &Fact::Forgot { ticket: *ticket });
             }
             MemberInput::HoldExpired(hold) => {
-                self.judge(now, member, clock, &Event::Held { hold: *hold });
+                self.judge(now, member, clock, &Fact::Held { hold: *hold });
             }
             // What it applies of that shows afterwards.
             MemberInput::Committed(_) | MemberInput::GoOn => {}
@@ -243,7 +279,7 @@ impl Oracle {
 
     /// A member has handled an input, and its host has not taken the outputs yet. The input may be older than
     /// what its clock shows: a request comes with the moment at which it was asked.
-    pub fn after(
+    fn after(
         &mut self,
         now: Duration,
         id: MemberId,
@@ -263,7 +299,7 @@ impl Oracle {
         let quiet = decided(member).count() == seen;
         if !was && member.is_primary() {
             let barrier = self.watched(id).barrier;
-            self.judge(now, id, clock, &Event::Promoted { again: false, barrier });
+            self.judge(now, id, clock, &Fact::Promoted { again: false, barrier });
         }
         for output in decided(member).skip(seen) {
             if let Output::Answer { ticket, .. } | Output::Waits(ticket) = output {
@@ -274,10 +310,10 @@ impl Oracle {
                     for lease in &batch.leases {
                         self.expired.entry(*lease).or_insert(now);
                     }
-                    self.judge(now, id, clock, &Event::Expired { batch });
+                    self.judge(now, id, clock, &Fact::Expired { batch });
                 }
                 Output::Answer { ticket, answer: answer @ Ok(response) } => {
-                    self.judge(now, id, clock, &Event::Decided { ticket: *ticket, answer });
+                    self.judge(now, id, clock, &Fact::Decided { ticket: *ticket, answer });
                     let applied = member.applied();
                     let watched = self.watched(id);
                     let asked = watched.asked.get(ticket).cloned();
@@ -285,15 +321,15 @@ impl Oracle {
                         let request = &request;
                         let speaks_of = watched.undurable.of(request, response, applied);
                         watched.decided.insert(*ticket, speaks_of);
-                        let served = Event::Served { request, asked, came, response };
+                        let served = Fact::Served { request, asked, came, response };
                         self.judge(now, id, clock, &served);
                     }
                 }
                 Output::Answer { ticket, answer: answer @ Err(_) } => {
-                    self.judge(now, id, clock, &Event::Decided { ticket: *ticket, answer });
+                    self.judge(now, id, clock, &Fact::Decided { ticket: *ticket, answer });
                 }
                 Output::Waits(ticket) => {
-                    self.judge(now, id, clock, &Event::Waits { ticket: *ticket });
+                    self.judge(now, id, clock, &Fact::Waits { ticket: *ticket });
                 }
                 Output::Propose(_)
                 | Output::Confirm(_)
@@ -303,14 +339,14 @@ impl Oracle {
             }
         }
         if was && !member.is_primary() {
-            self.judge(now, id, clock, &Event::Demoted);
+            self.judge(now, id, clock, &Fact::Demoted);
         }
         // In the middle of a command it stands nowhere.
         let in_between = member.lessor().is_applying();
         let (applied, digest) = (member.applied(), member.lessor().digest());
         let before = self.violations.len();
         if !in_between {
-            self.judge(now, id, clock, &Event::Stands { applied, digest });
+            self.judge(now, id, clock, &Fact::Stands { applied, digest });
         }
         if self.violations.len() > before {
             self.name_the_difference(before, id, &member.lessor().snapshot());
@@ -318,7 +354,7 @@ impl Oracle {
         if std::mem::take(&mut self.watched(id).timer) {
             let due = member.poll_timeout().is_some_and(|at| at <= clock);
             let idle = due && quiet;
-            self.judge(now, id, clock, &Event::Timer { idle });
+            self.judge(now, id, clock, &Fact::Timer { idle });
         }
         let few = member.lessor().len() <= SEEN_LEASES;
         if !in_between && (few || (!was && member.is_primary())) {
@@ -336,7 +372,7 @@ impl Oracle {
             watched.undurable.note(&watched.state, entry);
             let applied = watched.state.apply(entry);
             self.watched(member).note_unset(entry, &applied);
-            self.judge(now, member, clock, &Event::Applied { entry, applied: &applied });
+            self.judge(now, member, clock, &Fact::Applied { entry, applied: &applied });
         }
     }
 
@@ -349,11 +385,11 @@ impl Oracle {
         let (deadlines, items) = (&deadlines.collect(), &snapshot.items.iter().cloned().collect());
         let records = &*snapshot.leases;
         let (timer, primary) = (lessor.poll_timeout().is_some(), member.is_primary());
-        self.judge(now, id, clock, &Event::After { records, deadlines, timer, primary, items });
+        self.judge(now, id, clock, &Fact::After { records, deadlines, timer, primary, items });
     }
 
     /// A member's host is about to do an output.
-    pub fn output(&mut self, now: Duration, member: MemberId, clock: Instant, output: &Output) {
+    fn output(&mut self, now: Duration, member: MemberId, clock: Instant, output: &Output) {
         let watched = self.watched(member);
         watched.taken += usize::from(!matches!(output, Output::Commit(_)));
         if let Output::Answer { ticket, .. } | Output::Waits(ticket) = output
@@ -368,7 +404,7 @@ impl Oracle {
             let said = twin.poll_output();
             let differs = (said.as_ref() != Some(output)).then(|| differs(said.as_ref(), output));
             watched.twin.take_if(|_| differs.is_some());
-            self.judge(now, member, clock, &Event::Twin { differs });
+            self.judge(now, member, clock, &Fact::Twin { differs });
         }
         match output {
             Output::Commit(transaction) => {
@@ -393,7 +429,7 @@ impl Oracle {
                 }
                 let difference = watched.store.compare(&watched.durable, &leases, &items);
                 let (revoked, deletes) = (&*revoked, &*deletes);
-                let commit = Event::Commit { transaction, revoked, deletes, difference };
+                let commit = Fact::Commit { transaction, revoked, deletes, difference };
                 self.judge(now, member, clock, &commit);
             }
             Output::Answer { ticket, answer } => {
@@ -401,12 +437,12 @@ impl Oracle {
                 let decided = watched.decided.remove(ticket);
                 if decided.is_some() && answer.is_err() {
                     // What was decided was given up since.
-                    self.judge(now, member, clock, &Event::Decided { ticket: *ticket, answer });
+                    self.judge(now, member, clock, &Fact::Decided { ticket: *ticket, answer });
                 }
                 let speaks_of = decided.filter(|_| answer.is_ok());
                 let watched = self.watched(member);
                 let asked = watched.asked.remove(ticket);
-                let told = Event::Told {
+                let told = Fact::Told {
                     ticket: *ticket,
                     asked: asked.is_some(),
                     speaks_of: speaks_of.unwrap_or_default(),
@@ -429,29 +465,8 @@ impl Oracle {
         }
     }
 
-    /// A lessee asks for something.
-    pub fn asked(&mut self, now: Duration, request: &Request) {
-        self.judge(now, NOBODY, Instant::ZERO, &Event::Asked { request });
-    }
-
-    /// A request is on its way to a member that runs.
-    pub fn sent(&mut self, now: Duration, member: MemberId, clock: Instant, request: &Request) {
-        self.judge(now, member, clock, &Event::Sent { request });
-    }
-
-    /// A request that was sent to a member is answered, or its lessee waits no longer: what becomes of it
-    /// then nobody knows.
-    pub fn left(&mut self, now: Duration, member: MemberId, clock: Instant, request: &Request) {
-        self.judge(now, member, clock, &Event::Left { request });
-    }
-
-    /// A member's process goes on after it stood still.
-    pub fn resumed(&mut self, now: Duration, member: MemberId, clock: Instant) {
-        self.judge(now, member, clock, &Event::Resumed);
-    }
-
     /// A lessee has an answer to what it sent at `sent`.
-    pub fn answered(
+    fn answered(
         &mut self,
         now: Duration,
         sent: Duration,
@@ -460,13 +475,13 @@ impl Oracle {
     ) {
         if *answer != Err(RequestError::Unknown) {
             let (began, sent) = (sent, self.clocks.of_lessees(sent));
-            let answered = Event::Answered { request, began, sent, answer };
+            let answered = Fact::Answered { request, began, sent, answer };
             self.judge(now, NOBODY, Instant::ZERO, &answered);
         }
     }
 
     /// The scenario has ended. What is unanswered the oracle adds itself.
-    pub fn finish(&mut self, now: Duration, mut end: End) {
+    fn finish(&mut self, now: Duration, mut end: End) {
         for member in end.connected.iter().filter(|_| end.primary.is_some()) {
             let asked = self.members.get(member).into_iter().flat_map(|m| &m.asked);
             let asked = asked.map(|(ticket, (came, _, request))| Unanswered {
@@ -486,7 +501,7 @@ impl Oracle {
             let difference = watched.store.compare(&watched.durable, names, keys);
             self.stands_as_the_log_says(now, *member, difference);
         }
-        self.judge(now, NOBODY, Instant::ZERO, &Event::Ended { end });
+        self.judge(now, NOBODY, Instant::ZERO, &Fact::Ended { end });
     }
 
     fn stands_as_the_log_says(
@@ -501,7 +516,7 @@ impl Oracle {
         }
     }
 
-    fn judge(&mut self, now: Duration, member: MemberId, clock: Instant, event: &Event<'_>) {
+    fn judge(&mut self, now: Duration, member: MemberId, clock: Instant, fact: &Fact<'_>) {
         let (state, renewed_and_gone, latest) = match self.members.get(&member) {
             Some(watched) => (&watched.state, &watched.renewed_and_gone, watched.latest.max(clock)),
             None => (&self.agreed, &BTreeSet::new(), clock),
@@ -526,7 +541,7 @@ impl Oracle {
         };
         let mut broken = Vec::new();
         for invariant in &mut self.invariants {
-            if let Err(wrong) = invariant.observe(&scene, event, &mut self.judged) {
+            if let Err(wrong) = invariant.observe(&scene, fact, &mut self.judged) {
                 self.judged.add_one(wrong.property);
                 broken.push(wrong);
             }

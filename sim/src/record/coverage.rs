@@ -9,13 +9,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lessor::{
-    Change, Command, Entry, Error, Item, LeaseId, LogIndex, MemberId, MemberInput, Output, Request,
-    RequestError, Response, Role, Ticket, Ttl,
+    Change, Command, Config, Entry, Error, Item, LeaseId, LogIndex, Member, MemberId, MemberInput,
+    Output, Request, RequestError, Response, Role, Ticket, Ttl,
 };
 
-use crate::env::disk::PowerCut;
+use crate::env::disk::{Met, PowerCut};
 use crate::env::raft::Note;
+use crate::judge::oracle::Oracle;
+use crate::judge::{Disturbance, Event, Exchange, GuardNews, Kind};
 use crate::model::State;
+use crate::scenario::{CrashWhen, Fault};
 
 macro_rules! marks {
     ($($mark:ident $name:literal $what:literal)*) => {
@@ -118,10 +121,17 @@ pub struct Coverage {
     /// Items that a revoked lease has held.
     freed: BTreeSet<Item>,
     renews: BTreeMap<(MemberId, Ticket), Duration>,
+    /// How many leases fit into an expired batch, if it is more than one.
+    full_batch: Option<usize>,
+    /// How many requests may wait at a member.
+    queue: usize,
 }
 
-impl Default for Coverage {
-    fn default() -> Self {
+impl Coverage {
+    /// Of members with these settings.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let full_batch = config.revoke_rate.get().div_ceil(2) as usize;
         Self {
             counts: [0; MARKS.len()],
             expiring: BTreeSet::new(),
@@ -129,11 +139,85 @@ impl Default for Coverage {
             granted: BTreeMap::new(),
             freed: BTreeSet::new(),
             renews: BTreeMap::new(),
+            full_batch: Some(full_batch).filter(|most| *most > 1),
+            queue: usize::try_from(config.queue.get()).unwrap_or(usize::MAX),
         }
     }
-}
 
-impl Coverage {
+    /// Counts the marks that an event reaches. The oracle has not seen it yet.
+    pub fn observe(&mut self, event: &Event<'_>, oracle: &Oracle) {
+        let primary = event.member.is_some_and(|member| oracle.is_primary(member));
+        let state = event.member.and_then(|member| oracle.applied(member));
+        match &event.kind {
+            Kind::Log(note) => self.note(note),
+            Kind::Committed(entry) => self.agreed(oracle.agreed_state(), entry),
+            Kind::Disturbed(disturbance) => self.mark(match disturbance {
+                Disturbance::Blocked => Mark::Blocked,
+                Disturbance::Lost => Mark::Lost,
+                Disturbance::Slowed => Mark::Slowed,
+                Disturbance::Doubled => Mark::Doubled,
+            }),
+            Kind::Input(input) => {
+                let Some(member) = event.member else { return };
+                self.before(event.now, member, primary, state, input);
+                let comes = matches!(input, MemberInput::Request { .. });
+                let asked = oracle.unanswered(member) + usize::from(comes);
+                self.mark_if(asked >= self.queue, Mark::Crowded);
+            }
+            Kind::Handled { member, was_primary: false, .. } if member.is_primary() => {
+                self.promoted(member);
+            }
+            Kind::Output(output) => {
+                let Some(member) = event.member else { return };
+                self.output(event.now, member, output);
+            }
+            Kind::Opened { stored, exchanged, rotten } => {
+                let behind = state.is_some_and(|was| was.applied > stored.applied);
+                self.mark_if(behind && exchanged.is_none(), Mark::StoreBehind);
+                self.mark_if(*exchanged == Some(Exchange::Empty), Mark::EmptyDisk);
+                self.mark_if(*exchanged == Some(Exchange::Older), Mark::OldDisk);
+                self.mark_if(*rotten, Mark::RotHarmless);
+            }
+            Kind::LockedOut | Kind::OpenedAgain(Some(_)) => self.mark(Mark::LockedOut),
+            Kind::Failed { met: Met { refused, failed_syncs }, rotten, opening, .. } => {
+                self.mark_if(*failed_syncs > 0, Mark::FailedSync);
+                self.mark_if(*refused > 0, Mark::FullDisk);
+                self.mark_if(*rotten && *opening, Mark::RotRefused);
+            }
+            Kind::Down { all } => self.mark_if(*all, Mark::AllDown),
+            Kind::PowerLost { waited, cut } => {
+                if let Some(when) = waited {
+                    self.mark(match when {
+                        CrashWhen::BeforePropose => Mark::CutBeforePropose,
+                        CrashWhen::AfterCommit => Mark::CutAfterCommit,
+                        CrashWhen::DuringCommit { .. } => Mark::CutDuringCommit,
+                        CrashWhen::BeforeCommit | CrashWhen::Now => Mark::CutBeforeCommit,
+                    });
+                }
+                self.power_cut(cut.unwrap_or_default());
+            }
+            Kind::SlowDisk(by) => self.mark_if(*by >= STALL && primary, Mark::Stalled),
+            Kind::StoreHeld => self.mark(Mark::HeldByHost),
+            Kind::Observed { missed } => self.mark_if(*missed, Mark::Missed),
+            Kind::Fault { fault, .. } => match fault {
+                Fault::Pause { .. } => self.mark_if(primary, Mark::PrimaryPaused),
+                Fault::Jump { back: true, .. } => self.mark_if(primary, Mark::PrimaryBack),
+                Fault::Jump { back: false, .. } => self.mark_if(primary, Mark::PrimaryAhead),
+                Fault::Drift { ppm: -1_000_000, .. } => self.mark_if(primary, Mark::PrimaryStill),
+                _ => {}
+            },
+            Kind::Healed { all, .. } => self.mark_if(!all, Mark::CoreEnding),
+            Kind::Asked { request, .. } => self.asked(request),
+            Kind::Answered { request, answer, elsewhere, .. } => {
+                self.mark_if(*elsewhere, Mark::ServedElsewhere);
+                self.answered(request, answer);
+            }
+            Kind::GaveUp { .. } => self.mark(Mark::GaveUp),
+            Kind::Guard { news: GuardNews::Lost { .. }, .. } => self.mark(Mark::GuardLost),
+            _ => {}
+        }
+    }
+
     /// How often each of [`MARKS`] was reached.
     #[must_use]
     pub fn counts(&self) -> [u64; MARKS.len()] {
@@ -152,8 +236,7 @@ impl Coverage {
         }
     }
 
-    /// Something happened to the log.
-    pub fn note(&mut self, note: &Note) {
+    fn note(&mut self, note: &Note) {
         match note {
             Note::Elected { survived, .. } => self.mark_if(*survived > 0, Mark::Survived),
             Note::NotElected { .. } => self.mark(Mark::NotElected),
@@ -171,15 +254,14 @@ impl Coverage {
         }
     }
 
-    /// A machine has lost its power.
-    pub fn power_cut(&mut self, cut: PowerCut) {
+    fn power_cut(&mut self, cut: PowerCut) {
         self.mark_if(cut.torn > 0, Mark::TornWrite);
         self.mark_if(cut.dropped > 0, Mark::DroppedWrites);
         self.mark_if(cut.kept > 0 && cut.kept == cut.unsynced, Mark::KeptWrites);
     }
 
     /// The log has committed an entry on this state.
-    pub fn agreed(&mut self, state: &State, entry: &Entry) {
+    fn agreed(&mut self, state: &State, entry: &Entry) {
         let Some(proposal) = &entry.proposal else { return };
         let known = |id: &LeaseId| state.leases.contains_key(id);
         match &proposal.command {
@@ -224,8 +306,7 @@ impl Coverage {
         }
     }
 
-    /// A lessee asks for something.
-    pub fn asked(&mut self, request: &Request) {
+    fn asked(&mut self, request: &Request) {
         match request {
             Request::Renew { id } if self.expiring.contains(id) => {
                 self.mark(Mark::RenewedWhileExpiring);
@@ -238,7 +319,7 @@ impl Coverage {
     }
 
     /// A member that has applied up to here is told something.
-    pub fn before(
+    fn before(
         &mut self,
         now: Duration,
         member: MemberId,
@@ -264,6 +345,7 @@ impl Coverage {
                 self.mark_if(primary, Mark::DemotedInDoubt);
             }
             MemberInput::Installed(_) => self.mark_if(holds, Mark::InstalledWithLeases),
+            MemberInput::HoldExpired(true) => self.mark(Mark::HeldByObserver),
             MemberInput::Committed(entries) => {
                 let again = entries.iter().any(|entry| entry.index <= applied);
                 self.mark_if(again, Mark::EntryAgain);
@@ -274,19 +356,18 @@ impl Coverage {
         }
     }
 
-    /// A member was promoted on this state.
-    pub fn promoted(&mut self, state: Option<&State>) {
-        let leases = || state.into_iter().flat_map(|state| state.leases.values());
-        self.mark_if(leases().next().is_some(), Mark::PromotedWithLeases);
-        let checkpointed = leases().any(|lease| lease.remaining.is_some());
+    fn promoted(&mut self, member: &Member) {
+        let leases = member.lessor().snapshot().leases;
+        self.mark_if(!leases.is_empty(), Mark::PromotedWithLeases);
+        let checkpointed = leases.iter().any(|lease| lease.remaining.is_some());
         self.mark_if(checkpointed, Mark::PromotedFromCheckpoint);
     }
 
-    /// A member's host is about to do something; `most` leases fit into an expired batch.
-    pub fn output(&mut self, now: Duration, member: MemberId, most: usize, output: &Output) {
+    fn output(&mut self, now: Duration, member: MemberId, output: &Output) {
         match output {
             Output::Expired(batch) => {
-                self.mark_if(batch.leases.len() >= most && most > 1, Mark::FullBatch);
+                let full = self.full_batch.is_some_and(|most| batch.leases.len() >= most);
+                self.mark_if(full, Mark::FullBatch);
                 for lease in &batch.leases {
                     let again = !self.expiring.insert(*lease);
                     self.mark_if(again, Mark::ExpiredAgain);
@@ -314,8 +395,7 @@ impl Coverage {
         }
     }
 
-    /// A lessee has an answer.
-    pub fn answered(&mut self, request: &Request, answer: &Result<Response, RequestError>) {
+    fn answered(&mut self, request: &Request, answer: &Result<Response, RequestError>) {
         self.mark_if(*answer == Err(RequestError::Unknown), Mark::AnsweredUnknown);
         let exists = *answer == Err(RequestError::Refused(Error::LeaseExists));
         self.mark_if(exists, Mark::ExistsRefused);
@@ -326,6 +406,9 @@ impl Coverage {
         }
     }
 }
+
+/// A commit that takes this long is one in which leases can end.
+const STALL: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
@@ -347,7 +430,7 @@ mod tests {
             let proposal = lessor::Proposal { term, sequence: index, command };
             Entry { index: LogIndex(index), term, proposal: Some(proposal) }
         };
-        let (mut coverage, mut state) = (Coverage::default(), State::default());
+        let (mut coverage, mut state) = (Coverage::new(&Config::default()), State::default());
         let ttl = Ttl::from_secs(1);
         let attach = |id| Command::Attach { id: lease(id), items: vec!["k".into()] };
         let commands = [
@@ -359,7 +442,7 @@ mod tests {
         for (place, command) in (1..).zip(commands) {
             if place == 4 {
                 let batch = lessor::ExpiredBatch { leases: vec![lease(1)] };
-                coverage.output(Duration::ZERO, MemberId(1), 500, &Output::Expired(batch));
+                coverage.output(Duration::ZERO, MemberId(1), &Output::Expired(batch));
             }
             let entry = entry(place, command);
             coverage.agreed(&state, &entry);

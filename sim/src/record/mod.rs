@@ -2,5 +2,6 @@
 
 pub mod coverage;
 pub(crate) mod debug_text;
+pub mod recorder;
 pub mod report;
 pub mod trace;

@@ -205,6 +205,41 @@ impl Fault {
         }
     }
 
+    /// How often it happens.
+    #[must_use]
+    pub fn times(&self) -> u64 {
+        match self {
+            Self::Lose { count, .. }
+            | Self::Repeat { count, .. }
+            | Self::FailSync { count, .. } => u64::from(*count),
+            Self::Elect(_)
+            | Self::Depose
+            | Self::Crash(_)
+            | Self::Kill(_)
+            | Self::Restart(_)
+            | Self::Stop(_)
+            | Self::Pause { .. }
+            | Self::Isolate { .. }
+            | Self::Partition { .. }
+            | Self::Block { .. }
+            | Self::Delay { .. }
+            | Self::Noise { .. }
+            | Self::Heal(_)
+            | Self::SlowDisk { .. }
+            | Self::FullDisk { .. }
+            | Self::Rot { .. }
+            | Self::ReplaceDisk(_)
+            | Self::CopyDisk(_)
+            | Self::PutBack(_)
+            | Self::Abort(_)
+            | Self::OpenAgain(_)
+            | Self::Observe { .. }
+            | Self::HoldStore { .. }
+            | Self::Jump { .. }
+            | Self::Drift { .. } => 1,
+        }
+    }
+
     /// The members that it names.
     pub fn members_mut(&mut self) -> Vec<&mut MemberId> {
         match self {

@@ -1,32 +1,65 @@
 //! Requests on their way: who asks whom, how long it waits, and whom it asks next.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lessor::driver::CallError;
 use lessor::{MemberId, Request, RequestError, Response};
 
-use super::{Action, Asker, Due, Pending, World};
+use super::agenda::{Due, Slot};
+use super::{Action, World};
 use crate::env::lessee::{self, Whom};
-use crate::model::text;
-use crate::record::coverage::Mark;
-use crate::record::debug_text;
+use crate::judge::{self, Kind};
 use crate::scenario::{self, AnswerKind};
+
+/// The requests of a run.
+#[derive(Default)]
+pub(super) struct Calls {
+    on_their_way: BTreeMap<u64, Call>,
+    /// The number of the last one.
+    last: u64,
+    /// The answer of each step that asks.
+    answers: BTreeMap<usize, AnswerKind>,
+    /// Whom each step with patience asks next.
+    errands: BTreeMap<usize, Whom>,
+}
+
+/// A request on its way.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) asker: Asker,
+    pub(super) request: Request,
+    pub(super) member: MemberId,
+    /// Which of its processes is asked.
+    process: u64,
+    sent: Duration,
+    /// Where on the agenda it is given up, if it ever is.
+    given_up: Option<Slot>,
+}
+
+/// Who asks: a step, a lessee of a herd, or an expectation, by its position.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asker {
+    Step(usize),
+    Lessee(usize),
+    Expect(usize),
+}
+
+impl Calls {
+    /// What the request of a step was answered last.
+    pub(super) fn answer_of(&self, step: usize) -> AnswerKind {
+        self.answers.get(&step).copied().unwrap_or(AnswerKind::None)
+    }
+}
 
 impl World {
     /// A call was answered, or nobody was there to answer it.
-    pub fn answered(
-        &mut self,
-        now: Duration,
-        call: u64,
-        answer: Option<Result<Response, CallError>>,
-    ) {
-        // Nobody waits any more for the answer to a call that was given up.
-        let Some(pending) = self.calls.remove(&call) else { return };
-        if let Some(planned) = pending.given_up {
-            self.agenda.remove(&planned);
-        }
-        let machine = &self.machines[&pending.member];
-        let died = !machine.up || machine.process != pending.process;
+    pub fn answered(&mut self, call: u64, answer: Option<Result<Response, CallError>>) {
+        let Some(Call { asker, request, member, process, sent, .. }) = self.take_call(call) else {
+            return;
+        };
+        let machine = self.machines.of(member);
+        let died = !machine.is_up() || machine.processes != process;
         let answer = match answer {
             Some(Ok(response)) => Ok(response),
             // A process that ends tells nobody what became of a request.
@@ -35,204 +68,186 @@ impl World {
             Some(Err(CallError::Request(error))) => Err(error),
             Some(Err(CallError::Failed(_) | CallError::Unattended)) => Err(RequestError::Unknown),
         };
-        let clock = self.clock(pending.member).read(now);
-        self.oracle.left(now, pending.member, clock, &pending.request);
         self.acknowledged += u64::from(answer.is_ok());
-        self.coverage.answered(&pending.request, &answer);
-        self.oracle.answered(now, pending.sent, &pending.request, &answer);
-        match pending.asker {
-            Asker::Step(place) => {
-                let asked = &pending.request;
-                let words = format!("{asked}: {}", text::answer(&answer));
-                self.record_of_step(now, place, words);
-                self.answers.insert(place, AnswerKind::of(&answer));
-                let served = matches!(answer, Ok(_) | Err(RequestError::Refused(_)));
-                if let Some(whom) = self.errands.get_mut(&place) {
-                    let was = std::mem::replace(whom, Whom::told(pending.member, &answer));
-                    let moved = matches!(was, Whom::After(_)) && served;
-                    self.coverage.mark_if(moved, Mark::ServedElsewhere);
+        let served = matches!(answer, Ok(_) | Err(RequestError::Refused(_)));
+        let was = match asker {
+            Asker::Step(step) => self.calls.errands.get(&step).copied(),
+            Asker::Lessee(number) => Some(self.herds.lessees[number].whom()),
+            Asker::Expect(_) => None,
+        };
+        let counts = match asker {
+            Asker::Step(_) => served,
+            Asker::Lessee(_) | Asker::Expect(_) => answer.is_ok(),
+        };
+        let elsewhere = counts && matches!(was, Some(Whom::After(_)));
+        let next = match asker {
+            Asker::Lessee(number) => {
+                let lessee = &mut self.herds.lessees[number];
+                Some(lessee.answered(self.now, sent, Some((member, &answer))))
+            }
+            Asker::Step(_) | Asker::Expect(_) => None,
+        };
+        let scenario = self.scenario.clone();
+        let by = by(&scenario.steps, asker, next.map_or("", |next| next.label));
+        let (request, answer) = (&request, &answer);
+        self.emit(Some(member), Kind::Answered { by, request, sent, elsewhere, answer });
+        match asker {
+            Asker::Step(step) => {
+                self.calls.answers.insert(step, AnswerKind::of(answer));
+                if let Some(whom) = self.calls.errands.get_mut(&step) {
+                    *whom = Whom::told(member, answer);
                     if !served {
-                        self.plan(now + lessee::PAUSE, Due::Again(place));
+                        self.agenda.plan(self.now + lessee::PAUSE, Due::AskAgain(step));
                     }
                 }
             }
-            Asker::Expect(place) => self.judge_remaining(now, place, &answer),
-            Asker::Lessee(place) => {
-                let lessee = &mut self.lessees[place];
-                let moved = matches!(lessee.whom(), Whom::After(_)) && answer.is_ok();
-                self.coverage.mark_if(moved, Mark::ServedElsewhere);
-                let next = lessee.answered(now, pending.sent, Some((pending.member, &answer)));
-                let asked = &pending.request;
-                let words = format_args!("{asked} {}", debug_text::answer(&answer));
-                self.record_aggregated(now, None, "lessees", words, next.label);
-                let leases = || text::leases_of_request(asked);
-                self.record_in_focus(now, None, "lessees", leases, |_| {
-                    format!("{asked} [of member {}]: {}", pending.member, text::answer(&answer))
-                });
-                if let Some(at) = next.at {
-                    self.plan(at, Due::Lessee(place));
-                }
-            }
+            Asker::Expect(position) => self.judge_remaining(position, answer),
+            Asker::Lessee(number) => self.plan_lessee(number, next.and_then(|next| next.at)),
         }
-        self.settle(now);
+        self.settle();
     }
 
     /// Somebody has waited long enough: what becomes of the request nobody knows, as after an answer that
     /// is unknown, and another member is asked.
-    pub(super) fn give_up(&mut self, now: Duration, call: u64) {
-        let Some(pending) = self.calls.remove(&call) else { return };
+    pub(super) fn give_up(&mut self, call: u64) {
+        let Some(Call { asker, request, member, .. }) = self.take_call(call) else { return };
         self.actions.push_back(Action::GiveUp(call));
-        self.coverage.mark(Mark::GaveUp);
-        let member = pending.member;
-        let clock = self.clock(member).read(now);
-        self.oracle.left(now, member, clock, &pending.request);
-        let asked = &pending.request;
-        match pending.asker {
-            Asker::Step(place) => {
-                self.record_of_step(
-                    now,
-                    place,
-                    format!("{asked}: gives up waiting for member {member}"),
-                );
-                self.answers.insert(place, AnswerKind::Unknown);
-                self.errands.insert(place, Whom::After(member));
-                self.plan(now, Due::Again(place));
-            }
-            Asker::Lessee(place) => {
-                self.wants_no_guard(now, place);
-                let next = self.lessees[place].gave_up(now, member);
-                self.record_aggregated(
-                    now,
-                    None,
-                    "lessees",
-                    format_args!("{asked} of {member}"),
-                    next.label,
-                );
-                let leases = || text::leases_of_request(asked);
-                self.record_in_focus(now, None, "lessees", leases, |_| {
-                    format!("{asked}: gives up waiting for member {member}")
-                });
-                if let Some(at) = next.at {
-                    self.plan(at, Due::Lessee(place));
-                }
-            }
+        let next = match asker {
+            Asker::Lessee(number) => Some(self.herds.lessees[number].gave_up(self.now, member)),
+            Asker::Step(_) => None,
             Asker::Expect(_) => unreachable!("an expectation waits for ever"),
+        };
+        let scenario = self.scenario.clone();
+        let by = by(&scenario.steps, asker, next.map_or("", |next| next.label));
+        self.emit(Some(member), Kind::GaveUp { by, request: &request });
+        match asker {
+            Asker::Lessee(number) => {
+                self.wants_no_guard(number);
+                self.plan_lessee(number, next.and_then(|next| next.at));
+            }
+            Asker::Step(step) | Asker::Expect(step) => {
+                self.calls.answers.insert(step, AnswerKind::Unknown);
+                self.calls.errands.insert(step, Whom::After(member));
+                self.agenda.plan(self.now, Due::AskAgain(step));
+            }
         }
     }
 
-    /// The request of a step is made for the first time.
-    pub(super) fn ask_of_step(&mut self, now: Duration, place: usize) {
+    /// Takes a call whose answer has come or is not waited for; `None` if it was given up before.
+    pub(super) fn take_call(&mut self, call: u64) -> Option<Call> {
+        let taken = self.calls.on_their_way.remove(&call)?;
+        if let Some(slot) = taken.given_up {
+            self.agenda.cancel(slot);
+        }
+        Some(taken)
+    }
+
+    pub(super) fn plan_lessee(&mut self, number: usize, at: Option<Duration>) {
+        if let Some(at) = at {
+            self.agenda.plan(at, Due::Lessee(number));
+        }
+    }
+
+    /// The request of a step is made for the first time, or again of another member.
+    pub(super) fn ask_of_step(&mut self, step: usize, again: bool) {
         let scenario::Action::Ask { request, member, patience, .. } =
-            self.scenario.steps[place].action.clone()
+            self.scenario.steps[step].action.clone()
         else {
             unreachable!("a fault asks nothing")
         };
-        if patience.is_some() {
-            self.errands.insert(place, member.map_or(Whom::Leader, Whom::Member));
-        }
-        self.ask(now, Asker::Step(place), member, request);
-    }
-
-    /// The request of a step is made again, of another member.
-    pub(super) fn ask_again(&mut self, now: Duration, place: usize) {
-        let scenario::Action::Ask { request, .. } = self.scenario.steps[place].action.clone()
-        else {
-            return;
+        let to = if again {
+            self.reached(self.calls.errands.get(&step).copied().unwrap_or(Whom::Leader))
+        } else {
+            if patience.is_some() {
+                let whom = member.map_or(Whom::Leader, Whom::Member);
+                self.calls.errands.insert(step, whom);
+            }
+            member
         };
-        let whom = self.errands.get(&place).copied().unwrap_or(Whom::Leader);
-        let member = self.reached(whom);
-        self.ask(now, Asker::Step(place), member, request);
+        self.ask(Asker::Step(step), to, request, again);
     }
 
     /// A lessee of a herd does what it is up to.
-    pub(super) fn act(&mut self, now: Duration, place: usize) {
-        if self.lets_go(now, place) {
+    pub(super) fn act(&mut self, number: usize) {
+        if self.lets_go(number) {
             return;
         }
-        let Some(request) = self.lessees[place].ask(now) else { return };
-        let member = self.reached(self.lessees[place].whom());
-        if let Some(whom) = member {
-            let leases = || text::leases_of_request(&request);
-            self.record_in_focus(now, None, "lessees", leases, |_| {
-                format!("{request} [of member {whom}]")
-            });
-            return self.ask(now, Asker::Lessee(place), member, request);
+        let Some(request) = self.herds.lessees[number].ask(self.now) else { return };
+        let member = self.reached(self.herds.lessees[number].whom());
+        if member.is_some() {
+            return self.ask(Asker::Lessee(number), member, request, false);
         }
-        let next = self.lessees[place].answered(now, now, None);
-        let words = format_args!("{request}");
-        self.record_aggregated(now, None, "lessees", words, next.label);
-        let leases = || text::leases_of_request(&request);
-        self.record_in_focus(now, None, "lessees", leases, |_| format!("{words}: nobody to ask"));
-        if let Some(at) = next.at {
-            self.plan(at, Due::Lessee(place));
-        }
+        let next = self.herds.lessees[number].answered(self.now, self.now, None);
+        self.emit(None, Kind::NobodyToAsk { request: &request, outcome: next.label });
+        self.plan_lessee(number, next.at);
     }
 
     /// The member that is asked: a lessee notices at once whether somebody listens.
     fn reached(&self, whom: Whom) -> Option<MemberId> {
-        let up = |member: &MemberId| self.machines.get(member).is_some_and(|machine| machine.up);
-        let after = |member: MemberId| {
-            let others = self.machines.range(member..).chain(self.machines.range(..=member));
-            others.map(|(id, _)| *id).skip(1).find(up)
-        };
+        let up = |member: &MemberId| self.machines.is_up(*member);
         match whom {
             Whom::Leader => self.raft.leader().filter(up),
-            Whom::Member(member) => Some(member).filter(up).or_else(|| after(member)),
-            Whom::After(member) => after(member),
+            Whom::Member(member) => Some(member).filter(up).or(self.machines.next_up(member)),
+            Whom::After(member) => self.machines.next_up(member),
         }
     }
 
-    /// Sends a request to a member, by default to whoever leads.
+    /// Sends a request to a member, by default to the one that leads.
     pub(super) fn ask(
         &mut self,
-        now: Duration,
         asker: Asker,
         to: Option<MemberId>,
         request: Request,
+        again: bool,
     ) {
-        self.oracle.asked(now, &request);
-        self.coverage.asked(&request);
-        let member = to.or(self.raft.leader());
-        self.planned += 1;
-        let call = self.planned;
-        let asked = member.unwrap_or(MemberId(1));
-        let process = self.machines[&asked].process;
-        let answers = member.is_some() && self.machines[&asked].up;
-        let patience = self.patience_of(asker).filter(|_| answers);
-        let given_up = patience.map(|patience| self.plan(now + patience, Due::GiveUp(call)));
-        let pending = Pending {
-            asker,
-            request: request.clone(),
-            member: asked,
-            process,
-            sent: now,
-            given_up,
-        };
-        self.calls.insert(call, pending);
-        match member {
-            Some(member) if answers => {
-                let clock = self.clock(member).read(now);
-                self.oracle.sent(now, member, clock, &request);
-                let action = self.keep_alive(now, call, asker, member);
-                self.actions.push_back(action.unwrap_or(Action::Call { call, member, request }));
-            }
-            Some(_) => self.answered(now, call, None),
-            None => {
-                let error = CallError::Request(RequestError::NotPrimary { leader: None });
-                self.answered(now, call, Some(Err(error)));
-            }
+        let scenario = self.scenario.clone();
+        let by = by(&scenario.steps, asker, "");
+        let asked = to.or(self.raft.leader());
+        self.emit(asked, Kind::Asked { by, request: &request, again });
+        let member = asked.unwrap_or(MemberId(1));
+        let machine = self.machines.of(member);
+        let (process, is_up) = (machine.processes, asked.is_some() && machine.is_up());
+        self.calls.last += 1;
+        let call = self.calls.last;
+        let patience = self.patience_of(asker).filter(|_| is_up);
+        let given_up =
+            patience.map(|patience| self.agenda.plan(self.now + patience, Due::GiveUp(call)));
+        let (sent, of_call) = (self.now, request.clone());
+        let of_call = Call { asker, request: of_call, member, process, sent, given_up };
+        self.calls.on_their_way.insert(call, of_call);
+        if is_up {
+            self.emit(Some(member), Kind::Sent(&request));
+            let action = self.keep_alive(call, asker, member);
+            self.actions.push_back(action.unwrap_or(Action::Call { call, member, request }));
+        } else {
+            let nobody = CallError::Request(RequestError::NotPrimary { leader: None });
+            self.answered(call, asked.is_none().then_some(Err(nobody)));
         }
     }
 
     /// How long somebody waits for an answer, if not for ever.
     fn patience_of(&self, asker: Asker) -> Option<Duration> {
         match asker {
-            Asker::Step(place) => match &self.scenario.steps[place].action {
+            Asker::Step(step) => match &self.scenario.steps[step].action {
                 scenario::Action::Ask { patience, .. } => *patience,
                 scenario::Action::Fault(_) => None,
             },
-            Asker::Lessee(place) => Some(self.lessees[place].patience()),
+            Asker::Lessee(number) => Some(self.herds.lessees[number].patience()),
             Asker::Expect(_) => None,
         }
+    }
+}
+
+/// Who asks, for an event.
+fn by<'a>(steps: &'a [scenario::Step], asker: Asker, outcome: &'static str) -> judge::Asker<'a> {
+    match asker {
+        Asker::Lessee(_) => judge::Asker::Herd { outcome },
+        Asker::Expect(_) => judge::Asker::Expectation,
+        Asker::Step(step) => match &steps[step].action {
+            scenario::Action::Ask { lessee, member, .. } => {
+                judge::Asker::Step { lessee: lessee.as_deref(), member: *member }
+            }
+            scenario::Action::Fault(_) => unreachable!("a fault asks nothing"),
+        },
     }
 }

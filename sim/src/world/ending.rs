@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use lessor::MemberId;
 
-use super::{Due, World};
-use crate::record::coverage::Mark;
+use super::agenda::Due;
+use super::machine::{Medium, Process};
+use super::{Phase, World};
+use crate::judge::{Exchange, Kind};
 use crate::scenario::Fault;
 
 impl World {
@@ -19,31 +21,30 @@ impl World {
     }
 
     /// Heals the core, and cuts off all others for ever.
-    pub(super) fn begin_ending(&mut self, now: Duration) {
+    pub(super) fn begin_ending(&mut self) {
         let core = self.core();
-        self.coverage.mark_if(core.len() < self.machines.len(), Mark::CoreEnding);
-        let names: Vec<_> = core.iter().map(ToString::to_string).collect();
-        self.record(now, None, "fault", format!("all faults are over for {}", names.join(", ")));
-        self.stable_since = now;
-        self.healed = true;
-        self.oracle.healed(now);
-        self.lasting.end_for(&core);
+        self.stable_since = self.now;
+        self.phase = Phase::Healed;
+        self.links.heal();
+        let all = core.len() >= self.machines.len();
+        self.emit(None, Kind::Healed { core: &core, all });
+        self.injected.lasting.end_for(&core);
         let others = self.raft.members().filter(|member| !core.contains(member));
         for (number, member) in others.enumerate() {
-            let place = self.scenario.steps.len() + number;
-            self.lasting.begin(place, Fault::Isolate { member, span: None });
-            self.faults.entry("isolate").or_default().ordered += 1;
+            let step = self.scenario.steps.len() + number;
+            self.injected.lasting.begin(step, Fault::Isolate { member, span: None });
+            self.injected.ordered("isolate", 1);
         }
-        self.weather_changed(now);
+        self.weather_changed();
         for member in core {
             self.raft.lose_nothing(member);
-            let machine = self.machine(member);
+            let machine = self.machines.of_mut(member);
             machine.crashing = None;
             machine.disk.heal();
-            let (process, started) = (machine.process, machine.started);
-            self.resume(now, member, process);
+            let (process, started) = (machine.processes, machine.is_started());
+            self.resume(member, process);
             if !started {
-                self.restart(now, member);
+                self.restart(member);
             }
         }
     }
@@ -62,17 +63,17 @@ impl World {
     /// Whether the ending has begun with a majority that somebody leads or is elected to lead.
     pub(super) fn is_owed(&self) -> bool {
         let core = self.core();
-        let runs = |member: &&MemberId| self.machines[*member].started;
-        self.healed && 2 * core.iter().filter(runs).count() > self.machines.len()
+        let runs = |member: &&MemberId| self.machines.of(**member).is_started();
+        self.phase != Phase::Faulty && 2 * core.iter().filter(runs).count() > self.machines.len()
     }
 
     /// Members of the core that have neither opened nor ended in a minute.
-    pub(super) fn unsettled(&self, now: Duration) -> Vec<MemberId> {
+    pub(super) fn unsettled(&self) -> Vec<MemberId> {
         let unsettled = |member: &MemberId| {
-            let machine = &self.machines[member];
-            let long = now.saturating_sub(machine.since) > Duration::from_secs(60);
-            let opening = machine.started && !machine.up;
-            long && !machine.paused && (opening || (machine.up && machine.stopping))
+            let machine = self.machines.of(*member);
+            let long = self.now.saturating_sub(machine.since) > Duration::from_secs(60);
+            let changes = matches!(machine.process, Process::Opening | Process::Stopping);
+            long && !machine.paused && changes
         };
         self.core().into_iter().filter(unsettled).collect()
     }
@@ -80,10 +81,10 @@ impl World {
     /// Whether two members run, and messages go both ways between them.
     pub(super) fn hears(&self, one: MemberId, other: MemberId) -> bool {
         let runs = |member: MemberId| {
-            let machine = &self.machines[&member];
-            machine.up && !machine.paused
+            let machine = self.machines.of(member);
+            machine.is_up() && !machine.paused
         };
-        runs(one) && runs(other) && (one == other || self.lasting.connects(one, other))
+        runs(one) && runs(other) && (one == other || self.injected.lasting.connects(one, other))
     }
 
     /// What the network adds to a change that needs a few messages one after the other, at most, if it
@@ -93,45 +94,46 @@ impl World {
     }
 
     /// Elects somebody who can lead, in place of a leader that cannot.
-    pub(super) fn hold_election(&mut self, now: Duration) {
+    pub(super) fn hold_election(&mut self) {
         self.unled_since = None;
         if self.is_led() {
             return;
         }
         let able: Vec<_> = self.raft.members().filter(|m| self.can_lead(*m)).collect();
-        let place = self.draw(able.len() as u64);
-        if let Some(candidate) = usize::try_from(place).ok().and_then(|place| able.get(place)) {
-            self.raft.elect(now, *candidate);
+        let drawn = self.draw(able.len() as u64);
+        if let Some(candidate) = usize::try_from(drawn).ok().and_then(|drawn| able.get(drawn)) {
+            self.raft.elect(self.now, *candidate);
         }
     }
 
     /// Plans an election if nobody leads and the scenario has a timeout for that, as each has in the end:
     /// a leader may be deposed then too, by somebody who was cut off and is in a later term.
-    pub(super) fn watch_leader(&mut self, now: Duration) {
-        let at_the_end = self.healed.then_some(ELECTION);
+    pub(super) fn watch_leader(&mut self) {
+        let at_the_end = (self.phase != Phase::Faulty).then_some(ELECTION);
         let Some(timeout) = self.scenario.upkeep.election_timeout.or(at_the_end) else { return };
         if self.is_led() {
             self.unled_since = None;
         } else if self.all_were_up && self.unled_since.is_none() {
-            self.unled_since = Some(now);
+            self.unled_since = Some(self.now);
             let late = self.draw(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
-            let at = now + timeout + Duration::from_millis(late);
-            self.plan(at, Due::Elect);
+            let at = self.now + timeout + Duration::from_millis(late);
+            self.agenda.plan(at, Due::Elect);
         }
     }
 
     /// A member's process has ended: in the ending, one of the core is started again.
-    pub(super) fn revive(&mut self, now: Duration, member: MemberId) {
-        if self.healed && self.core().contains(&member) && !self.machines[&member].started {
-            if self.machines[&member].refused {
-                self.replace_disk(now, member);
+    pub(super) fn revive(&mut self, member: MemberId) {
+        let ending = self.phase != Phase::Faulty && self.core().contains(&member);
+        if ending && !self.machines.of(member).is_started() {
+            if self.machines.of(member).medium == Medium::Refused {
+                self.exchange_disk(member, Exchange::Empty);
             }
-            self.restart(now, member);
+            self.restart(member);
         }
     }
 }
 
-/// In the ending, somebody is elected so long after nobody has led, and up to as long again later.
+/// In the ending, somebody is elected after nobody has led for this long, or up to twice as long.
 const ELECTION: Duration = Duration::from_secs(2);
 /// What madsim's network takes at most, besides what the scenario says.
 const HOP: Duration = Duration::from_millis(5);

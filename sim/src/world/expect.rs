@@ -1,17 +1,17 @@
 //! What a scenario expects of moments and of its end.
 
-use std::time::Duration;
-
 use lessor::{LeaseId, MemberId, Request, RequestError, Response};
 
-use super::{Asker, World};
-use crate::judge::End;
+use super::calls::Asker;
+use super::{Phase, World};
+use crate::judge::{End, Kind};
 use crate::model::text;
-use crate::scenario::{self, AnswerKind, AtMoment, Expectation};
+use crate::scenario::{self, AtMoment, Expectation};
 
 impl World {
-    pub(super) fn expect(&mut self, now: Duration, place: usize) {
-        let Expectation::At { member, what, .. } = self.scenario.expects[place].what.clone() else {
+    pub(super) fn expect(&mut self, position: usize) {
+        let Expectation::At { member, what, .. } = self.scenario.expects[position].what.clone()
+        else {
             return;
         };
         let primary = self.raft.members().find(|member| self.oracle.is_primary(*member));
@@ -21,7 +21,7 @@ impl World {
         let (met, found) = match &what {
             AtMoment::Remaining { lease, .. } => {
                 let request = Request::Lookup { id: *lease };
-                return self.ask(now, Asker::Expect(place), Some(member), request);
+                return self.ask(Asker::Expect(position), Some(member), request, false);
             }
             AtMoment::Present(id, present) => {
                 let found = if lease(id).is_some() { "present" } else { "absent" };
@@ -47,17 +47,16 @@ impl World {
                 (found == *count, format!("there are {found} leases"))
             }
         };
-        self.judge_expectation(now, place, met, &found);
+        self.judge_expectation(position, met, &found);
     }
 
     pub(super) fn judge_remaining(
         &mut self,
-        now: Duration,
-        place: usize,
+        position: usize,
         answer: &Result<Response, RequestError>,
     ) {
         let Expectation::At { what: AtMoment::Remaining { at_least, at_most, .. }, .. } =
-            self.scenario.expects[place].what
+            self.scenario.expects[position].what
         else {
             return;
         };
@@ -68,29 +67,23 @@ impl World {
             }
             Ok(_) | Err(_) => false,
         };
-        self.judge_expectation(now, place, met, &text::answer(answer));
+        self.judge_expectation(position, met, &text::answer(answer));
     }
 
-    pub(super) fn judge_expectation(
-        &mut self,
-        now: Duration,
-        place: usize,
-        met: bool,
-        found: &str,
-    ) {
-        let line = self.scenario.expects[place].line;
-        let verdict = if met { "as expected" } else { "NOT as expected" };
-        self.record(now, None, "expect", format!("{found}: {verdict} in line {line}"));
+    fn judge_expectation(&mut self, position: usize, met: bool, found: &str) {
+        let line = self.scenario.expects[position].line;
+        self.emit(None, Kind::Expected { found, met, line });
         if !met {
-            let (secs, millis) = (now.as_secs(), now.subsec_millis());
+            let (secs, millis) = (self.now.as_secs(), self.now.subsec_millis());
             let what =
                 format!("line {line}: at {secs}.{millis:03} {found}, which was not expected");
             self.unmet.push(what);
         }
     }
 
-    pub(super) fn end(&mut self, now: Duration) {
-        self.ended = true;
+    pub(super) fn end(&mut self) {
+        let owed = self.is_owed();
+        self.phase = Phase::Over;
         let leads = |leader: &MemberId| self.can_lead(*leader) && self.oracle.is_primary(*leader);
         let leader = self.raft.leader().filter(leads);
         let core = self.core().into_iter();
@@ -100,20 +93,20 @@ impl World {
         let log = self.scenario.log;
         let change = log.commit + log.apply + log.confirm + self.scenario.disks.latency;
         let end = End {
-            owed: self.is_owed(),
-            unsettled: self.unsettled(now),
+            owed,
+            unsettled: self.unsettled(),
             primary: leader,
             connected,
             stable_since: self.stable_since,
-            clock: leader.map_or(lessor::Instant::ZERO, |leader| self.clock(leader).read(now)),
+            clock: leader.map_or(lessor::Instant::ZERO, |leader| self.clock(leader).read(self.now)),
             losses: self.losses,
             unanswered: Vec::new(),
             latency: 4 * change + self.round_trips(),
         };
-        self.oracle.finish(now, end);
-        for (place, step) in self.scenario.steps.iter().enumerate() {
+        self.emit(None, Kind::Ended(&end));
+        for (number, step) in self.scenario.steps.iter().enumerate() {
             if let scenario::Action::Ask { request, answer: Some(expected), .. } = &step.action {
-                let answer = self.answers.get(&place).copied().unwrap_or(AnswerKind::None);
+                let answer = self.calls.answer_of(number);
                 if answer != *expected {
                     let (place, asked) = (step.place(), request);
                     let (answer, expected) = (answer.word(), expected.word());
@@ -142,7 +135,7 @@ impl World {
                 }
             }
         }
-        for machine in self.machines.values() {
+        for (_, machine) in self.machines.iter() {
             if let Some(crashing) = machine.crashing {
                 let place = self.scenario.steps[crashing.step].place();
                 self.without_effect
@@ -154,6 +147,5 @@ impl World {
             self.without_effect
                 .push(format!("{left} proposals that were to be lost were never made"));
         }
-        self.trace.finish(now);
     }
 }

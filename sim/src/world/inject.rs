@@ -1,19 +1,17 @@
 //! What a fault does to the world.
-#![expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "each part of the world is met by a few kinds of faults"
-)]
 
 use std::time::Duration;
 
 use lessor::MemberId;
 use rand_chacha::rand_core::Rng;
 
-use super::{Action, Crashing, Due, World};
-use crate::env::disk::PowerCut;
+use super::agenda::Due;
+use super::machine::{Crashing, Medium, Process};
+use super::{Action, World};
+use crate::judge::{Exchange, Kind};
 use crate::model::text;
 use crate::record::coverage::Mark;
-use crate::scenario::{Crash, CrashWhen, Fault};
+use crate::scenario::{Crash, CrashWhen, Fault, Loss, Unsynced};
 
 /// Whether a fault has met something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,332 +23,382 @@ enum Met {
 }
 
 impl World {
-    pub(super) fn fault(&mut self, now: Duration, place: usize, fault: &Fault) {
-        let times = match fault {
-            Fault::Lose { count, .. }
-            | Fault::Repeat { count, .. }
-            | Fault::FailSync { count, .. } => u64::from(*count),
-            _ => 1,
-        };
-        self.faults.entry(fault.name()).or_default().ordered += times;
+    /// A fault that a step orders.
+    pub(super) fn fault(&mut self, step: usize, fault: &Fault) {
+        self.injected.ordered(fault.name(), fault.times());
         let met = match fault {
-            Fault::Elect(_) | Fault::Depose | Fault::Lose { .. } | Fault::Repeat { .. } => {
-                self.fault_of_log(now, fault)
+            Fault::Elect(member) => self.elect(*member),
+            Fault::Depose => self.depose(),
+            Fault::Crash(crash) => self.crash(step, fault, *crash),
+            Fault::Kill(member) => self.kill(fault, *member),
+            Fault::Restart(member) => self.restart_if_down(*member),
+            Fault::Stop(member) => self.stop(fault, *member),
+            Fault::Pause { member, span } => self.pause(fault, *member, *span),
+            Fault::Isolate { member, .. } => {
+                self.disturb_links(step, fault, &format!("member {member} is cut off"))
             }
-            Fault::Crash(crash) => self.crash(now, place, *crash),
-            Fault::SlowDisk { .. }
-            | Fault::FullDisk { .. }
-            | Fault::FailSync { .. }
-            | Fault::Rot { .. }
-            | Fault::ReplaceDisk(_)
-            | Fault::CopyDisk(_)
-            | Fault::PutBack(_) => self.fault_of_disk(now, place, fault),
-            Fault::Abort(_)
-            | Fault::OpenAgain(_)
-            | Fault::Observe { .. }
-            | Fault::HoldStore { .. } => self.fault_of_host(now, place, fault),
-            Fault::Jump { .. } | Fault::Drift { .. } => self.fault_of_clock(now, place, fault),
-            Fault::Kill(_) | Fault::Restart(_) | Fault::Stop(_) | Fault::Pause { .. } => {
-                self.fault_of_process(now, fault)
+            Fault::Partition { side, .. } => {
+                let side = text::list(side, "nobody");
+                let words = format!("members {side} are cut off from the others");
+                self.disturb_links(step, fault, &words)
             }
-            Fault::Isolate { .. }
-            | Fault::Partition { .. }
-            | Fault::Block { .. }
-            | Fault::Delay { .. }
-            | Fault::Noise { .. }
-            | Fault::Heal(_) => self.fault_of_links(now, place, fault),
+            Fault::Block { from, to, .. } => {
+                let words = format!("nothing passes from member {from} to {to}");
+                self.disturb_links(step, fault, &words)
+            }
+            Fault::Delay { from, to, by, .. } => {
+                let by = text::span(*by);
+                let words = format!("from member {from} to {to} it takes {by} longer");
+                self.disturb_links(step, fault, &words)
+            }
+            Fault::Noise { loss_ppm, duplicate_ppm, .. } => {
+                let (lost, doubled) = (percent(*loss_ppm), percent(*duplicate_ppm));
+                let words = format!("{lost} of all messages are lost, {doubled} come twice");
+                self.disturb_links(step, fault, &words)
+            }
+            Fault::Heal(member) => self.heal(fault, *member),
+            Fault::SlowDisk { member, by, .. } => self.slow_disk(step, fault, *member, *by),
+            Fault::FullDisk { member, .. } => {
+                self.begin(step, Some(*member), fault, "its disk is full")
+            }
+            Fault::FailSync { member, count, unsynced } => {
+                self.fail_syncs(fault, *member, *count, *unsynced)
+            }
+            Fault::Rot { member, pages } => self.rot(fault, *member, *pages),
+            Fault::ReplaceDisk(member) => self.replace_disk(*member),
+            Fault::CopyDisk(member) => self.copy_disk(fault, *member),
+            Fault::PutBack(member) => self.put_back(*member),
+            Fault::Abort(member) => self.abort(fault, *member),
+            Fault::OpenAgain(member) => self.open_again(*member),
+            Fault::Observe { member, leaves, .. } => self.observe(step, fault, *member, *leaves),
+            Fault::HoldStore { member, .. } => self.hold_store(step, fault, *member),
+            Fault::Jump { member, by, back } => self.jump(fault, *member, *by, *back),
+            Fault::Drift { member, ppm, .. } => self.drift(step, fault, *member, *ppm),
+            Fault::Repeat { member, count } => {
+                let words = format!("appends to come twice: {count}");
+                self.tell(Some(*member), fault, &words);
+                self.raft.repeat(*member, u64::from(*count));
+                Met::Later
+            }
+            Fault::Lose { member, loss, count } => self.lose(fault, *member, *loss, *count),
         };
         match met {
-            Met::Yes => self.has_effect(fault.name()),
+            Met::Yes => self.injected.has_effect(fault.name()),
             Met::Later => {}
             Met::Nothing => {
-                let step = &self.scenario.steps[place];
+                let step = &self.scenario.steps[step];
                 let what = format!("{}: {} meets nothing", step.place(), step.action_in_words());
                 self.without_effect.push(what);
             }
         }
         if let Some(span) = fault.span() {
-            self.plan(now + span, Due::Over(place));
-        }
-    }
-
-    /// Notes that a fault of this kind has met something.
-    pub(super) fn has_effect(&mut self, kind: &'static str) {
-        self.faults.entry(kind).or_default().effective += 1;
-    }
-
-    /// Notes that these of the faults that last have met something.
-    pub(super) fn meets(&mut self, which: impl Fn(&Fault) -> bool) {
-        for kind in self.lasting.meet(which) {
-            self.has_effect(kind);
+            self.agenda.plan(self.now + span, Due::Over(step));
         }
     }
 
     /// A fault that lasts has lasted long enough.
-    pub(super) fn over(&mut self, now: Duration, place: usize) {
-        if let Some(fault) = self.lasting.end(place) {
-            self.stable_since = now;
-            self.record(now, None, "fault", format!("{} is over", fault.name()));
-            self.weather_changed(now);
+    pub(super) fn over(&mut self, step: usize) {
+        if let Some(fault) = self.injected.lasting.end(step) {
+            self.stable_since = self.now;
+            self.emit(None, Kind::Over(&fault));
+            self.weather_changed();
         }
     }
 
     /// A process that stood still goes on.
-    pub(super) fn resume(&mut self, now: Duration, member: MemberId, process: u64) {
-        let machine = &self.machines[&member];
-        if machine.process == process && machine.up && machine.paused {
-            self.stable_since = now;
-            self.machine(member).paused = false;
-            self.record(now, Some(member), "fault", "goes on".to_owned());
+    pub(super) fn resume(&mut self, member: MemberId, process: u64) {
+        let machine = self.machines.of_mut(member);
+        if machine.processes == process && machine.is_up() && machine.paused {
+            machine.paused = false;
+            self.stable_since = self.now;
+            self.emit(Some(member), Kind::Resumed);
             self.actions.push_back(Action::Resume(member));
-            let clock = self.clock(member).read(now);
-            self.oracle.resumed(now, member, clock);
-            self.raft.pause(now, member, false);
+            self.raft.pause(self.now, member, false);
         }
     }
 
     /// Makes of links, disks and clocks what the lasting faults say.
-    pub(super) fn weather_changed(&mut self, now: Duration) {
-        self.raft.reconnected(now);
+    pub(super) fn weather_changed(&mut self) {
+        self.raft.reconnected(self.now);
         for member in self.raft.members() {
-            let full = self.lasting.disk_is_full(member);
+            let full = self.injected.lasting.disk_is_full(member);
             let ppm = self.scenario.clocks.drift_ppm(member);
-            let ppm = ppm.saturating_add(self.lasting.drift_ppm(member));
-            let machine = self.machine(member);
+            let ppm = ppm.saturating_add(self.injected.lasting.drift_ppm(member));
+            let machine = self.machines.of_mut(member);
             machine.disk.set_full(full);
-            machine.clock.set_rate(now, ppm);
+            machine.clock.set_rate(self.now, ppm);
             let bound = i64::from(self.scenario.clocks.bound_ppm);
             if i64::from(ppm).abs() > bound {
-                self.oracle.clock_unsteady(i64::from(ppm) > bound);
+                let ahead = i64::from(ppm) > bound;
+                self.emit(Some(member), Kind::ClockUnsteady { ahead });
             }
         }
     }
 
-    fn fault_of_log(&mut self, now: Duration, fault: &Fault) -> Met {
-        match fault {
-            Fault::Elect(member) => self.raft.elect(now, *member),
-            Fault::Depose if self.raft.leader().is_some() => {
-                self.raft.depose(now);
-                return Met::Yes;
-            }
-            Fault::Lose { member, loss, count } => {
-                let words = format!("{} to be lost: {count}", loss.words());
-                self.record(now, Some(*member), "fault", words);
-                self.raft.lose(*member, *loss, u64::from(*count));
-            }
-            Fault::Repeat { member, count } => {
-                let words = format!("appends to come twice: {count}");
-                self.record(now, Some(*member), "fault", words);
-                self.raft.repeat(*member, u64::from(*count));
-            }
-            _ => return Met::Nothing,
+    pub(super) fn restart(&mut self, member: MemberId) {
+        self.emit(Some(member), Kind::Restarted);
+        self.machines.of_mut(member).disk.power_on();
+        self.boot(member);
+    }
+
+    /// A member's machine gets another disk.
+    pub(super) fn exchange_disk(&mut self, member: MemberId, exchange: Exchange) {
+        self.machines.of_mut(member).exchanged = Some(exchange);
+        self.emit(Some(member), Kind::Exchanged(exchange));
+        if exchange == Exchange::Empty {
+            let machine = self.machines.of_mut(member);
+            machine.disk.replace();
+            machine.medium = Medium::Sound;
         }
+    }
+
+    /// Tells of a fault, in words.
+    fn tell(&mut self, member: Option<MemberId>, fault: &Fault, words: &str) {
+        self.emit(member, Kind::Fault { fault, words });
+    }
+
+    /// Tells of a fault that lasts and begins, of links, disks or clocks.
+    fn begin(&mut self, step: usize, member: Option<MemberId>, fault: &Fault, words: &str) -> Met {
+        self.tell(member, fault, words);
+        self.injected.lasting.begin(step, fault.clone());
+        self.weather_changed();
         Met::Later
     }
 
-    fn crash(&mut self, now: Duration, place: usize, crash: Crash) -> Met {
+    // The log.
+
+    fn elect(&mut self, member: MemberId) -> Met {
+        self.raft.elect(self.now, member);
+        Met::Later
+    }
+
+    fn depose(&mut self) -> Met {
+        if self.raft.leader().is_none() {
+            return Met::Nothing;
+        }
+        self.raft.depose(self.now);
+        Met::Yes
+    }
+
+    fn lose(&mut self, fault: &Fault, member: MemberId, loss: Loss, count: u32) -> Met {
+        self.tell(Some(member), fault, &format!("{} to be lost: {count}", loss.words()));
+        self.raft.lose(member, loss, u64::from(count));
+        Met::Later
+    }
+
+    // Processes.
+
+    fn crash(&mut self, step: usize, fault: &Fault, crash: Crash) -> Met {
         let Crash { member, when, unsynced } = crash;
-        if !self.machines[&member].started {
+        if !self.machines.of(member).is_started() {
             return Met::Nothing;
         }
         let seed = self.random.next_u64();
         if when == CrashWhen::Now {
-            self.machine(member).disk.cut_power(unsynced, seed);
-            self.power_lost(now, member);
+            self.machines.of_mut(member).disk.cut_power(unsynced, seed);
+            self.power_lost(member);
         } else {
             let words = format!("is to lose its power {}", when_in_words(when));
-            self.record(now, Some(member), "fault", words);
-            self.machine(member).crashing = Some(Crashing { step: place, when, unsynced, seed });
+            self.tell(Some(member), fault, &words);
+            let crashing = Crashing { step, when, unsynced, seed };
+            self.machines.of_mut(member).crashing = Some(crashing);
         }
         Met::Later
     }
 
-    fn fault_of_process(&mut self, now: Duration, fault: &Fault) -> Met {
-        match *fault {
-            Fault::Kill(member) if self.machines[&member].started => {
-                self.record(now, Some(member), "fault", "process killed".to_owned());
-                self.machine(member).disk.kill_process();
-                self.machine(member).loses_its_process();
-                self.actions.push_back(Action::Kill(member));
-                self.down(now, member);
+    fn kill(&mut self, fault: &Fault, member: MemberId) -> Met {
+        if !self.machines.of(member).is_started() {
+            return Met::Nothing;
+        }
+        self.tell(Some(member), fault, "process killed");
+        let machine = self.machines.of_mut(member);
+        machine.disk.kill_process();
+        machine.loses_its_process();
+        self.actions.push_back(Action::Kill(member));
+        self.down(member);
+        Met::Yes
+    }
+
+    fn restart_if_down(&mut self, member: MemberId) -> Met {
+        if self.machines.of(member).is_started() {
+            return Met::Nothing;
+        }
+        self.restart(member);
+        Met::Yes
+    }
+
+    fn stop(&mut self, fault: &Fault, member: MemberId) -> Met {
+        if !self.machines.is_up(member) {
+            return Met::Nothing;
+        }
+        self.tell(Some(member), fault, "asked to stop");
+        self.actions.push_back(Action::Stop(member));
+        let machine = self.machines.of_mut(member);
+        machine.since = self.now;
+        machine.process = Process::Stopping;
+        Met::Yes
+    }
+
+    fn pause(&mut self, fault: &Fault, member: MemberId, span: Duration) -> Met {
+        if !self.machines.is_up(member) {
+            return Met::Nothing;
+        }
+        self.tell(Some(member), fault, &format!("stands still for {}", text::span(span)));
+        self.machines.of_mut(member).paused = true;
+        self.raft.pause(self.now, member, true);
+        self.actions.push_back(Action::Pause(member));
+        let process = self.machines.of(member).processes;
+        self.agenda.plan(self.now + span, Due::Resume(member, process));
+        Met::Yes
+    }
+
+    // What a host does to its own engine.
+
+    fn abort(&mut self, fault: &Fault, member: MemberId) -> Met {
+        let machine = self.machines.of(member);
+        if !machine.is_up() || machine.paused {
+            return Met::Nothing;
+        }
+        self.coverage.mark_if(machine.committing > 0, Mark::AbortedInCommit);
+        self.tell(Some(member), fault, "its engine is aborted");
+        self.actions.push_back(Action::Abort(member));
+        self.down(member);
+        Met::Yes
+    }
+
+    fn open_again(&mut self, member: MemberId) -> Met {
+        if !self.machines.is_up(member) {
+            return Met::Nothing;
+        }
+        self.actions.push_back(Action::OpenAgain(member));
+        Met::Later
+    }
+
+    fn observe(&mut self, step: usize, fault: &Fault, member: MemberId, leaves: bool) -> Met {
+        if !self.machines.is_up(member) {
+            return Met::Nothing;
+        }
+        let words = "somebody watches it for expired leases, and reads nothing";
+        self.tell(Some(member), fault, words);
+        self.injected.lasting.begin(step, fault.clone());
+        self.actions.push_back(Action::Observe { member, step, leaves });
+        Met::Later
+    }
+
+    fn hold_store(&mut self, step: usize, fault: &Fault, member: MemberId) -> Met {
+        if !self.machines.is_up(member) {
+            return Met::Nothing;
+        }
+        self.tell(Some(member), fault, "its host has a transaction of its own open");
+        self.injected.lasting.begin(step, fault.clone());
+        Met::Later
+    }
+
+    // Links.
+
+    fn disturb_links(&mut self, step: usize, fault: &Fault, words: &str) -> Met {
+        match fault.span() {
+            Some(span) => {
+                let words = format!("{words} for {}", text::span(span));
+                self.begin(step, None, fault, &words)
             }
-            Fault::Stop(member) if self.machines[&member].up => {
-                self.record(now, Some(member), "fault", "asked to stop".to_owned());
-                self.actions.push_back(Action::Stop(member));
-                self.machine(member).since = now;
-                self.machine(member).stopping = true;
-            }
-            Fault::Restart(member) if !self.machines[&member].started => {
-                self.restart(now, member);
-            }
-            Fault::Pause { member, span } if self.machines[&member].up => {
-                let words = format!("stands still for {}", text::span(span));
-                self.record(now, Some(member), "fault", words);
-                self.machine(member).paused = true;
-                let primary = self.oracle.is_primary(member);
-                self.coverage.mark_if(primary, Mark::PrimaryPaused);
-                self.raft.pause(now, member, true);
-                self.actions.push_back(Action::Pause(member));
-                let process = self.machines[&member].process;
-                self.plan(now + span, Due::Resume(member, process));
-            }
-            _ => return Met::Nothing,
+            None => self.begin(step, None, fault, words),
+        }
+    }
+
+    fn heal(&mut self, fault: &Fault, member: Option<MemberId>) -> Met {
+        self.injected.lasting.heal(member);
+        let words = member.map_or("all links work".to_owned(), |member| {
+            format!("the links of member {member} work")
+        });
+        self.tell(None, fault, &words);
+        self.weather_changed();
+        Met::Yes
+    }
+
+    // Disks.
+
+    fn slow_disk(&mut self, step: usize, fault: &Fault, member: MemberId, by: Duration) -> Met {
+        let words = format!("its disk takes {} longer", text::span(by));
+        self.tell(Some(member), fault, &words);
+        self.injected.lasting.begin(step, fault.clone());
+        Met::Later
+    }
+
+    fn fail_syncs(
+        &mut self,
+        fault: &Fault,
+        member: MemberId,
+        count: u32,
+        unsynced: Unsynced,
+    ) -> Met {
+        self.tell(Some(member), fault, &format!("syncs to fail: {count}"));
+        let seed = self.random.next_u64();
+        self.machines.of_mut(member).disk.fail_syncs(count, unsynced, seed);
+        Met::Later
+    }
+
+    fn rot(&mut self, fault: &Fault, member: MemberId, pages: u32) -> Met {
+        if !self.machines.of(member).disk_is_free() {
+            return Met::Nothing;
+        }
+        let seed = self.random.next_u64();
+        let flipped = self.machines.of_mut(member).disk.rot(pages, seed);
+        self.tell(Some(member), fault, &format!("its disk rots: {flipped} bits flipped"));
+        if flipped == 0 {
+            return Met::Nothing;
+        }
+        let machine = self.machines.of_mut(member);
+        if machine.medium == Medium::Sound {
+            machine.medium = Medium::Rotten;
         }
         Met::Yes
     }
 
-    /// What a host does to its own engine.
-    fn fault_of_host(&mut self, now: Duration, place: usize, fault: &Fault) -> Met {
-        match fault {
-            Fault::Abort(member) if self.machines[member].up && !self.machines[member].paused => {
-                self.record(now, Some(*member), "fault", "its engine is aborted".to_owned());
-                let committing = self.machines[member].committing > 0;
-                self.coverage.mark_if(committing, Mark::AbortedInCommit);
-                self.actions.push_back(Action::Abort(*member));
-                self.down(now, *member);
-                Met::Yes
-            }
-            Fault::OpenAgain(member) if self.machines[member].up => {
-                self.actions.push_back(Action::OpenAgain(*member));
-                Met::Later
-            }
-            Fault::Observe { member, leaves, .. } if self.machines[member].up => {
-                let words = "somebody watches it for expired leases, and reads nothing".to_owned();
-                self.record(now, Some(*member), "fault", words);
-                self.lasting.begin(place, fault.clone());
-                let (member, leaves) = (*member, *leaves);
-                self.actions.push_back(Action::Observe { member, place, leaves });
-                Met::Later
-            }
-            Fault::HoldStore { member, .. } if self.machines[member].up => {
-                let words = "its host has a transaction of its own open".to_owned();
-                self.record(now, Some(*member), "fault", words);
-                self.lasting.begin(place, fault.clone());
-                Met::Later
-            }
-            _ => Met::Nothing,
+    fn replace_disk(&mut self, member: MemberId) -> Met {
+        if !self.machines.of(member).disk_is_free() {
+            return Met::Nothing;
         }
+        self.exchange_disk(member, Exchange::Empty);
+        Met::Yes
     }
 
-    pub(super) fn restart(&mut self, now: Duration, member: MemberId) {
-        self.record(now, Some(member), "fault", "restarted".to_owned());
-        self.machine(member).disk.power_on();
-        self.boot(now, member);
+    fn copy_disk(&mut self, fault: &Fault, member: MemberId) -> Met {
+        self.tell(Some(member), fault, "its disk is copied");
+        let machine = self.machines.of_mut(member);
+        machine.copy = Some((machine.disk.copy(), machine.medium));
+        Met::Yes
     }
 
-    fn fault_of_links(&mut self, now: Duration, place: usize, fault: &Fault) -> Met {
-        if let Fault::Heal(member) = fault {
-            self.lasting.heal(*member);
-            let who = member.map_or("all links work".to_owned(), |member| {
-                format!("the links of member {member} work")
-            });
-            self.record(now, None, "fault", who);
-            self.weather_changed(now);
-            return Met::Yes;
+    fn put_back(&mut self, member: MemberId) -> Met {
+        let machine = self.machines.of_mut(member);
+        if !machine.disk_is_free() {
+            return Met::Nothing;
         }
-        self.record(now, None, "fault", links(fault));
-        self.lasting.begin(place, fault.clone());
-        self.weather_changed(now);
-        Met::Later
+        let Some((copy, medium)) = machine.copy.clone() else { return Met::Nothing };
+        machine.disk.put_back(&copy);
+        machine.medium = medium;
+        self.exchange_disk(member, Exchange::Older);
+        Met::Yes
     }
 
-    fn fault_of_disk(&mut self, now: Duration, place: usize, fault: &Fault) -> Met {
-        match fault {
-            Fault::SlowDisk { member, by, .. } => {
-                let words = format!("its disk takes {} longer", text::span(*by));
-                self.record(now, Some(*member), "fault", words);
-                self.lasting.begin(place, fault.clone());
-                Met::Later
-            }
-            Fault::FullDisk { member, .. } => {
-                self.record(now, Some(*member), "fault", "its disk is full".to_owned());
-                self.lasting.begin(place, fault.clone());
-                self.weather_changed(now);
-                Met::Later
-            }
-            Fault::FailSync { member, count, unsynced } => {
-                self.record(now, Some(*member), "fault", format!("syncs to fail: {count}"));
-                let seed = self.random.next_u64();
-                self.machine(*member).disk.fail_syncs(*count, *unsynced, seed);
-                Met::Later
-            }
-            Fault::Rot { member, pages } if self.is_free(*member) => {
-                let seed = self.random.next_u64();
-                let flipped = self.machine(*member).disk.rot(*pages, seed);
-                let words = format!("its disk rots: {flipped} bits flipped");
-                self.record(now, Some(*member), "fault", words);
-                self.machine(*member).rotten |= flipped > 0;
-                if flipped > 0 { Met::Yes } else { Met::Nothing }
-            }
-            Fault::ReplaceDisk(member) if self.is_free(*member) => {
-                self.replace_disk(now, *member);
-                Met::Yes
-            }
-            Fault::CopyDisk(member) => {
-                self.record(now, Some(*member), "fault", "its disk is copied".to_owned());
-                let machine = self.machine(*member);
-                machine.copy = Some((machine.disk.copy(), machine.rotten));
-                Met::Yes
-            }
-            Fault::PutBack(member) if self.is_free(*member) => {
-                let machine = self.machine(*member);
-                let Some((copy, rotten)) = machine.copy.clone() else { return Met::Nothing };
-                machine.disk.put_back(&copy);
-                machine.rotten = rotten;
-                machine.exchanged = Some(Mark::OldDisk);
-                self.record(now, Some(*member), "fault", "gets back an older disk".to_owned());
-                self.oracle.replaced(now, *member);
-                Met::Yes
-            }
-            _ => Met::Nothing,
+    // Clocks.
+
+    fn jump(&mut self, fault: &Fault, member: MemberId, by: Duration, back: bool) -> Met {
+        let (way, span) = (if back { "back" } else { "ahead" }, text::span(by));
+        self.tell(Some(member), fault, &format!("its clock steps {way} by {span}"));
+        self.machines.of_mut(member).clock.step(self.now, by, back);
+        self.emit(Some(member), Kind::ClockUnsteady { ahead: !back });
+        if self.machines.is_up(member) { Met::Yes } else { Met::Nothing }
+    }
+
+    fn drift(&mut self, step: usize, fault: &Fault, member: MemberId, ppm: i32) -> Met {
+        let words = format!("its clock runs {ppm} ppm faster");
+        let met = self.begin(step, Some(member), fault, &words);
+        if self.machines.is_up(member) {
+            self.injected.meets(|begun| begun == fault);
         }
-    }
-
-    /// Whether nobody uses a member's disk: it has no engine, nor a commit that one has left behind.
-    fn is_free(&self, member: MemberId) -> bool {
-        let machine = &self.machines[&member];
-        !machine.started && machine.committing == 0
-    }
-
-    /// A member's machine gets an empty disk.
-    pub(super) fn replace_disk(&mut self, now: Duration, member: MemberId) {
-        self.record(now, Some(member), "fault", "gets an empty disk".to_owned());
-        self.machine(member).disk.replace();
-        self.machine(member).rotten = false;
-        self.machine(member).exchanged = Some(Mark::EmptyDisk);
-        self.oracle.replaced(now, member);
-    }
-
-    fn fault_of_clock(&mut self, now: Duration, place: usize, fault: &Fault) -> Met {
-        match fault {
-            Fault::Jump { member, by, back } => {
-                let (way, span) = (if *back { "back" } else { "ahead" }, text::span(*by));
-                self.record(
-                    now,
-                    Some(*member),
-                    "fault",
-                    format!("its clock steps {way} by {span}"),
-                );
-                self.machine(*member).clock.step(now, *by, *back);
-                let mark = if *back { Mark::PrimaryBack } else { Mark::PrimaryAhead };
-                self.coverage.mark_if(self.oracle.is_primary(*member), mark);
-                self.oracle.clock_unsteady(!back);
-                if self.machines[member].up { Met::Yes } else { Met::Nothing }
-            }
-            Fault::Drift { member, ppm, .. } => {
-                let words = format!("its clock runs {ppm} ppm faster");
-                self.record(now, Some(*member), "fault", words);
-                self.lasting.begin(place, fault.clone());
-                self.weather_changed(now);
-                let still = *ppm == -1_000_000 && self.oracle.is_primary(*member);
-                self.coverage.mark_if(still, Mark::PrimaryStill);
-                if self.machines[member].up {
-                    self.meets(|begun| begun == fault);
-                }
-                Met::Later
-            }
-            _ => Met::Nothing,
-        }
+        met
     }
 }
 
@@ -366,34 +414,6 @@ fn when_in_words(when: CrashWhen) -> String {
     }
 }
 
-pub(super) fn power_cut_in_words(cut: Option<PowerCut>) -> String {
-    let Some(cut) = cut else { return "power lost".to_owned() };
-    format!(
-        "power lost; writes not synced: {}, of these kept {}, dropped {}, torn {}",
-        cut.unsynced, cut.kept, cut.dropped, cut.torn
-    )
-}
-
-/// A fault of links, as it begins.
-fn links(fault: &Fault) -> String {
-    let ppm = |ppm: &u32| format!("{}.{:02} %", ppm / 10_000, ppm % 10_000 / 100);
-    let words = match fault {
-        Fault::Isolate { member, .. } => format!("member {member} is cut off"),
-        Fault::Partition { side, .. } => {
-            let side = text::list(side, "nobody");
-            format!("members {side} are cut off from the others")
-        }
-        Fault::Block { from, to, .. } => format!("nothing passes from member {from} to {to}"),
-        Fault::Delay { from, to, by, .. } => {
-            format!("from member {from} to {to} it takes {} longer", text::span(*by))
-        }
-        Fault::Noise { loss_ppm, duplicate_ppm, .. } => {
-            format!("{} of all messages are lost, {} come twice", ppm(loss_ppm), ppm(duplicate_ppm))
-        }
-        other => format!("{} begins", other.name()),
-    };
-    match fault.span() {
-        Some(lasts) => format!("{words} for {}", text::span(lasts)),
-        None => words,
-    }
+fn percent(ppm: u32) -> String {
+    format!("{}.{:02} %", ppm / 10_000, ppm % 10_000 / 100)
 }

@@ -52,16 +52,18 @@ fn a_message_that_is_slowed_down_comes_later_and_whole() {
     let (from, to) = (MemberId(1), MemberId(2));
     let mut world = World::new(&scenario());
     let by = Duration::from_secs(1);
-    world.lasting.begin(0, Fault::Delay { from, to, by, span: None });
+    world.injected.lasting.begin(0, Fault::Delay { from, to, by, span: None });
     let vote = |term| Envelope { from, to, term: Term(term), message: Message::Voted(true) };
-    world.post(Duration::ZERO, vote(1));
-    world.post(Duration::from_millis(500), vote(2));
+    world.post(vote(1));
+    world.set_now(Duration::from_millis(500));
+    world.post(vote(2));
     let mut sent_by = |millis| {
-        world.advance(Duration::from_millis(millis));
+        world.set_now(Duration::from_millis(millis));
+        world.advance();
         let actions = std::iter::from_fn(|| world.poll_action());
-        let sent = actions.filter_map(|action| match action {
-            Action::Send(envelope) => Some(envelope.term),
-            _ => None,
+        let sent = actions.filter_map(|action| {
+            let Action::Send(envelope) = action else { return None };
+            Some(envelope.term)
         });
         sent.collect::<Vec<_>>()
     };

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lessor::{LogIndex, MemberId};
 
-use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// Up to where each member's store has said that it is durable, and whose store could not be read.
 #[derive(Debug, Default)]
@@ -23,31 +23,31 @@ impl Invariant for AllOrNothing {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        if matches!(event, Event::Opened { .. } | Event::Replaced) {
+        if matches!(fact, Fact::Opened { .. } | Fact::Replaced) {
             self.unreadable.remove(&scene.member);
         }
-        match event {
-            Event::Unreadable => {
+        match fact {
+            Fact::Unreadable => {
                 self.unreadable.insert(scene.member);
                 Ok(())
             }
-            Event::Stands { .. } if self.unreadable.contains(&scene.member) => {
+            Fact::Stands { .. } if self.unreadable.contains(&scene.member) => {
                 let what = "the store cannot be read, and the member goes on without it".to_owned();
                 Err(Broken::new(Property::S4d, what))
             }
-            Event::Durable { applied } => {
+            Fact::Durable { applied } => {
                 self.durable.insert(scene.member, *applied);
                 Ok(())
             }
-            Event::Replaced => {
+            Fact::Replaced => {
                 self.durable.remove(&scene.member);
                 Ok(())
             }
-            Event::Refused => judged.hold(&[Property::S4d]),
-            Event::Opened { stored, difference, rotten: true } => {
+            Fact::Refused => judged.hold(&[Property::S4d]),
+            Fact::Opened { stored, difference, rotten: true } => {
                 // What is gone was committed, and the member would go on without it.
                 let lost = self.durable.get(&scene.member).is_some_and(|at| stored.applied < *at);
                 if lost || *difference != Some(None) {
@@ -56,7 +56,7 @@ impl Invariant for AllOrNothing {
                 }
                 judged.hold(&[Property::S4d])
             }
-            Event::Opened { stored, difference, rotten: false } => {
+            Fact::Opened { stored, difference, rotten: false } => {
                 let durable = self.durable.get(&scene.member).copied().unwrap_or_default();
                 if stored.applied < durable {
                     let what = format!(
@@ -80,17 +80,17 @@ impl Invariant for AllOrNothing {
                     Some(None) => judged.hold(&[Property::S4b]),
                 }
             }
-            Event::Commit { difference: Some(difference), transaction, .. }
+            Fact::Commit { difference: Some(difference), transaction, .. }
                 if !difference.is_loss() =>
             {
                 Err(Broken::new(Property::S4, format!("at {}: {difference}", transaction.applied)))
             }
-            Event::Commit { .. } => judged.hold(&[Property::S4]),
-            Event::Told { speaks_of, durable, .. } if speaks_of > durable => {
+            Fact::Commit { .. } => judged.hold(&[Property::S4]),
+            Fact::Told { speaks_of, durable, .. } if speaks_of > durable => {
                 let what = format!("answered at {speaks_of}, but durable is {durable}");
                 Err(Broken::new(Property::S4a, what))
             }
-            Event::Told { .. } => judged.hold(&[Property::S4a]),
+            Fact::Told { .. } => judged.hold(&[Property::S4a]),
             _ => Ok(()),
         }
     }
@@ -107,9 +107,9 @@ mod tests {
 
     fn opened(rotten: bool, difference: Option<Option<Difference>>) -> Result<Judged, Broken> {
         let mut history = History::<AllOrNothing>::default();
-        history.holds(Event::Durable { applied: LogIndex(3) });
+        history.holds(Fact::Durable { applied: LogIndex(3) });
         let stored = Stored { applied: LogIndex(3), ..Stored::default() };
-        history.see(Event::Opened { stored: &stored, difference, rotten })
+        history.see(Fact::Opened { stored: &stored, difference, rotten })
     }
 
     #[test]
@@ -134,33 +134,33 @@ mod tests {
     #[test]
     fn canary_a_durable_commit_that_is_gone_is_found() {
         let mut history = History::<AllOrNothing>::default();
-        history.holds(Event::Durable { applied: LogIndex(3) });
+        history.holds(Fact::Durable { applied: LogIndex(3) });
         let stored = Stored { applied: LogIndex(2), ..Stored::default() };
-        let opened = Event::Opened { stored: &stored, difference: Some(None), rotten: false };
+        let opened = Fact::Opened { stored: &stored, difference: Some(None), rotten: false };
         assert_eq!(history.see(opened).map_err(|b| b.property), Err("S4a"));
     }
 
     #[test]
     fn canary_a_member_that_goes_on_without_its_store_is_found() {
         let mut history = History::<AllOrNothing>::default();
-        assert_eq!(history.see(Event::Unreadable), Ok(Judged::NotConcerned));
-        let stands = || Event::Stands { applied: LogIndex(0), digest: Digest::default() };
+        assert_eq!(history.see(Fact::Unreadable), Ok(Judged::NotConcerned));
+        let stands = || Fact::Stands { applied: LogIndex(0), digest: Digest::default() };
         assert_eq!(history.see(stands()).map_err(|b| b.property), Err("S4d"));
-        history.holds(Event::Opened {
+        history.holds(Fact::Opened {
             stored: &Stored::default(),
             difference: Some(None),
             rotten: false,
         });
         assert_eq!(history.see(stands()), Ok(Judged::NotConcerned));
-        assert_eq!(history.see(Event::Unreadable), Ok(Judged::NotConcerned));
-        assert_eq!(history.see(Event::Replaced), Ok(Judged::NotConcerned));
+        assert_eq!(history.see(Fact::Unreadable), Ok(Judged::NotConcerned));
+        assert_eq!(history.see(Fact::Replaced), Ok(Judged::NotConcerned));
         assert_eq!(history.see(stands()), Ok(Judged::NotConcerned));
     }
 
     #[test]
     fn canary_an_answer_before_its_commit_is_found() {
         let mut history = History::<AllOrNothing>::default();
-        let told = |speaks_of, durable| Event::Told {
+        let told = |speaks_of, durable| Fact::Told {
             ticket: lessor::Ticket(1),
             asked: true,
             speaks_of: LogIndex(speaks_of),
@@ -177,7 +177,7 @@ mod tests {
         let difference = Some(Difference::Lease { id: lease(7), stored, log: None });
         let transaction = transaction(0, 1);
         let (revoked, deletes) = (&[], &[]);
-        let commit = Event::Commit { transaction: &transaction, revoked, deletes, difference };
+        let commit = Fact::Commit { transaction: &transaction, revoked, deletes, difference };
         assert_eq!(history.see(commit).map_err(|b| b.property), Err("S4"));
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use lessor::{Instant, LeaseId, MemberId, Request, Ticket};
 
-use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// Until when each request of each member is to be answered.
 #[derive(Debug, Default)]
@@ -34,23 +34,23 @@ struct Renews {
 }
 
 impl Renews {
-    fn note(&mut self, event: &Event<'_>) {
-        match event {
-            Event::Came { ticket, request: Request::Renew { id } } => {
+    fn note(&mut self, fact: &Fact<'_>) {
+        match fact {
+            Fact::Came { ticket, request: Request::Renew { id } } => {
                 self.of.insert(*ticket, *id);
             }
-            Event::Waits { ticket } => {
+            Fact::Waits { ticket } => {
                 if let Some(id) = self.of.get(ticket) {
                     self.waiting.entry(*id).or_default().insert(*ticket);
                 }
             }
-            Event::Applied { applied, .. } => {
+            Fact::Applied { applied, .. } => {
                 if let Some((id, _)) = &applied.revoked {
                     let waiting = self.waiting.remove(id).into_iter().flatten();
                     self.due.extend(waiting.map(|ticket| (ticket, *id)));
                 }
             }
-            Event::Decided { ticket, .. } | Event::Forgot { ticket } => {
+            Fact::Decided { ticket, .. } | Fact::Forgot { ticket } => {
                 self.due.remove(ticket);
                 if let Some(id) = self.of.remove(ticket)
                     && let Some(waiting) = self.waiting.get_mut(&id)
@@ -58,7 +58,7 @@ impl Renews {
                     waiting.remove(ticket);
                 }
             }
-            Event::Opened { .. } | Event::Replaced => *self = Self::default(),
+            Fact::Opened { .. } | Fact::Replaced => *self = Self::default(),
             _ => {}
         }
     }
@@ -68,12 +68,12 @@ impl Invariant for AnsweredInTime {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
         let renews = self.renews.entry(scene.member).or_default();
-        renews.note(event);
-        if let Event::Stands { .. } = event
+        renews.note(fact);
+        if let Fact::Stands { .. } = fact
             && let Some((ticket, id)) = renews.due.pop_first()
         {
             let what = format!(
@@ -83,23 +83,23 @@ impl Invariant for AnsweredInTime {
             return Err(Broken::new(Property::S9d, what));
         }
         let open = self.open.entry(scene.member).or_default();
-        match event {
-            Event::Came { ticket, .. } => {
+        match fact {
+            Fact::Came { ticket, .. } => {
                 let resumed = self.resumed.get(&scene.member).copied().unwrap_or_default();
                 let end = scene.latest.saturating_add(scene.config.request_timeout);
                 open.insert(*ticket, end.max(resumed));
             }
-            Event::Waits { ticket } | Event::Forgot { ticket } => {
+            Fact::Waits { ticket } | Fact::Forgot { ticket } => {
                 open.remove(ticket);
             }
-            Event::Resumed => {
+            Fact::Resumed => {
                 self.resumed.insert(scene.member, scene.clock);
                 for end in open.values_mut() {
                     *end = scene.clock.max(*end);
                 }
             }
-            Event::Opened { .. } | Event::Replaced => open.clear(),
-            Event::Told { ticket, .. } => {
+            Fact::Opened { .. } | Fact::Replaced => open.clear(),
+            Fact::Told { ticket, .. } => {
                 let Some(end) = open.remove(ticket) else { return Ok(()) };
                 if scene.clocks_steady {
                     judge(scene, *ticket, end)?;
@@ -107,7 +107,7 @@ impl Invariant for AnsweredInTime {
                 }
             }
             // The first has waited longest.
-            Event::Stands { .. } if scene.clocks_steady => {
+            Fact::Stands { .. } if scene.clocks_steady => {
                 if let Some((ticket, end)) = open.first_key_value() {
                     return judge(scene, *ticket, *end);
                 }
@@ -139,21 +139,21 @@ mod tests {
 
     const TICKET: Ticket = Ticket(1);
 
-    fn told<'a>() -> Event<'a> {
+    fn told<'a>() -> Fact<'a> {
         let nowhere = LogIndex(0);
-        Event::Told { ticket: TICKET, asked: true, speaks_of: nowhere, durable: nowhere }
+        Fact::Told { ticket: TICKET, asked: true, speaks_of: nowhere, durable: nowhere }
     }
 
     /// A request that came at 1 s. It has seven.
     fn asked() -> History<AnsweredInTime> {
         let mut history = History::<AnsweredInTime>::default();
         history.at(1_000);
-        history.holds(Event::Came { ticket: TICKET, request: &renew(7) });
+        history.holds(Fact::Came { ticket: TICKET, request: &renew(7) });
         history
     }
 
-    fn verdict(history: &mut History<AnsweredInTime>, event: Event<'_>) -> Option<&'static str> {
-        history.see(event).err().map(|broken| broken.property)
+    fn verdict(history: &mut History<AnsweredInTime>, fact: Fact<'_>) -> Option<&'static str> {
+        history.see(fact).err().map(|broken| broken.property)
     }
 
     #[test]
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn canary_a_request_that_a_member_goes_on_without_answering_is_found() {
-        let stands = || Event::Stands { applied: LogIndex(0), digest: Digest::default() };
+        let stands = || Fact::Stands { applied: LogIndex(0), digest: Digest::default() };
         let mut history = asked();
         history.at(8_100);
         assert_eq!(verdict(&mut history, stands()), None);
@@ -177,16 +177,16 @@ mod tests {
 
     #[test]
     fn canary_a_renew_that_waits_on_after_the_revoke_is_found() {
-        let stands = || Event::Stands { applied: LogIndex(2), digest: Digest::default() };
+        let stands = || Fact::Stands { applied: LogIndex(2), digest: Digest::default() };
         let unknown = &Err(RequestError::Unknown);
         for (answer, found) in [
-            (Some(Event::Decided { ticket: TICKET, answer: unknown }), None),
-            (Some(Event::Forgot { ticket: TICKET }), None),
+            (Some(Fact::Decided { ticket: TICKET, answer: unknown }), None),
+            (Some(Fact::Forgot { ticket: TICKET }), None),
             (None, Some("S9d")),
         ] {
             let mut history = asked();
             history.log(1, granted(7, 1_000));
-            history.holds(Event::Waits { ticket: TICKET });
+            history.holds(Fact::Waits { ticket: TICKET });
             assert_eq!(verdict(&mut history, stands()), None, "it is not revoked yet");
             history.log(2, revoked(7));
             if let Some(answer) = answer {
@@ -198,9 +198,9 @@ mod tests {
 
     #[test]
     fn one_that_waits_for_a_revoke_or_that_nobody_waits_for_may_take_longer() {
-        for event in [Event::Waits { ticket: TICKET }, Event::Forgot { ticket: TICKET }] {
+        for fact in [Fact::Waits { ticket: TICKET }, Fact::Forgot { ticket: TICKET }] {
             let mut history = asked();
-            history.holds(event);
+            history.holds(fact);
             history.at(60_000);
             assert_eq!(verdict(&mut history, told()), None);
         }
@@ -210,12 +210,12 @@ mod tests {
     fn a_process_that_stood_still_has_a_moment_more() {
         let mut history = asked();
         history.at(30_000);
-        history.holds(Event::Resumed);
+        history.holds(Fact::Resumed);
         history.at(30_100);
         assert_eq!(verdict(&mut history, told()), None);
         // What is asked meanwhile comes in with the moment at which it was.
         history.at(20_000);
-        history.holds(Event::Came { ticket: TICKET, request: &renew(7) });
+        history.holds(Fact::Came { ticket: TICKET, request: &renew(7) });
         history.at(30_100);
         assert_eq!(verdict(&mut history, told()), None);
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lessor::{Instant, MemberId};
 
-use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// The batches of the last second of each reign.
 #[derive(Debug, Default)]
@@ -20,14 +20,14 @@ impl Invariant for Bounded {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        match event {
-            Event::Promoted { again: false, .. } | Event::Opened { .. } => {
+        match fact {
+            Fact::Promoted { again: false, .. } | Fact::Opened { .. } => {
                 self.last.remove(&scene.member);
             }
-            Event::Expired { batch } => {
+            Fact::Expired { batch } => {
                 let last = self.last.entry(scene.member).or_default();
                 // On a clock that has stepped back nobody but its core knows what a second is.
                 if scene.latest > scene.clock {
@@ -64,7 +64,7 @@ mod tests {
     fn expire(history: &mut History<Bounded>, at: u64, count: i64) -> Result<Judged, Broken> {
         history.at(at);
         let batch = ExpiredBatch { leases: (1..=count).map(lease).collect() };
-        history.see(Event::Expired { batch: &batch })
+        history.see(Fact::Expired { batch: &batch })
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lessor::MemberId;
 
-use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// The last second of each member.
 #[derive(Debug, Default)]
@@ -31,16 +31,16 @@ impl Invariant for Calm {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        let second = match event {
-            Event::Timer { idle: true } => {
+        let second = match fact {
+            Fact::Timer { idle: true } => {
                 let what = "a timer is due again as soon as it has come".to_owned();
                 return Err(Broken::new(Property::S12, what));
             }
-            Event::Timer { idle: false } => self.last.entry(scene.member).or_default(),
-            Event::Decided { .. } => {
+            Fact::Timer { idle: false } => self.last.entry(scene.member).or_default(),
+            Fact::Decided { .. } => {
                 let second = self.last.entry(scene.member).or_default();
                 second.forget(scene.now);
                 second.answers.push_back(scene.now);
@@ -83,18 +83,18 @@ mod tests {
         let mut history = History::<Calm>::default();
         for millis in 0..60 {
             history.at(millis);
-            history.holds(Event::Timer { idle: false });
+            history.holds(Fact::Timer { idle: false });
         }
-        let storm = history.see(Event::Timer { idle: false });
+        let storm = history.see(Fact::Timer { idle: false });
         assert_eq!(storm.map_err(|broken| broken.property), Err("L9"));
         history.at(5_000);
-        history.holds(Event::Timer { idle: false });
+        history.holds(Fact::Timer { idle: false });
     }
 
     #[test]
     fn canary_a_timer_in_the_past_is_found() {
         let mut history = History::<Calm>::default();
-        let past = history.see(Event::Timer { idle: true });
+        let past = history.see(Fact::Timer { idle: true });
         assert_eq!(past.map_err(|broken| broken.property), Err("S12"));
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lessor::{Command, Error, Item, LeaseId, LogIndex, Request, RequestError, Response};
 
-use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 use crate::model::text;
 
 /// What each claim of the log found, and what lessees know of the claims of each item.
@@ -38,11 +38,11 @@ impl Invariant for Claims {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        match event {
-            Event::Agreed { entry, applied } => {
+        match fact {
+            Fact::Agreed { entry, applied } => {
                 let proposal = entry.proposal.as_ref();
                 if let Some(Command::Claim { id, items }) = proposal.map(|of| &of.command) {
                     let mut holders = items.iter().filter_map(|item| self.holders.get(item));
@@ -61,7 +61,7 @@ impl Invariant for Claims {
                 }
                 Ok(())
             }
-            Event::Answered { request: Request::Claim { id, items }, began, answer, .. } => {
+            Fact::Answered { request: Request::Claim { id, items }, began, answer, .. } => {
                 match answer {
                     Ok(Response::Applied { place }) => {
                         self.judge_success(*id, items, *place)?;
@@ -157,7 +157,7 @@ mod tests {
         history.at(at + 1);
         let request = Request::Claim { id: lease(id), items: vec!["k".into()] };
         let began = Duration::from_millis(at);
-        let answered = Event::Answered { request: &request, began, sent: began, answer };
+        let answered = Fact::Answered { request: &request, began, sent: began, answer };
         history.see(answered).map_err(|broken| broken.property)
     }
 

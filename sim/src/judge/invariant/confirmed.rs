@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lessor::{Command, LeaseId, MemberId, Request, Response, Term, Ttl};
 
-use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// Who leads, since when, what has expired in each reign, and all ttls that an id was granted with: the
 /// lease that an answer speaks of may have had a successor in the same delivery of entries.
@@ -26,11 +26,11 @@ impl Invariant for Confirmed {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        match event {
-            Event::Agreed { entry, applied } => {
+        match fact {
+            Fact::Agreed { entry, applied } => {
                 if let Some(proposal) = &entry.proposal
                     && let Command::Grant { id, ttl } = proposal.command
                     && applied.leases.contains(&id)
@@ -38,25 +38,25 @@ impl Invariant for Confirmed {
                     self.granted.insert((id, ttl));
                 }
             }
-            Event::Elected { term } => self.elected.push((*term, scene.now)),
-            Event::Leads { term } => {
+            Fact::Elected { term } => self.elected.push((*term, scene.now)),
+            Fact::Leads { term } => {
                 self.terms.insert(scene.member, *term);
                 self.expired.remove(&scene.member);
             }
-            Event::Demoted | Event::Opened { .. } => {
+            Fact::Demoted | Fact::Opened { .. } => {
                 self.expired.remove(&scene.member);
             }
-            Event::Expired { batch } => {
+            Fact::Expired { batch } => {
                 self.expired.entry(scene.member).or_default().extend(&batch.leases);
             }
-            Event::Applied { applied, .. } => {
+            Fact::Applied { applied, .. } => {
                 if let (Some((id, _)), Some(expired)) =
                     (&applied.revoked, self.expired.get_mut(&scene.member))
                 {
                     expired.remove(id);
                 }
             }
-            Event::Served { request: Request::Renew { id }, came, .. } => {
+            Fact::Served { request: Request::Renew { id }, came, .. } => {
                 let term = self.terms.get(&scene.member).copied().unwrap_or_default();
                 let later =
                     self.elected.iter().rev().find(|(later, at)| *later > term && at < came);
@@ -72,7 +72,7 @@ impl Invariant for Confirmed {
                 }
                 return judged.hold(&[Property::S9b, Property::S9c]);
             }
-            Event::Served {
+            Fact::Served {
                 request: Request::Grant { ttl: asked, .. },
                 response: Response::Granted { id, ttl, .. },
                 ..
@@ -84,7 +84,7 @@ impl Invariant for Confirmed {
                 return judged.hold(&[Property::S2a]);
             }
             // One that was there already keeps its ttl.
-            Event::Served {
+            Fact::Served {
                 request: Request::GrantOnce { request, .. },
                 response: Response::Granted { id, ttl, .. },
                 ..
@@ -113,14 +113,14 @@ mod tests {
     fn served(history: &mut History<Confirmed>, came: u64) -> Result<Judged, &'static str> {
         let (request, response) = (renew(7), renewed(10_000));
         let (asked, came) = (millis(came), Duration::from_millis(came));
-        let served = Event::Served { request: &request, asked, came, response: &response };
+        let served = Fact::Served { request: &request, asked, came, response: &response };
         history.see(served).map_err(|broken| broken.property)
     }
 
     fn leader() -> History<Confirmed> {
         let mut history = History::<Confirmed>::default();
-        history.holds(Event::Elected { term: Term(1) });
-        history.holds(Event::Leads { term: Term(1) });
+        history.holds(Fact::Elected { term: Term(1) });
+        history.holds(Fact::Leads { term: Term(1) });
         history.log(1, granted(7, 10_000));
         history
     }
@@ -129,7 +129,7 @@ mod tests {
     fn canary_a_renew_by_one_who_leads_no_more_is_found() {
         let mut history = leader();
         history.at(5_000);
-        history.holds(Event::Elected { term: Term(2) });
+        history.holds(Fact::Elected { term: Term(2) });
         assert_eq!(served(&mut history, 4_000), Ok(Judged::Holds));
         assert_eq!(served(&mut history, 5_001), Err("S9b"));
     }
@@ -138,7 +138,7 @@ mod tests {
     fn canary_a_renew_of_what_has_expired_is_found() {
         let mut history = leader();
         let batch = batch(&[7]);
-        history.holds(Event::Expired { batch: &batch });
+        history.holds(Fact::Expired { batch: &batch });
         assert_eq!(served(&mut history, 1), Err("S9c"));
         history.log(2, revoked(7));
         history.log(3, granted(7, 10_000));
@@ -154,7 +154,7 @@ mod tests {
         let (ttl, place) = (Ttl::from_millis(told), LogIndex(1));
         let response = Response::Granted { id: lease(7), ttl, place };
         let (asked, came) = (millis(0), Duration::ZERO);
-        let served = Event::Served { request: &request, asked, came, response: &response };
+        let served = Fact::Served { request: &request, asked, came, response: &response };
         history.see(served).map_err(|broken| broken.property)
     }
 
@@ -176,7 +176,7 @@ mod tests {
             let request = Request::GrantOnce { request, ttl: Ttl::from_secs(20) };
             let response = Response::Granted { id, ttl, place };
             let (asked, came) = (millis(0), Duration::ZERO);
-            let served = Event::Served { request: &request, asked, came, response: &response };
+            let served = Fact::Served { request: &request, asked, came, response: &response };
             history.see(served).map_err(|broken| broken.property)
         };
         assert_eq!(told(id, 10), Ok(Judged::Holds));

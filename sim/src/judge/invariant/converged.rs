@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use lessor::{LogIndex, MemberId};
 
-use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// Where each member stands, and when what was committed.
 #[derive(Debug, Default)]
@@ -22,15 +22,15 @@ impl Invariant for Converged {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        match event {
-            Event::Agreed { entry, .. } => self.agreed.push_back((scene.now, entry.index)),
-            Event::Stands { applied, .. } => {
+        match fact {
+            Fact::Agreed { entry, .. } => self.agreed.push_back((scene.now, entry.index)),
+            Fact::Stands { applied, .. } => {
                 self.stands.insert(scene.member, *applied);
             }
-            Event::Ended { end } => {
+            Fact::Ended { end } => {
                 let patience = LONG + end.latency;
                 if !end.owed || scene.now < end.stable_since + patience {
                     return Ok(());
@@ -89,10 +89,10 @@ mod tests {
         for (member, stands) in [(1, 1), (2, second_stands)] {
             history.on(member);
             let applied = LogIndex(stands);
-            history.holds(Event::Stands { applied, digest: Digest::default() });
+            history.holds(Fact::Stands { applied, digest: Digest::default() });
         }
         history.at(31_000);
-        history.see(Event::Ended { end }).map_err(|broken| broken.property)
+        history.see(Fact::Ended { end }).map_err(|broken| broken.property)
     }
 
     #[test]

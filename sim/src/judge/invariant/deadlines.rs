@@ -12,7 +12,7 @@ use std::time::Duration;
 use lessor::{Instant, LeaseId, MemberId, Response};
 
 use super::revoked_in_time::smoothing;
-use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// The deadlines of each reign, as they were after the last input.
 #[derive(Debug, Default)]
@@ -26,17 +26,17 @@ impl Invariant for Deadlines {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
         let most = self.most.entry(scene.member).or_default();
         *most = scene.state.leases.len().max(*most);
-        match event {
-            Event::Promoted { again: false, .. } | Event::Demoted | Event::Opened { .. } => {
+        match fact {
+            Fact::Promoted { again: false, .. } | Fact::Demoted | Fact::Opened { .. } => {
                 self.reigns.remove(&scene.member);
                 *most = scene.state.leases.len();
             }
-            Event::Served { response: Response::Lookup(Some(status)), .. } => {
+            Fact::Served { response: Response::Lookup(Some(status)), .. } => {
                 let spread = smoothing(scene.config, *most);
                 let ttl = status.record.ttl;
                 if status.remaining > ttl.as_duration() + scene.config.extend + spread + TICK {
@@ -47,14 +47,14 @@ impl Invariant for Deadlines {
                 }
                 return judged.hold(&[Property::S13]);
             }
-            Event::Applied { applied, .. } => {
+            Fact::Applied { applied, .. } => {
                 if let (Some((id, _)), Some(reign)) =
                     (&applied.revoked, self.reigns.get_mut(&scene.member))
                 {
                     reign.remove(id);
                 }
             }
-            Event::After { deadlines, primary: true, .. } => {
+            Fact::After { deadlines, primary: true, .. } => {
                 let before = self.reigns.remove(&scene.member).unwrap_or_default();
                 if scene.latest > scene.clock {
                     let verdict = stepped_back(scene, &before, deadlines, judged);
@@ -130,8 +130,8 @@ mod tests {
         let deadlines = BTreeMap::from([(lease(7), Some(millis(due)))]);
         let items = BTreeMap::new();
         let (deadlines, items) = (&deadlines, &items);
-        let event = Event::After { records: &[], deadlines, timer: true, primary: true, items };
-        history.see(event).map_err(|broken| broken.property)
+        let fact = Fact::After { records: &[], deadlines, timer: true, primary: true, items };
+        history.see(fact).map_err(|broken| broken.property)
     }
 
     fn primary() -> History<Deadlines> {
@@ -167,7 +167,7 @@ mod tests {
             let response =
                 &Response::Lookup(Some(LeaseStatus { record, remaining, items: Vec::new() }));
             let (request, asked) = (&Request::Lookup { id: lease(7) }, Instant::ZERO);
-            let served = Event::Served { request, asked, came: Duration::ZERO, response };
+            let served = Fact::Served { request, asked, came: Duration::ZERO, response };
             history.see(served).map_err(|broken| broken.property)
         };
         assert_eq!(told(12), Ok(Judged::Holds));

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lessor::{Instant, LeaseId, MemberId, Request, Ticket};
 
-use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// The reign of each member.
 #[derive(Debug, Default)]
@@ -38,14 +38,14 @@ impl Invariant for DueFirst {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        match event {
-            Event::Came { ticket, request: Request::Renew { id } } => {
+        match fact {
+            Fact::Came { ticket, request: Request::Renew { id } } => {
                 self.renewing.insert((scene.member, *ticket), *id);
             }
-            Event::Decided { ticket, .. } | Event::Forgot { ticket } => {
+            Fact::Decided { ticket, .. } | Fact::Forgot { ticket } => {
                 if let Some(id) = self.renewing.remove(&(scene.member, *ticket))
                     && let Some(reign) = self.reigns.get_mut(&scene.member)
                 {
@@ -53,13 +53,13 @@ impl Invariant for DueFirst {
                     reign.due.remove(&id);
                 }
             }
-            Event::Demoted | Event::Opened { .. } => {
+            Fact::Demoted | Fact::Opened { .. } => {
                 self.renewing.retain(|(member, _), _| *member != scene.member);
             }
             _ => {}
         }
-        match event {
-            Event::Promoted { .. } | Event::Demoted | Event::Opened { .. } => {
+        match fact {
+            Fact::Promoted { .. } | Fact::Demoted | Fact::Opened { .. } => {
                 self.reigns.remove(&scene.member);
                 return Ok(());
             }
@@ -69,8 +69,8 @@ impl Invariant for DueFirst {
             }
             _ => {}
         }
-        match event {
-            Event::Applied { applied, .. } => {
+        match fact {
+            Fact::Applied { applied, .. } => {
                 if let (Some((id, _)), Some(reign)) =
                     (&applied.revoked, self.reigns.get_mut(&scene.member))
                 {
@@ -78,18 +78,18 @@ impl Invariant for DueFirst {
                     reign.left.remove(id);
                 }
             }
-            Event::Held { hold } => {
+            Fact::Held { hold } => {
                 let reign = self.reigns.entry(scene.member).or_default();
                 reign.held = hold.then(|| reign.held.unwrap_or(scene.clock));
             }
-            Event::Stands { .. } => {
+            Fact::Stands { .. } => {
                 if let Some(reign) = self.reigns.get_mut(&scene.member)
                     && !std::mem::take(&mut reign.seen)
                 {
                     reign.due.clear();
                 }
             }
-            Event::After { deadlines, primary: true, .. } => {
+            Fact::After { deadlines, primary: true, .. } => {
                 let reign = self.reigns.entry(scene.member).or_default();
                 reign.seen = true;
                 for (id, deadline) in *deadlines {
@@ -102,7 +102,7 @@ impl Invariant for DueFirst {
                     }
                 }
             }
-            Event::Expired { batch } => {
+            Fact::Expired { batch } => {
                 let reign = self.reigns.entry(scene.member).or_default();
                 let due = batch.leases.iter().filter_map(|id| reign.due.get(id));
                 let last = due.max().copied().filter(|_| reign.seen);
@@ -122,7 +122,7 @@ impl Invariant for DueFirst {
                 }
                 return judged.hold(&[Property::L8]);
             }
-            Event::Timer { .. } => {
+            Fact::Timer { .. } => {
                 let Some(reign) = self.reigns.get_mut(&scene.member) else { return Ok(()) };
                 let patience = scene.config.observer_patience;
                 let held = reign.held.is_some_and(|at| scene.clock <= at.saturating_add(patience));
@@ -167,19 +167,19 @@ mod tests {
         let due = |id, at| (lease(id), Some(millis(at)));
         let deadlines = &BTreeMap::from([due(7, 10_000), due(8, 11_000)]);
         let items = &BTreeMap::new();
-        history.holds(Event::After { records: &[], deadlines, timer: true, primary: true, items });
+        history.holds(Fact::After { records: &[], deadlines, timer: true, primary: true, items });
         history
     }
 
     fn leaves(history: &mut History<DueFirst>, at: u64, id: i64) -> Result<Judged, &'static str> {
         history.at(at);
         let batch = batch(&[id]);
-        history.see(Event::Expired { batch: &batch }).map_err(|broken| broken.property)
+        history.see(Fact::Expired { batch: &batch }).map_err(|broken| broken.property)
     }
 
     fn timer(history: &mut History<DueFirst>, at: u64) -> Result<Judged, &'static str> {
         history.at(at);
-        history.see(Event::Timer { idle: false }).map_err(|broken| broken.property)
+        history.see(Fact::Timer { idle: false }).map_err(|broken| broken.property)
     }
 
     #[test]
@@ -194,7 +194,7 @@ mod tests {
     fn canary_only_a_lease_that_is_being_renewed_may_be_overtaken() {
         for (renewed, verdict) in [(7, Ok(Judged::Holds)), (8, Err("L8"))] {
             let mut history = primary();
-            history.holds(Event::Came { ticket: Ticket(1), request: &renew(renewed) });
+            history.holds(Fact::Came { ticket: Ticket(1), request: &renew(renewed) });
             assert_eq!(leaves(&mut history, 12_000, 8), verdict);
         }
     }
@@ -204,7 +204,7 @@ mod tests {
         let mut history = primary();
         for _ in 0..2 {
             let (applied, digest) = (LogIndex(2), Digest::default());
-            history.holds(Event::Stands { applied, digest });
+            history.holds(Fact::Stands { applied, digest });
         }
         assert_eq!(leaves(&mut history, 12_000, 8), Ok(Judged::NotConcerned));
     }

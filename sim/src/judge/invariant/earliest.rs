@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use lessor::{Command, Instant, LeaseId, MemberId};
 
-use super::{Event, Scene, left, promised};
+use super::{Fact, Scene, left, promised};
 
 /// The reign of each member that is promoted: no lease expires before the moment noted here.
 #[derive(Debug, Default)]
@@ -14,16 +14,16 @@ pub(super) struct Earliest {
 }
 
 impl Earliest {
-    /// Takes note of an event.
-    pub(super) fn note(&mut self, scene: &Scene<'_>, event: &Event<'_>) {
-        match event {
-            Event::Promoted { again: false, .. } => {
+    /// Takes note of a fact.
+    pub(super) fn note(&mut self, scene: &Scene<'_>, fact: &Fact<'_>) {
+        match fact {
+            Fact::Promoted { again: false, .. } => {
                 let base = scene.clock.saturating_add(scene.config.extend);
                 let leases = scene.state.leases.iter();
                 let reign = leases.map(|(id, lease)| (*id, base.saturating_add(left(lease))));
                 self.reigns.insert(scene.member, reign.collect());
             }
-            Event::Promoted { again: true, .. } => {
+            Fact::Promoted { again: true, .. } => {
                 let base = scene.clock.saturating_add(scene.config.extend);
                 for (id, bound) in self.reigns.entry(scene.member).or_default() {
                     // One whose bound has passed may have expired, and stays so.
@@ -34,10 +34,10 @@ impl Earliest {
                     }
                 }
             }
-            Event::Demoted => {
+            Fact::Demoted => {
                 self.reigns.remove(&scene.member);
             }
-            Event::Applied { entry, applied } => {
+            Fact::Applied { entry, applied } => {
                 let Some(reign) = self.reigns.get_mut(&scene.member) else { return };
                 if let Some((id, _)) = &applied.revoked {
                     reign.remove(id);
@@ -49,7 +49,7 @@ impl Earliest {
                     reign.insert(id, scene.clock.saturating_add(ttl.as_duration()));
                 }
             }
-            Event::Served { request, asked, response, .. } => {
+            Fact::Served { request, asked, response, .. } => {
                 if let Some((id, ttl)) = promised(scene.state, request, response)
                     && let Some(reign) = self.reigns.get_mut(&scene.member)
                     && let Some(bound) = reign.get_mut(&id)

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use lessor::Term;
 
-use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// The last term, and what was committed in it.
 #[derive(Debug, Default)]
@@ -20,10 +20,10 @@ impl Invariant for Fenced {
     fn observe(
         &mut self,
         _: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        let Event::Agreed { entry, .. } = event else { return Ok(()) };
+        let Fact::Agreed { entry, .. } = fact else { return Ok(()) };
         if entry.term < self.term {
             let (term, last) = (entry.term, self.term);
             let what = format!("{} of term {term} was committed after term {last}", entry.index);
@@ -57,7 +57,7 @@ mod tests {
     use crate::model::Applied;
 
     fn agree(history: &mut History<Fenced>, entry: &Entry) -> Result<Judged, Broken> {
-        history.see(Event::Agreed { entry, applied: &Applied::default() })
+        history.see(Fact::Agreed { entry, applied: &Applied::default() })
     }
 
     #[test]

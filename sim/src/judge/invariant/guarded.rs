@@ -19,7 +19,7 @@ use lessor::{
 };
 
 use super::promise::certain;
-use super::{Broken, Event, GuardNews, Invariant, Judgements, Property, Scene};
+use super::{Broken, Fact, GuardNews, Invariant, Judgements, Property, Scene};
 use crate::model::clock::Clock;
 
 /// The guards that there are, and which leases somebody asked to revoke.
@@ -53,12 +53,12 @@ impl Invariant for Guarded {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        match event {
-            Event::Guard { lease, news } => return self.hear(scene, *lease, *news, judged),
-            Event::Came { ticket, request: Request::Renew { id } } => {
+        match fact {
+            Fact::Guard { lease, news } => return self.hear(scene, *lease, *news, judged),
+            Fact::Came { ticket, request: Request::Renew { id } } => {
                 if let Some(guard) = self.guards.get_mut(id)
                     && guard.of == scene.member
                     && let Some(asked) = guard.looked.take()
@@ -67,14 +67,14 @@ impl Invariant for Guarded {
                     self.renews.insert((scene.member, *ticket), *id);
                 }
             }
-            Event::Decided { ticket, answer } => {
+            Fact::Decided { ticket, answer } => {
                 if let Some(id) = self.renews.get(&(scene.member, *ticket))
                     && let Some(guard) = self.guards.get_mut(id)
                 {
                     guard.decided(*ticket, answer);
                 }
             }
-            Event::Told { ticket, .. } => {
+            Fact::Told { ticket, .. } => {
                 if let Some(id) = self.renews.remove(&(scene.member, *ticket))
                     && let Some(guard) = self.guards.get_mut(&id)
                     && let Some((asked, Some(ttl))) = guard.open.remove(ticket)
@@ -82,13 +82,13 @@ impl Invariant for Guarded {
                     guard.kept = Some((asked, ttl, scene.now));
                 }
             }
-            Event::Forgot { ticket } => {
+            Fact::Forgot { ticket } => {
                 self.renews.remove(&(scene.member, *ticket));
             }
-            Event::Asked { request: Request::Revoke { id } } => {
+            Fact::Asked { request: Request::Revoke { id } } => {
                 self.revoked_by_lessee.insert(*id);
             }
-            Event::Agreed { entry, applied } => {
+            Fact::Agreed { entry, applied } => {
                 if let Some((id, _)) = &applied.revoked {
                     return self.judge_end(scene, *id, judged);
                 }
@@ -99,13 +99,13 @@ impl Invariant for Guarded {
                     self.revoked_by_lessee.remove(id);
                 }
             }
-            Event::Gone => {
+            Fact::Gone => {
                 self.renews.retain(|(member, _), _| *member != scene.member);
                 for guard in self.guards.values_mut().filter(|guard| guard.of == scene.member) {
                     guard.gone.get_or_insert(scene.now);
                 }
             }
-            Event::Opened { .. } | Event::Ended { .. } => {
+            Fact::Opened { .. } | Fact::Ended { .. } => {
                 for (id, guard) in self.guards.iter().filter(|(_, guard)| guard.lives) {
                     guard.judge_silence(scene, *id)?;
                 }
@@ -271,19 +271,19 @@ mod tests {
     const NOT_FOUND: CallError = CallError::Request(RequestError::Refused(Error::LeaseNotFound));
 
     fn news(history: &mut History<Guarded>, news: GuardNews<'_>) -> Result<Judged, &'static str> {
-        let event = Event::Guard { lease: lease(7), news };
-        history.see(event).map_err(|broken| broken.property)
+        let fact = Fact::Guard { lease: lease(7), news };
+        history.see(fact).map_err(|broken| broken.property)
     }
 
     fn renews(history: &mut History<Guarded>, ticket: Ticket, asked: u64, told: u64) {
         history.at(asked);
         news(history, GuardNews::Looks).expect("it counts on its lease");
-        history.holds(Event::Came { ticket, request: &renew(7) });
+        history.holds(Fact::Came { ticket, request: &renew(7) });
         history.at(told);
         let answer = Ok(renewed(10_000));
-        history.holds(Event::Decided { ticket, answer: &answer });
+        history.holds(Fact::Decided { ticket, answer: &answer });
         let (speaks_of, durable) = (LogIndex(0), LogIndex(0));
-        history.holds(Event::Told { ticket, asked: true, speaks_of, durable });
+        history.holds(Fact::Told { ticket, asked: true, speaks_of, durable });
     }
 
     /// A guard of a lease of 10 s, asked for at 5 s and answered at 6 s, on a clock that shows an hour more.
@@ -319,7 +319,7 @@ mod tests {
         for (at, verdict) in [(14_999, None), (15_002, Some("S18"))] {
             let mut history = guarded();
             history.at(at);
-            let seen = history.see(Event::Ended { end: &end });
+            let seen = history.see(Fact::Ended { end: &end });
             assert_eq!(seen.err().map(|broken| broken.property), verdict);
         }
     }
@@ -330,7 +330,7 @@ mod tests {
         for (at, verdict) in [(7_000, Ok(Judged::Holds)), (8_334, Err("S18"))] {
             let mut history = guarded();
             history.at(7_000);
-            history.holds(Event::Gone);
+            history.holds(Fact::Gone);
             assert_eq!(lost(&mut history, at, &stopped), verdict);
         }
     }
@@ -347,9 +347,9 @@ mod tests {
         let mut history = guarded();
         history.at(8_000);
         assert_eq!(news(&mut history, GuardNews::Looks), Ok(Judged::Holds));
-        history.holds(Event::Came { ticket: Ticket(2), request: &renew(7) });
+        history.holds(Fact::Came { ticket: Ticket(2), request: &renew(7) });
         let answer = Err(RequestError::Refused(Error::LeaseNotFound));
-        history.holds(Event::Decided { ticket: Ticket(2), answer: &answer });
+        history.holds(Fact::Decided { ticket: Ticket(2), answer: &answer });
         assert_eq!(lost(&mut history, 9_000, &NOT_FOUND), Ok(Judged::Holds));
     }
 
@@ -374,7 +374,7 @@ mod tests {
     #[test]
     fn a_lease_ends_if_a_lessee_asks_for_it_or_its_guard_is_dropped() {
         let mut history = guarded();
-        history.holds(Event::Asked { request: &Request::Revoke { id: lease(7) } });
+        history.holds(Fact::Asked { request: &Request::Revoke { id: lease(7) } });
         assert_eq!(history.try_log(2, revoked(7)), Ok(Judged::Holds));
         let mut history = guarded();
         assert_eq!(news(&mut history, GuardNews::Dropped), Ok(Judged::NotConcerned));

@@ -8,10 +8,10 @@ use lessor::{
     Proposal, Request, Response, Term, Transaction, Ttl,
 };
 
-use super::{Event, Invariant, Judgements, Property, Scene};
+use super::{Fact, Invariant, Judgements, Property, Scene};
 use crate::model::State;
 
-/// What came of an event.
+/// What came of a fact.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Judged {
     /// A property was judged by it, and holds.
@@ -74,7 +74,7 @@ impl<I: Invariant> History<I> {
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "a literal reads better without a borrow")]
-    pub(crate) fn see(&mut self, event: Event<'_>) -> Result<Judged, Broken> {
+    pub(crate) fn see(&mut self, fact: Fact<'_>) -> Result<Judged, Broken> {
         let state = self.states.entry(self.member).or_default();
         let (now, member, config) = (self.now, self.member, &self.config);
         let clock = Instant::ZERO.saturating_add(now);
@@ -96,7 +96,7 @@ impl<I: Invariant> History<I> {
             config,
         };
         let mut judged = Judgements::default();
-        let verdict = self.invariant.observe(&scene, &event, &mut judged);
+        let verdict = self.invariant.observe(&scene, &fact, &mut judged);
         match verdict {
             Err(broken) if blind() != Some(broken.property) => {
                 let super::Broken { property, what, member } = broken;
@@ -107,16 +107,16 @@ impl<I: Invariant> History<I> {
         }
     }
 
-    pub(crate) fn holds(&mut self, event: Event<'_>) {
-        self.see(event).expect("nothing is wrong yet");
+    pub(crate) fn holds(&mut self, fact: Fact<'_>) {
+        self.see(fact).expect("nothing is wrong yet");
     }
 
     /// Commits an entry and applies it on the member.
     pub(crate) fn try_log(&mut self, index: u64, command: Command) -> Result<Judged, Broken> {
         let entry = entry(index, command);
         let applied = self.state().apply(&entry);
-        let agreed = self.see(Event::Agreed { entry: &entry, applied: &applied })?;
-        let judged = self.see(Event::Applied { entry: &entry, applied: &applied })?;
+        let agreed = self.see(Fact::Agreed { entry: &entry, applied: &applied })?;
+        let judged = self.see(Fact::Applied { entry: &entry, applied: &applied })?;
         Ok(if agreed == Judged::Holds { agreed } else { judged })
     }
 
@@ -125,8 +125,8 @@ impl<I: Invariant> History<I> {
     }
 }
 
-pub(crate) fn promoted() -> Event<'static> {
-    Event::Promoted { again: false, barrier: LogIndex(0) }
+pub(crate) fn promoted() -> Fact<'static> {
+    Fact::Promoted { again: false, barrier: LogIndex(0) }
 }
 
 pub(crate) fn lease(id: i64) -> LeaseId {

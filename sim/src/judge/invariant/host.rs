@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lessor::{LogIndex, MemberId};
 
-use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// Where each member's store stands, and whose process has lost a write.
 #[derive(Debug, Default)]
@@ -22,25 +22,25 @@ impl Invariant for Host {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
         let failed = self.failed.contains(&scene.member);
-        match event {
-            Event::Opened { stored, .. } => {
+        match fact {
+            Fact::Opened { stored, .. } => {
                 self.stands.insert(scene.member, stored.applied);
                 if self.failed.remove(&scene.member) {
                     return judged.hold(&[Property::S12b]);
                 }
             }
-            Event::WriteFailed => {
+            Fact::WriteFailed => {
                 self.failed.insert(scene.member);
             }
-            Event::Commit { .. } | Event::Told { .. } if failed => {
+            Fact::Commit { .. } | Fact::Told { .. } if failed => {
                 let what = "a commit has failed, and the member goes on".to_owned();
                 return Err(Broken::new(Property::S12b, what));
             }
-            Event::Commit { transaction, .. } => {
+            Fact::Commit { transaction, .. } => {
                 let stands = self.stands.insert(scene.member, transaction.applied);
                 let stands = stands.unwrap_or_default();
                 if transaction.after != stands || transaction.applied <= stands {
@@ -52,8 +52,8 @@ impl Invariant for Host {
                 }
                 return judged.hold(&[Property::S12c]);
             }
-            Event::Repeated { refused: true } => return judged.hold(&[Property::S12a]),
-            Event::Repeated { refused: false } => {
+            Fact::Repeated { refused: true } => return judged.hold(&[Property::S12a]),
+            Fact::Repeated { refused: false } => {
                 let what = "the store took the same transaction twice".to_owned();
                 return Err(Broken::new(Property::S12a, what));
             }
@@ -78,7 +78,7 @@ mod tests {
     ) -> Result<Judged, &'static str> {
         let transaction = &transaction(after, applied);
         let (revoked, deletes) = (&[], &[]);
-        let commit = Event::Commit { transaction, revoked, deletes, difference: None };
+        let commit = Fact::Commit { transaction, revoked, deletes, difference: None };
         history.see(commit).map_err(|broken| broken.property)
     }
 
@@ -94,13 +94,13 @@ mod tests {
     #[test]
     fn canary_a_member_that_goes_on_after_a_lost_write_is_found() {
         let mut history = History::<Host>::default();
-        history.holds(Event::WriteFailed);
+        history.holds(Fact::WriteFailed);
         assert_eq!(commit(&mut history, 0, 1), Err("S12b"));
         let at = LogIndex(0);
-        let told = Event::Told { ticket: Ticket(1), asked: true, speaks_of: at, durable: at };
+        let told = Fact::Told { ticket: Ticket(1), asked: true, speaks_of: at, durable: at };
         assert_eq!(history.see(told).map_err(|broken| broken.property), Err("S12b"));
         let stored = Stored::default();
-        let opened = Event::Opened { stored: &stored, difference: Some(None), rotten: false };
+        let opened = Fact::Opened { stored: &stored, difference: Some(None), rotten: false };
         assert_eq!(history.see(opened), Ok(Judged::Holds));
         assert_eq!(commit(&mut history, 0, 1), Ok(Judged::Holds));
     }
@@ -108,8 +108,8 @@ mod tests {
     #[test]
     fn canary_a_store_that_takes_a_transaction_twice_is_found() {
         let mut history = History::<Host>::default();
-        assert_eq!(history.see(Event::Repeated { refused: true }), Ok(Judged::Holds));
-        let taken = history.see(Event::Repeated { refused: false });
+        assert_eq!(history.see(Fact::Repeated { refused: true }), Ok(Judged::Holds));
+        let taken = history.see(Fact::Repeated { refused: false });
         assert_eq!(taken.map_err(|broken| broken.property), Err("S12a"));
     }
 }

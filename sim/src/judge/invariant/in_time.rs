@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lessor::{Error, Instant, LeaseId, MemberId, Request, RequestError, Ticket};
 
 use super::earliest::Earliest;
-use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// The renews of each reign that came in time and are not decided.
 #[derive(Debug, Default)]
@@ -32,15 +32,15 @@ impl Invariant for InTime {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        self.earliest.note(scene, event);
-        match event {
-            Event::Asked { request: Request::Revoke { id } } => {
+        self.earliest.note(scene, fact);
+        match fact {
+            Fact::Asked { request: Request::Revoke { id } } => {
                 self.revoked_by_lessee.insert(*id);
             }
-            Event::Came { ticket, request: Request::Renew { id } } => {
+            Fact::Came { ticket, request: Request::Renew { id } } => {
                 let place = (scene.member, *id);
                 let due = self.earliest.of(scene.member, *id);
                 let let_go = self.let_go.get(&scene.member).copied().unwrap_or_default();
@@ -50,18 +50,18 @@ impl Invariant for InTime {
                     self.leases.insert((scene.member, *ticket), *id);
                 }
             }
-            Event::Timer { .. } => {
+            Fact::Timer { .. } => {
                 self.let_go.insert(scene.member, scene.latest);
             }
-            Event::Applied { applied, .. } => {
+            Fact::Applied { applied, .. } => {
                 if let Some((id, _)) = &applied.revoked {
                     self.expiring.remove(&(scene.member, *id));
                 }
             }
-            Event::Forgot { ticket } => {
+            Fact::Forgot { ticket } => {
                 self.closed(scene.member, *ticket);
             }
-            Event::Decided { ticket, answer } => {
+            Fact::Decided { ticket, answer } => {
                 let Some(id) = self.closed(scene.member, *ticket) else { return Ok(()) };
                 let refused = **answer == Err(RequestError::Refused(Error::LeaseNotFound));
                 if refused && !self.revoked_by_lessee.contains(&id) {
@@ -70,15 +70,15 @@ impl Invariant for InTime {
                 }
                 return judged.hold(&[Property::S1d]);
             }
-            Event::Demoted => {
+            Fact::Demoted => {
                 self.open.retain(|(member, _), _| *member != scene.member);
                 self.leases.retain(|(member, _), _| *member != scene.member);
                 self.expiring.retain(|(member, _)| *member != scene.member);
             }
-            Event::Opened { .. } => {
+            Fact::Opened { .. } => {
                 self.let_go.remove(&scene.member);
             }
-            Event::Expired { batch } => {
+            Fact::Expired { batch } => {
                 for id in &batch.leases {
                     if let Some(came) = self.waits(scene, *id) {
                         let since = scene.latest.saturating_since(came);
@@ -132,13 +132,13 @@ mod tests {
         history.holds(promoted());
         history.log(1, granted(7, 10_000));
         history.at(came);
-        history.holds(Event::Came { ticket: TICKET, request: &renew(7) });
+        history.holds(Fact::Came { ticket: TICKET, request: &renew(7) });
         history
     }
 
     fn expires_at(history: &mut History<InTime>, at: u64) -> Result<Judged, &'static str> {
         history.at(at);
-        history.see(Event::Expired { batch: &batch(&[7]) }).map_err(|broken| broken.property)
+        history.see(Fact::Expired { batch: &batch(&[7]) }).map_err(|broken| broken.property)
     }
 
     #[test]
@@ -155,11 +155,11 @@ mod tests {
             history.log(1, granted(7, 10_000));
             history.at(10_500);
             if timer {
-                history.holds(Event::Timer { idle: false });
+                history.holds(Fact::Timer { idle: false });
             }
             history.latest = millis(10_500);
             history.at(9_999);
-            history.holds(Event::Came { ticket: TICKET, request: &renew(7) });
+            history.holds(Fact::Came { ticket: TICKET, request: &renew(7) });
             expires_at(&mut history, 10_600)
         };
         assert_eq!(taken_late(false), Err("S1d"));
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn a_renew_that_nobody_waits_for_holds_off_nothing() {
         let mut history = renewed_at(9_000);
-        history.holds(Event::Forgot { ticket: TICKET });
+        history.holds(Fact::Forgot { ticket: TICKET });
         assert_eq!(expires_at(&mut history, 10_000), Ok(Judged::Holds));
     }
 
@@ -184,11 +184,11 @@ mod tests {
     fn a_renew_that_is_answered_holds_off_nothing_more() {
         let mut history = renewed_at(9_000);
         let answer = Ok(renewed(10_000));
-        let decided = Event::Decided { ticket: TICKET, answer: &answer };
+        let decided = Fact::Decided { ticket: TICKET, answer: &answer };
         assert_eq!(history.see(decided), Ok(Judged::Holds));
         assert_eq!(expires_at(&mut history, 19_000), Ok(Judged::Holds));
         let mut history = renewed_at(9_000);
-        history.holds(Event::Demoted);
+        history.holds(Fact::Demoted);
         history.holds(promoted());
         assert_eq!(expires_at(&mut history, 30_000), Ok(Judged::Holds));
     }
@@ -199,10 +199,10 @@ mod tests {
         for (asked, verdict) in [(true, Ok(Judged::Holds)), (false, Err("S1d"))] {
             let mut history = renewed_at(9_000);
             if asked {
-                history.holds(Event::Asked { request: &Request::Revoke { id: lease(7) } });
+                history.holds(Fact::Asked { request: &Request::Revoke { id: lease(7) } });
             }
             history.log(2, revoked(7));
-            let decided = history.see(Event::Decided { ticket: TICKET, answer: &answer });
+            let decided = history.see(Fact::Decided { ticket: TICKET, answer: &answer });
             assert_eq!(decided.map_err(|broken| broken.property), verdict);
         }
     }

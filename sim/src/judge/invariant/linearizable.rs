@@ -16,7 +16,7 @@ use lessor::{
     Response,
 };
 
-use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 use crate::model::text;
 use crate::model::{Applied, Lease};
 
@@ -37,15 +37,15 @@ impl Invariant for Linearizable {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        match event {
-            Event::Agreed { entry, applied } => {
+        match fact {
+            Fact::Agreed { entry, applied } => {
                 let proposal = entry.proposal.as_ref();
                 self.agreed(scene, proposal.map(|proposal| &proposal.command), applied);
             }
-            Event::Answered { request, began, answer, .. } => {
+            Fact::Answered { request, began, answer, .. } => {
                 let ended_before = self.answered.partition_point(|(at, _)| at < began);
                 let earliest = ended_before.checked_sub(1).map(|last| self.answered[last].1);
                 let between = (earliest.unwrap_or_default(), scene.state.applied);
@@ -293,7 +293,7 @@ mod tests {
     ) -> Result<Judged, &'static str> {
         history.at(at + 1);
         let began = Duration::from_millis(at);
-        let answered = Event::Answered { request, began, sent: began, answer };
+        let answered = Fact::Answered { request, began, sent: began, answer };
         history.see(answered).map_err(|broken| broken.property)
     }
 

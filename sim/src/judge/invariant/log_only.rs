@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use lessor::{LogIndex, MemberId};
 
-use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// Up to where each member that has recovered something did.
 #[derive(Debug, Default)]
@@ -22,15 +22,15 @@ impl Invariant for LogOnly {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        let records = match event {
-            Event::Opened { stored, .. } => {
+        let records = match fact {
+            Fact::Opened { stored, .. } => {
                 self.recovered.insert(scene.member, stored.applied);
                 return Ok(());
             }
-            Event::After { records, .. } => *records,
+            Fact::After { records, .. } => *records,
             _ => return Ok(()),
         };
         let recovered = self.recovered.get(&scene.member).copied().unwrap_or_default();
@@ -66,8 +66,8 @@ mod tests {
         records: &[LeaseRecord],
     ) -> Result<Judged, &'static str> {
         let (deadlines, items) = (&BTreeMap::new(), &BTreeMap::new());
-        let event = Event::After { records, deadlines, timer: false, primary: false, items };
-        history.see(event).map_err(|broken| broken.property)
+        let fact = Fact::After { records, deadlines, timer: false, primary: false, items };
+        history.see(fact).map_err(|broken| broken.property)
     }
 
     #[test]
@@ -78,7 +78,7 @@ mod tests {
             let mut history = History::<LogOnly>::default();
             let stored = Stored { applied: LogIndex(recovered), ..Stored::default() };
             let difference = Some(None);
-            history.holds(Event::Opened { stored: &stored, difference, rotten: false });
+            history.holds(Fact::Opened { stored: &stored, difference, rotten: false });
             history.log(2, granted(7, 10_000));
             assert_eq!(after(&mut history, &[right]), Ok(Judged::Holds));
             assert_eq!(after(&mut history, &[wrong]), Err(property));

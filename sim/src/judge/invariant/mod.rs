@@ -1,18 +1,19 @@
 //! The properties that must hold, one file each, with the numbers of docs/SEMANTICS.md.
 //!
-//! An invariant is shown [events](Event) and keeps what it needs to judge the next one. It is written
+//! An invariant is shown [facts](Fact) and keeps what it needs to judge the next one. It is written
 //! from the property, never from the code that it judges, and each has a canary among its tests: a
 //! history with a planted bug that it must object to.
 #![expect(
     clippy::wildcard_enum_match_arm,
-    reason = "an invariant names the events that it speaks of, and a new one need not touch it"
+    reason = "an invariant names the facts that it speaks of, and a new one need not touch it"
 )]
 
 use std::time::Duration;
 
 use lessor::{LeaseId, Request, Response, Ttl};
 
-use super::event::{End, Event, GuardNews, Scene, Unanswered};
+use super::event::GuardNews;
+use super::fact::{End, Fact, Scene, Unanswered};
 use super::property::Property;
 use super::violation::{Broken, Judgements};
 use crate::model::State;
@@ -49,9 +50,9 @@ mod smoothed;
 mod structure;
 mod taken_at_once;
 
-/// One or more properties, as they are judged event by event.
+/// One or more properties, as they are judged fact by fact.
 pub trait Invariant: Send {
-    /// Judges an event and notes what it needs for later ones.
+    /// Judges a fact and notes what it needs for later ones.
     ///
     /// # Errors
     ///
@@ -59,7 +60,7 @@ pub trait Invariant: Send {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken>;
 }

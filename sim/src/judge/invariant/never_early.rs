@@ -2,7 +2,7 @@
 //! gives it, on the clock of the member that decides.
 
 use super::earliest::Earliest;
-use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// When each lease may expire.
 #[derive(Debug, Default)]
@@ -14,11 +14,11 @@ impl Invariant for NeverEarly {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        self.earliest.note(scene, event);
-        let Event::Expired { batch } = event else { return Ok(()) };
+        self.earliest.note(scene, fact);
+        let Fact::Expired { batch } = fact else { return Ok(()) };
         if !self.earliest.reigns(scene.member) {
             return Ok(());
         }
@@ -57,7 +57,7 @@ mod tests {
     fn expired(history: &mut History<NeverEarly>, at: u64) -> Result<Judged, Broken> {
         history.at(at);
         let batch: ExpiredBatch = batch(&[7]);
-        history.see(Event::Expired { batch: &batch })
+        history.see(Fact::Expired { batch: &batch })
     }
 
     #[test]
@@ -77,7 +77,7 @@ mod tests {
         history.at(5_000);
         let (request, response) = (renew(7), renewed(10_000));
         let asked = millis(5_000);
-        history.holds(Event::Served {
+        history.holds(Fact::Served {
             request: &request,
             asked,
             came: Duration::ZERO,
@@ -118,7 +118,7 @@ mod tests {
         let (ttl, place) = (Ttl::from_secs(38), lessor::LogIndex(1));
         let response = Response::Granted { id: lease(7), ttl, place };
         let asked = millis(0);
-        history.holds(Event::Served {
+        history.holds(Fact::Served {
             request: &request,
             asked,
             came: Duration::ZERO,
@@ -132,7 +132,7 @@ mod tests {
     fn canary_a_second_promotion_that_shortens_is_found() {
         let mut history = primary();
         history.at(6_000);
-        history.holds(Event::Promoted { again: true, barrier: LogIndex(0) });
+        history.holds(Fact::Promoted { again: true, barrier: LogIndex(0) });
         assert_eq!(expired(&mut history, 16_999).map_err(|b| b.property), Err("S1"));
     }
 }

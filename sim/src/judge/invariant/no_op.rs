@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use lessor::{Digest, MemberId};
 
-use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 use crate::model::Applied;
 
 /// Where each member stood before the entries that it is at, and what these are.
@@ -28,14 +28,14 @@ impl Invariant for NoOp {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        match event {
-            Event::Opened { .. } | Event::Installed => {
+        match fact {
+            Fact::Opened { .. } | Fact::Installed => {
                 self.members.remove(&scene.member);
             }
-            Event::Applied { entry, applied } => {
+            Fact::Applied { entry, applied } => {
                 let stand = self.members.entry(scene.member).or_default();
                 if **applied == Applied::default() {
                     stand.idle += u32::from(entry.proposal.is_some());
@@ -43,7 +43,7 @@ impl Invariant for NoOp {
                     stand.changed = true;
                 }
             }
-            Event::Stands { digest, applied } => {
+            Fact::Stands { digest, applied } => {
                 let next = Stand { digest: Some(*digest), ..Stand::default() };
                 let stand = self.members.insert(scene.member, next).unwrap_or_default();
                 let Some(before) = stand.digest.filter(|_| stand.idle > 0 && !stand.changed) else {
@@ -70,7 +70,7 @@ mod tests {
 
     fn stands(history: &mut History<NoOp>, digest: u64) -> Result<Judged, &'static str> {
         let (applied, digest) = (LogIndex(0), Digest::from_u64(digest));
-        history.see(Event::Stands { applied, digest }).map_err(|broken| broken.property)
+        history.see(Fact::Stands { applied, digest }).map_err(|broken| broken.property)
     }
 
     #[test]

@@ -2,9 +2,9 @@
 //!
 //! Needs nothing; judged with each input of a member. Broken by etcd #6093, #6537 and #21186.
 
-use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
-/// Whoever shows the events has caught it.
+/// Whoever shows the facts has caught it.
 #[derive(Debug, Default)]
 pub(super) struct NoPanic;
 
@@ -12,12 +12,12 @@ impl Invariant for NoPanic {
     fn observe(
         &mut self,
         _: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        match event {
-            Event::Stands { .. } => judged.hold(&[Property::S15]),
-            Event::Panicked { what } => Err(Broken::new(Property::S15, (*what).to_owned())),
+        match fact {
+            Fact::Stands { .. } => judged.hold(&[Property::S15]),
+            Fact::Panicked { what } => Err(Broken::new(Property::S15, (*what).to_owned())),
             _ => Ok(()),
         }
     }
@@ -33,9 +33,9 @@ mod tests {
     #[test]
     fn canary_a_panic_is_found() {
         let mut history = History::<NoPanic>::default();
-        let stands = Event::Stands { applied: LogIndex(0), digest: Digest::default() };
+        let stands = Fact::Stands { applied: LogIndex(0), digest: Digest::default() };
         assert_eq!(history.see(stands), Ok(Judged::Holds));
-        let panicked = history.see(Event::Panicked { what: "panicked at lessor.rs:1: no" });
+        let panicked = history.see(Fact::Panicked { what: "panicked at lessor.rs:1: no" });
         assert_eq!(panicked.map_err(|broken| broken.property), Err("S15"));
     }
 }

@@ -3,7 +3,7 @@
 
 use lessor::{Request, Response};
 
-use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// Needs no memory: the scene knows which leases exist.
 #[derive(Debug, Default)]
@@ -13,24 +13,24 @@ impl Invariant for NoResurrection {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
         let exists = |id| scene.state.leases.contains_key(id);
-        match event {
-            Event::Expired { batch } => match batch.leases.iter().find(|id| !exists(id)) {
+        match fact {
+            Fact::Expired { batch } => match batch.leases.iter().find(|id| !exists(id)) {
                 Some(id) => {
                     Err(Broken::new(Property::S7, format!("lease {id} expired, but is gone")))
                 }
                 None => judged.hold(&[Property::S7]),
             },
-            Event::Served { request: Request::Renew { id }, .. } => {
+            Fact::Served { request: Request::Renew { id }, .. } => {
                 if exists(id) || scene.renewed_and_gone.contains(id) {
                     return judged.hold(&[Property::S9a]);
                 }
                 Err(Broken::new(Property::S9a, format!("lease {id} was renewed, but is gone")))
             }
-            Event::Served {
+            Fact::Served {
                 request: Request::Lookup { id },
                 response: Response::Lookup(found),
                 ..
@@ -63,7 +63,7 @@ mod tests {
         let mut history = History::<NoResurrection>::default();
         history.log(1, granted(7, 10_000));
         let batch = batch(&[7]);
-        history.holds(Event::Expired { batch: &batch });
+        history.holds(Fact::Expired { batch: &batch });
         history.log(2, revoked(7));
         history
     }
@@ -71,14 +71,14 @@ mod tests {
     #[test]
     fn canary_a_lease_that_expires_after_its_revoke_is_found() {
         let batch = batch(&[7]);
-        let expired = Event::Expired { batch: &batch };
+        let expired = Fact::Expired { batch: &batch };
         assert_eq!(gone().see(expired).map_err(|b| b.property), Err("S7"));
     }
 
     #[test]
     fn canary_a_renew_after_the_revoke_is_found() {
         let (request, response) = (renew(7), renewed(10_000));
-        let served = Event::Served {
+        let served = Fact::Served {
             request: &request,
             asked: millis(0),
             came: Duration::ZERO,
@@ -93,7 +93,7 @@ mod tests {
         let status = LeaseStatus { record, remaining: Duration::ZERO, items: Vec::new() };
         let (request, response) =
             (Request::Lookup { id: lease(7) }, Response::Lookup(Some(status)));
-        let served = Event::Served {
+        let served = Fact::Served {
             request: &request,
             asked: millis(0),
             came: Duration::ZERO,
@@ -101,7 +101,7 @@ mod tests {
         };
         assert_eq!(gone().see(served).map_err(|b| b.property), Err("S7"));
         let response = Response::Lookup(None);
-        let served = Event::Served {
+        let served = Fact::Served {
             request: &request,
             asked: millis(0),
             came: Duration::ZERO,

@@ -2,10 +2,10 @@
 //! without an answer.
 
 use super::revoked_in_time::slack;
-use super::{Broken, Event, Invariant, Judgements, Property, Scene, Unanswered};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene, Unanswered};
 use crate::model::text;
 
-/// Whoever shows the events knows what is unanswered.
+/// Whoever shows the facts knows what is unanswered.
 #[derive(Debug, Default)]
 pub(super) struct OneAnswer {
     most_leases: usize,
@@ -15,15 +15,15 @@ impl Invariant for OneAnswer {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        match event {
-            Event::Told { ticket, asked: false, .. } => {
+        match fact {
+            Fact::Told { ticket, asked: false, .. } => {
                 Err(Broken::new(Property::S9, format!("request {} was answered twice", ticket.0)))
             }
-            Event::Told { asked: true, .. } => judged.hold(&[Property::S9]),
-            Event::Ended { end } => {
+            Fact::Told { asked: true, .. } => judged.hold(&[Property::S9]),
+            Fact::Ended { end } => {
                 // A renew may wait for a revoke.
                 let patience =
                     scene.config.request_timeout + slack(scene.config, self.most_leases, end);
@@ -39,7 +39,7 @@ impl Invariant for OneAnswer {
                 }
                 judged.hold(&[Property::L6])
             }
-            Event::Agreed { .. } => {
+            Fact::Agreed { .. } => {
                 self.most_leases = self.most_leases.max(scene.state.leases.len());
                 Ok(())
             }
@@ -62,7 +62,7 @@ mod tests {
     fn canary_a_second_answer_is_found() {
         let mut history = History::<OneAnswer>::default();
         let (ticket, durable) = (Ticket(1), LogIndex(0));
-        let told = |asked| Event::Told { ticket, asked, speaks_of: durable, durable };
+        let told = |asked| Fact::Told { ticket, asked, speaks_of: durable, durable };
         assert_eq!(history.see(told(true)), Ok(Judged::Holds));
         assert_eq!(history.see(told(false)).map_err(|b| b.property), Err("S9"));
     }
@@ -75,9 +75,9 @@ mod tests {
         let end = End { unanswered, ..End::default() };
         // Seven seconds of patience, a retry of three, one for the rate.
         history.at(15_999);
-        assert_eq!(history.see(Event::Ended { end: &end }), Ok(Judged::Holds));
+        assert_eq!(history.see(Fact::Ended { end: &end }), Ok(Judged::Holds));
         history.at(16_000);
-        let found = history.see(Event::Ended { end: &end }).expect_err("it is owed");
+        let found = history.see(Fact::Ended { end: &end }).expect_err("it is owed");
         assert_eq!((found.property, found.member), ("L6", Some(MemberId(1))));
         let what = "member 1 never answered request 12, renew lease 7, which came at 5.000";
         assert_eq!(found.what, what);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use lessor::{Digest, Entry, LogIndex, MemberId};
 
-use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// What the first member at each place had.
 #[derive(Debug, Default)]
@@ -18,11 +18,11 @@ impl Invariant for OneHistory {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        match event {
-            Event::Applied { entry, .. } => {
+        match fact {
+            Fact::Applied { entry, .. } => {
                 let first = self.entries.entry(entry.index).or_insert_with(|| (*entry).clone());
                 if first == *entry {
                     return judged.hold(&[Property::S5]);
@@ -30,7 +30,7 @@ impl Invariant for OneHistory {
                 let what = format!("{} is another entry than elsewhere", entry.index);
                 Err(Broken::new(Property::S5, what))
             }
-            Event::Stands { applied, digest } => {
+            Fact::Stands { applied, digest } => {
                 let &mut (member, first) =
                     self.digests.entry(*applied).or_insert((scene.member, *digest));
                 if first == *digest {
@@ -55,7 +55,7 @@ mod tests {
     fn canary_members_that_part_are_found() {
         let mut history = History::<OneHistory>::default();
         let stands =
-            |digest| Event::Stands { applied: LogIndex(4), digest: Digest::from_u64(digest) };
+            |digest| Fact::Stands { applied: LogIndex(4), digest: Digest::from_u64(digest) };
         history.on(1);
         assert_eq!(history.see(stands(1)), Ok(Judged::Holds));
         history.on(2);
@@ -68,8 +68,8 @@ mod tests {
         let mut history = History::<OneHistory>::default();
         let applied = Applied::default();
         let (one, other) = (entry(1, granted(7, 10_000)), entry(1, granted(8, 10_000)));
-        history.holds(Event::Applied { entry: &one, applied: &applied });
-        let other = Event::Applied { entry: &other, applied: &applied };
+        history.holds(Fact::Applied { entry: &one, applied: &applied });
+        let other = Fact::Applied { entry: &other, applied: &applied };
         assert_eq!(history.see(other).map_err(|b| b.property), Err("S5"));
     }
 }

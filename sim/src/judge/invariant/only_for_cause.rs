@@ -1,7 +1,7 @@
 //! S3, deleted only for cause: an item goes with the revoke of the lease that holds it at that place
 //! of the log and with nothing else; and S3a: all of its items go, in ascending order.
 
-use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// Needs no memory: each transaction is compared with the entries that it stands for.
 #[derive(Debug, Default)]
@@ -11,10 +11,10 @@ impl Invariant for OnlyForCause {
     fn observe(
         &mut self,
         _: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        let Event::Commit { revoked, deletes, difference, .. } = event else {
+        let Fact::Commit { revoked, deletes, difference, .. } = fact else {
             return Ok(());
         };
         let caused = revoked.iter().filter(|(_, items)| !items.is_empty()).map(Some);
@@ -72,7 +72,7 @@ mod tests {
     ) -> Result<Judged, Broken> {
         let (transaction, deletes) = (transaction(0, 1), deletes.iter().collect::<Vec<_>>());
         let commit =
-            Event::Commit { transaction: &transaction, revoked, deletes: &deletes, difference };
+            Fact::Commit { transaction: &transaction, revoked, deletes: &deletes, difference };
         History::<OnlyForCause>::default().see(commit)
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use lessor::{MemberId, Request};
 
-use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// The members that are promoted.
 #[derive(Debug, Default)]
@@ -17,11 +17,11 @@ impl Invariant for OnlyThePrimary {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        let what = match event {
-            Event::Promoted { barrier, .. } => {
+        let what = match fact {
+            Fact::Promoted { barrier, .. } => {
                 self.promoted.insert(scene.member);
                 let applied = scene.state.applied;
                 if applied >= *barrier {
@@ -30,17 +30,17 @@ impl Invariant for OnlyThePrimary {
                 let what = format!("promoted at {applied}, before {barrier} was applied");
                 return Err(Broken::new(Property::S6b, what));
             }
-            Event::Demoted => {
+            Fact::Demoted => {
                 self.promoted.remove(&scene.member);
                 return Ok(());
             }
-            Event::Expired { .. } | Event::Served { request: Request::Renew { .. }, .. }
+            Fact::Expired { .. } | Fact::Served { request: Request::Renew { .. }, .. }
                 if self.promoted.contains(&scene.member) =>
             {
                 return judged.hold(&[Property::S6]);
             }
-            Event::Expired { batch } => format!("{} leases expired", batch.leases.len()),
-            Event::Served { request: Request::Renew { id }, .. } => {
+            Fact::Expired { batch } => format!("{} leases expired", batch.leases.len()),
+            Fact::Served { request: Request::Renew { id }, .. } => {
                 format!("lease {id} was renewed")
             }
             _ => return Ok(()),
@@ -65,8 +65,8 @@ mod tests {
         let mut history = History::<OnlyThePrimary>::default();
         let batch = batch(&[7]);
         let (request, response) = (renew(7), renewed(10_000));
-        let expired = || Event::Expired { batch: &batch };
-        let served = || Event::Served {
+        let expired = || Fact::Expired { batch: &batch };
+        let served = || Fact::Served {
             request: &request,
             asked: millis(0),
             came: Duration::ZERO,
@@ -76,7 +76,7 @@ mod tests {
         history.holds(promoted());
         assert_eq!(history.see(expired()), Ok(Judged::Holds));
         assert_eq!(history.see(served()), Ok(Judged::Holds));
-        history.holds(Event::Demoted);
+        history.holds(Fact::Demoted);
         assert_eq!(history.see(expired()).map_err(|b| b.property), Err("S6"));
         assert_eq!(history.see(served()).map_err(|b| b.property), Err("S6"));
     }
@@ -85,7 +85,7 @@ mod tests {
     fn canary_a_promotion_before_the_barrier_is_found() {
         let mut history = History::<OnlyThePrimary>::default();
         history.log(1, granted(7, 10_000));
-        let promoted = |barrier| Event::Promoted { again: false, barrier };
+        let promoted = |barrier| Fact::Promoted { again: false, barrier };
         assert_eq!(history.see(promoted(LogIndex(1))), Ok(Judged::Holds));
         assert_eq!(history.see(promoted(LogIndex(2))).map_err(|b| b.property), Err("S6b"));
     }

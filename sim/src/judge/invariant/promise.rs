@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use lessor::{Command, LeaseId, Request, Ttl};
 
-use super::{Broken, Event, Invariant, Judgements, Property, Scene, promised};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene, promised};
 
 /// Until when each lease was promised, and for which of them somebody asked the end.
 #[derive(Debug, Default)]
@@ -34,20 +34,20 @@ impl Invariant for PromiseKept {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        match event {
-            Event::Asked { request: Request::Revoke { id } } => {
+        match fact {
+            Fact::Asked { request: Request::Revoke { id } } => {
                 self.revoked_by_lessee.insert(*id);
                 *self.open.entry(*id).or_default() += 1;
             }
-            Event::Answered { request: Request::Revoke { id }, .. } => {
+            Fact::Answered { request: Request::Revoke { id }, .. } => {
                 if let Some(open) = self.open.get_mut(id) {
                     *open -= 1;
                 }
             }
-            Event::Answered { request, sent, answer: Ok(response), .. } => {
+            Fact::Answered { request, sent, answer: Ok(response), .. } => {
                 let Some((id, ttl)) = promised(scene.state, request, response) else {
                     return Ok(());
                 };
@@ -63,7 +63,7 @@ impl Invariant for PromiseKept {
                     Some(lease) => self.judge_checkpoint(scene, id, lease.remaining, judged),
                 };
             }
-            Event::Agreed { entry, applied } => {
+            Fact::Agreed { entry, applied } => {
                 if let Some((id, _)) = &applied.revoked {
                     if self.open.get(id) > Some(&0) {
                         self.revoked_by_lessee.insert(*id);
@@ -161,8 +161,8 @@ mod tests {
         request: &'a Request,
         sent: Duration,
         answer: &'a Result<Response, RequestError>,
-    ) -> Event<'a> {
-        Event::Answered { request, began: sent, sent, answer }
+    ) -> Fact<'a> {
+        Fact::Answered { request, began: sent, sent, answer }
     }
 
     fn promised_until_15_s() -> History<PromiseKept> {
@@ -255,7 +255,7 @@ mod tests {
     fn a_lessee_may_end_it_at_any_time() {
         let mut history = promised_until_15_s();
         let request = Request::Revoke { id: lease(7) };
-        history.holds(Event::Asked { request: &request });
+        history.holds(Fact::Asked { request: &request });
         assert_eq!(history.try_log(2, revoked(7)), Ok(Judged::Holds));
     }
 
@@ -263,7 +263,7 @@ mod tests {
     fn canary_a_lease_that_was_granted_anew_is_kept_like_any_other() {
         let mut history = promised_until_15_s();
         let request = Request::Revoke { id: lease(7) };
-        history.holds(Event::Asked { request: &request });
+        history.holds(Fact::Asked { request: &request });
         history.log(2, revoked(7));
         history.holds(answered(&request, Duration::ZERO, &Ok(Response::Done)));
         history.log(3, granted(7, 60_000));

@@ -2,9 +2,9 @@
 //!
 //! Needs nothing; judged in a part of the runs, for it costs a second member for each.
 
-use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
-/// Whoever shows the events has compared.
+/// Whoever shows the facts has compared.
 #[derive(Debug, Default)]
 pub(super) struct Pure;
 
@@ -12,12 +12,12 @@ impl Invariant for Pure {
     fn observe(
         &mut self,
         _: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        match event {
-            Event::Twin { differs: None } => judged.hold(&[Property::S12]),
-            Event::Twin { differs: Some(what) } => Err(Broken::new(Property::S12, what.clone())),
+        match fact {
+            Fact::Twin { differs: None } => judged.hold(&[Property::S12]),
+            Fact::Twin { differs: Some(what) } => Err(Broken::new(Property::S12, what.clone())),
             _ => Ok(()),
         }
     }
@@ -32,8 +32,8 @@ mod tests {
     #[test]
     fn canary_a_twin_that_says_something_else_is_found() {
         let mut history = History::<Pure>::default();
-        assert_eq!(history.see(Event::Twin { differs: None }), Ok(Judged::Holds));
-        let other = history.see(Event::Twin { differs: Some("nothing".to_owned()) });
+        assert_eq!(history.see(Fact::Twin { differs: None }), Ok(Judged::Holds));
+        let other = history.see(Fact::Twin { differs: Some("nothing".to_owned()) });
         assert_eq!(other.map_err(|broken| broken.property), Err("S12"));
     }
 }

@@ -15,7 +15,7 @@ use lessor::{Command, LeaseId, MemberId, Request, Response, Term, Ttl};
 
 use super::promise::certain;
 use super::revoked_in_time::{slack, smoothing};
-use super::{Broken, End, Event, Invariant, Judgements, Property, Scene};
+use super::{Broken, End, Fact, Invariant, Judgements, Property, Scene};
 
 /// The time in which the group was led, and what it was when each lease last got its ttl.
 #[derive(Debug, Default)]
@@ -42,24 +42,24 @@ impl Invariant for Reigns {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        match event {
-            Event::Promoted { .. } => self.total.reigns += 1,
-            Event::Held { hold: true } => {
+        match fact {
+            Fact::Promoted { .. } => self.total.reigns += 1,
+            Fact::Held { hold: true } => {
                 let until = scene.now.saturating_add(scene.config.observer_patience);
                 self.held.entry(scene.member).or_insert(until);
             }
-            Event::Held { hold: false } | Event::Demoted | Event::Opened { .. } => {
+            Fact::Held { hold: false } | Fact::Demoted | Fact::Opened { .. } => {
                 self.held.remove(&scene.member);
             }
-            Event::Served { request: Request::Renew { id }, response, .. } => {
+            Fact::Served { request: Request::Renew { id }, response, .. } => {
                 if let (Response::Renewed { ttl }, true) = (response, self.since.contains_key(id)) {
                     self.since.insert(*id, (*ttl, self.total));
                 }
             }
-            Event::Agreed { entry, applied } => {
+            Fact::Agreed { entry, applied } => {
                 let gap = match self.last.replace((entry.term, scene.now)) {
                     Some((term, at)) if term == entry.term => scene.now.saturating_sub(at),
                     Some(_) | None => Duration::ZERO,
@@ -80,7 +80,7 @@ impl Invariant for Reigns {
                     self.most_leases = self.most_leases.max(scene.state.leases.len());
                 }
             }
-            Event::Ended { end } => return self.end(scene, end, judged),
+            Fact::Ended { end } => return self.end(scene, end, judged),
             _ => {}
         }
         Ok(())
@@ -144,10 +144,10 @@ mod tests {
             }
             let mut entry = entry(second + 1, granted(7, 600_000));
             entry.term = Term(1 + second / 300);
-            history.holds(Event::Agreed { entry: &entry, applied: &Applied::default() });
+            history.holds(Fact::Agreed { entry: &entry, applied: &Applied::default() });
         }
         let end = End { losses, ..End::default() };
-        history.see(Event::Ended { end: &end }).map_err(|broken| broken.property)
+        history.see(Fact::Ended { end: &end }).map_err(|broken| broken.property)
     }
 
     #[test]
@@ -158,13 +158,13 @@ mod tests {
             history.config.checkpoint_interval = Duration::from_secs(20);
             history.holds(promoted());
             history.log(1, granted(7, 60_000));
-            history.holds(Event::Held { hold: true });
+            history.holds(Fact::Held { hold: true });
             for second in 1..=5 * 60 {
                 history.at(second * 1_000);
                 let entry = entry(second + 1, granted(8, 60_000));
-                history.holds(Event::Agreed { entry: &entry, applied: &Applied::default() });
+                history.holds(Fact::Agreed { entry: &entry, applied: &Applied::default() });
             }
-            let ended = history.see(Event::Ended { end: &End::default() });
+            let ended = history.see(Fact::Ended { end: &End::default() });
             assert_eq!(ended.map_err(|broken| broken.property), verdict, "{patience} minutes");
         }
     }

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use lessor::{Command, Config, Instant, LeaseId, MemberId};
 
-use super::{Broken, End, Event, Invariant, Judgements, Property, Scene, left, promised};
+use super::{Broken, End, Fact, Invariant, Judgements, Property, Scene, left, promised};
 
 /// By when each lease of each reign expires at the latest, on the clock of its primary.
 #[derive(Debug, Default)]
 pub(super) struct RevokedInTime {
     reigns: BTreeMap<MemberId, BTreeMap<LeaseId, Instant>>,
-    /// The leases that each member holds, as of its last event.
+    /// The leases that each member holds, as of its last fact.
     held: BTreeMap<MemberId, BTreeMap<LeaseId, ()>>,
     most_leases: usize,
     /// Since when each primary is in a world without faults, on its clock.
@@ -26,15 +26,15 @@ impl Invariant for RevokedInTime {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
         let state = scene.state;
         if scene.healed.is_some() && self.reigns.contains_key(&scene.member) {
             self.calm.entry(scene.member).or_insert(scene.latest);
         }
-        match event {
-            Event::Promoted { again, .. } => {
+        match fact {
+            Fact::Promoted { again, .. } => {
                 let count = state.leases.len();
                 let base = scene.latest + scene.config.extend;
                 let spread = smoothing(scene.config, count);
@@ -47,20 +47,20 @@ impl Invariant for RevokedInTime {
                     *deadline = (base + left(lease)).max(*deadline) + spread;
                 }
             }
-            Event::Demoted => {
+            Fact::Demoted => {
                 self.reigns.remove(&scene.member);
                 self.calm.remove(&scene.member);
             }
-            Event::Opened { stored, .. } => {
+            Fact::Opened { stored, .. } => {
                 let leases = stored.snapshot.leases.iter().map(|record| (record.id, ()));
                 self.held.insert(scene.member, leases.collect());
             }
-            Event::Installed => {
+            Fact::Installed => {
                 let held = state.leases.keys().map(|id| (*id, ())).collect();
                 self.held.insert(scene.member, held);
                 self.most_leases = self.most_leases.max(state.leases.len());
             }
-            Event::Applied { entry, applied } => {
+            Fact::Applied { entry, applied } => {
                 if let Some((id, _)) = &applied.revoked {
                     self.note(scene, *id);
                 }
@@ -79,7 +79,7 @@ impl Invariant for RevokedInTime {
                 }
                 self.most_leases = self.most_leases.max(held.len());
             }
-            Event::Served { request, response, .. } => {
+            Fact::Served { request, response, .. } => {
                 if let Some((id, ttl)) = promised(scene.state, request, response)
                     && let Some(reign) = self.reigns.get_mut(&scene.member)
                     && let Some(deadline) = reign.get_mut(&id)
@@ -87,7 +87,7 @@ impl Invariant for RevokedInTime {
                     *deadline = scene.latest.saturating_add(ttl.as_duration()).max(*deadline);
                 }
             }
-            Event::Ended { end } => return self.judge(scene, end, judged),
+            Fact::Ended { end } => return self.judge(scene, end, judged),
             _ => {}
         }
         Ok(())
@@ -176,7 +176,7 @@ mod tests {
             latency: Duration::from_secs(1),
             ..End::default()
         };
-        history.see(Event::Ended { end: &end })
+        history.see(Fact::Ended { end: &end })
     }
 
     fn granted_on_both() -> History<RevokedInTime> {
@@ -203,7 +203,7 @@ mod tests {
             let mut history = granted_on_both();
             history.healed = Some(Duration::ZERO);
             history.on(1);
-            history.holds(Event::Timer { idle: false });
+            history.holds(Fact::Timer { idle: false });
             for member in [1, 2] {
                 history.on(member);
                 history.at(at);

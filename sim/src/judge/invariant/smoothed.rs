@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use lessor::MemberId;
 
-use super::{Broken, Event, Invariant, Judgements, Property, Scene, left};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene, left};
 
 /// The members that were just promoted.
 #[derive(Debug, Default)]
@@ -23,15 +23,15 @@ impl Invariant for Smoothed {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        let deadlines = match event {
-            Event::Promoted { again: false, .. } => {
+        let deadlines = match fact {
+            Fact::Promoted { again: false, .. } => {
                 self.promoted.insert(scene.member);
                 return Ok(());
             }
-            Event::After { deadlines, .. } => *deadlines,
+            Fact::After { deadlines, .. } => *deadlines,
             _ => return Ok(()),
         };
         if !self.promoted.remove(&scene.member) || scene.latest > scene.clock {
@@ -93,8 +93,8 @@ mod tests {
         history.holds(promoted());
         let deadlines = (1..).map(lease).zip(dues.iter().copied().map(extended));
         let (deadlines, items) = (&deadlines.collect(), &BTreeMap::new());
-        let event = Event::After { records: &[], deadlines, timer: true, primary: true, items };
-        history.see(event).map_err(|broken| broken.property)
+        let fact = Fact::After { records: &[], deadlines, timer: true, primary: true, items };
+        history.see(fact).map_err(|broken| broken.property)
     }
 
     #[test]
@@ -127,8 +127,8 @@ mod tests {
             damage(&mut dues);
             let deadlines = (1..).map(lease).zip(dues.into_iter().map(extended)).collect();
             let (deadlines, items) = (&deadlines, &BTreeMap::new());
-            let event = Event::After { records: &[], deadlines, timer: true, primary: true, items };
-            assert_eq!(history.see(event).map_err(|broken| broken.property), verdict);
+            let fact = Fact::After { records: &[], deadlines, timer: true, primary: true, items };
+            assert_eq!(history.see(fact).map_err(|broken| broken.property), verdict);
         }
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use lessor::{Command, Entry};
 
-use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// Needs no memory: a member's own answers are compared with the log.
 #[derive(Debug, Default)]
@@ -19,12 +19,12 @@ impl Invariant for Structure {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        let (deadlines, timer, primary, items) = match event {
-            Event::Agreed { entry, .. } => return no_two_checkpoints(entry),
-            Event::After { deadlines, timer, primary, items, .. } => {
+        let (deadlines, timer, primary, items) = match fact {
+            Fact::Agreed { entry, .. } => return no_two_checkpoints(entry),
+            Fact::After { deadlines, timer, primary, items, .. } => {
                 (deadlines, timer, primary, items)
             }
             _ => return Ok(()),
@@ -91,8 +91,8 @@ mod tests {
     ) -> Result<Judged, &'static str> {
         let mut history = History::<Structure>::default();
         history.log(1, granted(7, 10_000));
-        let event = Event::After { records: &[], deadlines, timer, primary, items };
-        history.see(event).map_err(|broken| broken.property)
+        let fact = Fact::After { records: &[], deadlines, timer, primary, items };
+        history.see(fact).map_err(|broken| broken.property)
     }
 
     #[test]
@@ -116,7 +116,7 @@ mod tests {
             let checkpoints = ids.iter().map(|id| Checkpoint { id: lease(*id), remaining: None });
             let command = Command::Checkpoint { checkpoints: checkpoints.collect() };
             let mut history = History::<Structure>::default();
-            history.see(Event::Agreed { entry: &entry(1, command), applied: &Applied::default() })
+            history.see(Fact::Agreed { entry: &entry(1, command), applied: &Applied::default() })
         };
         assert_eq!(propose(&[7, 8]), Ok(Judged::NotConcerned));
         assert_eq!(propose(&[7, 8, 7]).map_err(|broken| broken.property), Err("S8"));

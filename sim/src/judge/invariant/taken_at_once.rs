@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lessor::{MemberId, Request, Ticket};
 
-use super::{Broken, Event, Invariant, Judgements, Property, Scene};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// What each member works on, and what waits outside.
 #[derive(Debug, Default)]
@@ -29,28 +29,28 @@ impl Invariant for TakenAtOnce {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
-        event: &Event<'_>,
+        fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
         let door = self.members.entry(scene.member).or_default();
-        match event {
-            Event::Sent { request } => door.outside.push_back(((*request).clone(), scene.now)),
-            Event::Left { request } => door.leaves(request),
-            Event::Came { ticket, request } => {
+        match fact {
+            Fact::Sent { request } => door.outside.push_back(((*request).clone(), scene.now)),
+            Fact::Left { request } => door.leaves(request),
+            Fact::Came { ticket, request } => {
                 door.leaves(request);
                 door.inside.insert(*ticket);
                 return judged.hold(&[Property::S9e]);
             }
-            Event::Waits { ticket } | Event::Forgot { ticket } | Event::Told { ticket, .. } => {
+            Fact::Waits { ticket } | Fact::Forgot { ticket } | Fact::Told { ticket, .. } => {
                 let full = door.is_full(scene);
                 door.inside.remove(ticket);
                 if full {
                     door.wait_from(scene.now);
                 }
             }
-            Event::Resumed => door.wait_from(scene.now),
-            Event::Opened { .. } | Event::Replaced => *door = Door::default(),
-            Event::Stands { .. } if !door.is_full(scene) => {
+            Fact::Resumed => door.wait_from(scene.now),
+            Fact::Opened { .. } | Fact::Replaced => *door = Door::default(),
+            Fact::Stands { .. } if !door.is_full(scene) => {
                 if let Some((request, since)) = door.outside.front()
                     && scene.now.saturating_sub(*since) > A_MOMENT
                 {
@@ -104,15 +104,15 @@ mod tests {
     fn crowded() -> History<TakenAtOnce> {
         let mut history = History::<TakenAtOnce>::default();
         history.config.queue = NonZeroU32::MIN;
-        history.holds(Event::Came { ticket: Ticket(1), request: &renew(7) });
+        history.holds(Fact::Came { ticket: Ticket(1), request: &renew(7) });
         history.at(1_000);
-        history.holds(Event::Sent { request: &renew(8) });
+        history.holds(Fact::Sent { request: &renew(8) });
         history
     }
 
     fn verdict_at(history: &mut History<TakenAtOnce>, at: u64) -> Option<&'static str> {
         history.at(at);
-        let stands = Event::Stands { applied: LogIndex(0), digest: Digest::default() };
+        let stands = Fact::Stands { applied: LogIndex(0), digest: Digest::default() };
         history.see(stands).err().map(|broken| broken.property)
     }
 
@@ -125,25 +125,25 @@ mod tests {
     fn canary_a_renew_that_waits_for_its_revoke_and_keeps_its_place_is_found() {
         let mut history = crowded();
         history.at(2_000);
-        history.holds(Event::Waits { ticket: Ticket(1) });
+        history.holds(Fact::Waits { ticket: Ticket(1) });
         assert_eq!(verdict_at(&mut history, 2_100), None);
         assert_eq!(verdict_at(&mut history, 2_101), Some("S9e"));
-        history.holds(Event::Came { ticket: Ticket(2), request: &renew(8) });
+        history.holds(Fact::Came { ticket: Ticket(2), request: &renew(8) });
         assert_eq!(verdict_at(&mut history, 60_000), None);
     }
 
     #[test]
     fn canary_a_request_that_nobody_waits_for_and_keeps_its_place_is_found() {
         let mut history = crowded();
-        history.holds(Event::Forgot { ticket: Ticket(1) });
+        history.holds(Fact::Forgot { ticket: Ticket(1) });
         assert_eq!(verdict_at(&mut history, 1_101), Some("S9e"));
     }
 
     #[test]
     fn one_that_is_given_up_outside_waits_no_longer() {
         let mut history = crowded();
-        history.holds(Event::Left { request: &renew(8) });
-        history.holds(Event::Waits { ticket: Ticket(1) });
+        history.holds(Fact::Left { request: &renew(8) });
+        history.holds(Fact::Waits { ticket: Ticket(1) });
         assert_eq!(verdict_at(&mut history, 60_000), None);
     }
 }

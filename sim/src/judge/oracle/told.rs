@@ -51,19 +51,20 @@ impl Oracle {
         self.members.get(&member).is_some_and(|watched| watched.primary)
     }
 
-    /// The request that a ticket of a member is for, until it is answered.
+    /// The request that a ticket of a member is for, until a while after it was answered.
     #[must_use]
     pub fn request_of(&self, member: MemberId, ticket: Ticket) -> Option<&Request> {
-        self.members.get(&member)?.asked.get(&ticket).map(|(_, _, request)| request)
+        let watched = self.members.get(&member)?;
+        let asked = watched.asked.get(&ticket).map(|(_, _, request)| request);
+        asked.or_else(|| watched.answered_with(ticket))
     }
 
     /// Says of the objections from `first` on, which name a ticket, what was asked with it.
     pub(super) fn name_the_request(&mut self, first: usize, member: MemberId, ticket: Ticket) {
         let Some(violations) = self.violations.get_mut(first..) else { return };
-        let answered = self.members.get(&member).into_iter().flat_map(|of| &of.answered);
-        let known = answered.into_iter().find(|(of, _)| *of == ticket);
+        let known = self.members.get(&member).and_then(|watched| watched.answered_with(ticket));
         for violation in violations {
-            if let Some((_, request)) = known {
+            if let Some(request) = known {
                 let _ = write!(violation.what, "; it was to {request}");
             }
         }

@@ -109,6 +109,11 @@ impl Undurable {
 }
 
 impl Watched {
+    /// The request of one of the tickets that were answered last.
+    pub(super) fn answered_with(&self, ticket: Ticket) -> Option<&Request> {
+        self.answered.iter().find(|(of, _)| *of == ticket).map(|(_, request)| request)
+    }
+
     pub(super) fn pass(&mut self, clock: Instant) {
         self.latest = self.latest.max(clock);
     }

@@ -1,0 +1,62 @@
+//! What the world wants done.
+
+use lessor::driver::LogEvent;
+use lessor::{LeaseId, MemberId, Request};
+
+use crate::env::raft::Envelope;
+
+/// What the world wants done.
+#[derive(Debug)]
+pub enum Action {
+    /// Start this member's process.
+    Boot(MemberId),
+    /// End this member's process at once.
+    Kill(MemberId),
+    /// Drop this member's driver, and nothing else of its process.
+    Abort(MemberId),
+    /// Open this member's store once more.
+    OpenAgain(MemberId),
+    /// Open the stream of this member's expired batches, read nothing while the fault of a step lasts, and
+    /// then drop it or read on.
+    Observe {
+        /// Whose.
+        member: MemberId,
+        /// Which step.
+        step: usize,
+        /// Whether to drop it.
+        leaves: bool,
+    },
+    /// Stop this member's driver, gracefully.
+    Stop(MemberId),
+    /// Let this member's process stand still.
+    Pause(MemberId),
+    /// Let it go on.
+    Resume(MemberId),
+    /// Hand this to the member's log.
+    Deliver(MemberId, LogEvent),
+    /// Carry this over the network.
+    Send(Envelope),
+    /// Wait no more for the answer to the call of this number, and drop the guard that came of it.
+    GiveUp(u64),
+    /// Ask a member, and tell the answer under this number.
+    Call {
+        /// The number.
+        call: u64,
+        /// Whom.
+        member: MemberId,
+        /// What.
+        request: Request,
+    },
+    /// Have a member's handle keep a lease alive, and tell under this number that the guard lives, why it does
+    /// not, and when it has lost its lease.
+    KeepAlive {
+        /// The number.
+        call: u64,
+        /// Whom.
+        member: MemberId,
+        /// The lease.
+        lease: LeaseId,
+        /// By whose clock.
+        lessee: usize,
+    },
+}
