@@ -21,6 +21,7 @@ use self::cluster::Cluster;
 
 mod backend;
 mod cluster;
+mod driver;
 mod log;
 mod runtime;
 mod seat;

@@ -7,9 +7,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use lessor::backend::{Backend, BackendError, RedbBackend};
-use lessor::driver::Driver;
 
 use super::Seat;
+use super::driver::DriverHost;
 use crate::env::disk::Mount;
 use crate::env::journal::JournalBackend;
 use crate::generate::generate;
@@ -213,17 +213,4 @@ fn names<T>(parts: &BTreeMap<PartName, T>) -> Vec<String> {
 
 fn named(name: &str) -> PartName {
     PartName::new(name).unwrap_or_else(|| panic!("\"{name}\" is no name of a part: a-z, 0-9 and -"))
-}
-
-/// The product's own driver.
-struct DriverHost;
-
-impl Host for DriverHost {
-    async fn run(&self, mut seat: Seat) -> Result<(), HostError> {
-        let backend = seat.open_backend().await?;
-        let (config, runtime, log) = (seat.config(), seat.runtime(), seat.log());
-        let (handle, driver) = Driver::open(&config, runtime, backend, log).await?;
-        seat.serve(handle);
-        Ok(driver.observe(seat.tap()).run().await?)
-    }
 }
