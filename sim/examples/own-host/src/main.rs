@@ -11,9 +11,8 @@ use std::process::ExitCode;
 
 use lessor::backend::{Backend, BackendError};
 use lessor::driver::{CallError, Log, Observer, Runtime};
-use lessor::{
-    Config, LogIndex, Member, MemberInput, Output, Request, RequestError, Response, StateAt, Ticket,
-};
+use lessor::{Config, Instant, LogIndex, Member, MemberInput, Output};
+use lessor::{Request, RequestError, Response, StateAt, Ticket};
 use lessor_sim::host::{Host, HostError, Seat, SimBackend, SimLog, SimRuntime, Tap, Testbed};
 use tokio::sync::{mpsc, oneshot};
 
@@ -28,45 +27,31 @@ impl Host for PlainLoop {
         let (runtime, mut backend) = (seat.runtime(), seat.open_backend().await?);
         let load = move || (backend.load(), backend);
         let (stored, backend) = runtime.run_blocking(load).await;
-        let stored = stored?;
+        let (stored, backend) = (stored?, Some(backend));
         let id_salt = Some(seat.config().id_salt.unwrap_or(stored.id_salt));
         let at = StateAt { applied: stored.applied, snapshot: stored.snapshot };
         let member = Member::new(&Config { id_salt, ..seat.config() }, &at)?;
         if member.lessor().digest() != stored.digest {
             return Err("the store has another digest than its leases".into());
         }
-        let mut log = seat.log();
+        let (mut log, tap) = (seat.log(), seat.tap());
         log.start(at.applied);
         let (sender, asked) = mpsc::unbounded_channel();
-        seat.serve_with(move |request| ask(sender.clone(), request));
-        let tap = seat.tap();
-        let (backend, callers) = (Some(backend), BTreeMap::new());
-        let committing = None;
-        Running { runtime, member, log, tap, backend, committing, callers, asked, tickets: 0 }
+        seat.serve_with(move |request| {
+            let (reply, answer) = oneshot::channel();
+            // A loop that has ended drops the reply, and nobody knows what became of the request.
+            let _ = sender.send((request, reply));
+            async { answer.await.unwrap_or(Err(RequestError::Unknown)).map_err(CallError::Request) }
+        });
+        let (committing, callers) = (Box::pin(pending()), BTreeMap::new());
+        Running { runtime, member, log, tap, backend, committing, callers, tickets: 0, asked }
             .run(&seat)
             .await
     }
 }
 
 type Reply = oneshot::Sender<Result<Response, RequestError>>;
-type Asked = (Request, Reply);
-
-/// Hands a request to the loop, and waits for its answer.
-async fn ask(loop_: mpsc::UnboundedSender<Asked>, request: Request) -> Result<Response, CallError> {
-    let (reply, answer) = oneshot::channel();
-    loop_.send((request, reply)).map_err(|_| CallError::Request(RequestError::Stopped))?;
-    Ok(answer.await.unwrap_or(Err(RequestError::Unknown))?)
-}
-
-type Committed = (LogIndex, SimBackend, Result<(), BackendError>);
-
-/// What a future gives, if there is one.
-async fn or_never<F: Future + Unpin>(future: Option<F>) -> F::Output {
-    match future {
-        Some(future) => future.await,
-        None => pending().await,
-    }
-}
+type Committed = (SimBackend, LogIndex, Result<(), BackendError>);
 
 struct Running {
     runtime: SimRuntime,
@@ -75,18 +60,20 @@ struct Running {
     tap: Tap,
     /// Away while it commits.
     backend: Option<SimBackend>,
-    committing: Option<Pin<Box<dyn Future<Output = Committed> + Send>>>,
+    committing: Pin<Box<dyn Future<Output = Committed> + Send>>,
     callers: BTreeMap<Ticket, Reply>,
-    asked: mpsc::UnboundedReceiver<Asked>,
     tickets: u64,
+    asked: mpsc::UnboundedReceiver<(Request, Reply)>,
 }
 
 impl Running {
     async fn run(mut self, seat: &Seat) -> Result<(), HostError> {
-        let mut stopping = false;
         loop {
-            self.do_outputs()?;
-            if stopping && self.committing.is_none() {
+            while let Some(output) = self.member.poll_output() {
+                self.tap.output(self.runtime.now(), &output);
+                self.handle_output(output)?;
+            }
+            if self.asked.is_closed() && self.asked.is_empty() && self.backend.is_some() {
                 if self.member.is_stopped() {
                     return Ok(());
                 }
@@ -95,13 +82,13 @@ impl Running {
                     continue;
                 }
             }
-            let timer = self.member.poll_timeout();
+            let timer = self.member.poll_timeout().unwrap_or(Instant::MAX);
             // In this order whatever is there at the same time: requests before the timer, because a renew
             // may have come before its lease was due.
             let input = tokio::select! {
                 biased;
-                (applied, backend, result) = or_never(self.committing.as_mut()) => {
-                    (self.backend, self.committing) = (Some(backend), None);
+                (backend, applied, result) = &mut self.committing => {
+                    (self.backend, self.committing) = (Some(backend), Box::pin(pending()));
                     result?;
                     self.log.applied(applied);
                     let hasty = cfg!(feature = "hasty");
@@ -109,20 +96,13 @@ impl Running {
                 }
                 event = self.log.next() => event.ok_or("the log has ended")?.into(),
                 Some((request, reply)) = self.asked.recv() => {
-                    if stopping {
-                        // Whoever asked may have gone.
-                        let _ = reply.send(Err(RequestError::Stopped));
-                        continue;
-                    }
                     self.tickets += 1;
                     self.callers.insert(Ticket(self.tickets), reply);
                     MemberInput::Request { ticket: Ticket(self.tickets), request }
                 }
-                () = or_never(timer.map(|at| Box::pin(self.runtime.sleep_until(at)))) => {
-                    MemberInput::Timeout
-                }
-                () = seat.stopped(), if !stopping => {
-                    stopping = true;
+                () = self.runtime.sleep_until(timer) => MemberInput::Timeout,
+                () = seat.stopped() => {
+                    self.asked.close();
                     continue;
                 }
                 () = ready(()), if self.member.is_applying() => MemberInput::GoOn,
@@ -139,33 +119,28 @@ impl Running {
         Ok(())
     }
 
-    fn do_outputs(&mut self) -> Result<(), HostError> {
-        while let Some(output) = self.member.poll_output() {
-            self.tap.output(self.runtime.now(), &output);
-            match output {
-                Output::Propose(proposal) => self.log.propose(proposal),
-                Output::Confirm(confirmation) => self.log.confirm(confirmation),
-                Output::Campaign => self.log.campaign(),
-                Output::Resign => self.log.resign(),
-                Output::Commit(transaction) => {
-                    let applied = transaction.applied;
-                    let mut backend = self.backend.take().ok_or("one commit at a time")?;
-                    let work = move || (backend.commit(transaction), backend);
-                    let work = self.runtime.run_blocking(work);
-                    self.committing = Some(Box::pin(async move {
-                        let (result, backend) = work.await;
-                        (applied, backend, result)
-                    }));
-                }
-                Output::Answer { ticket, answer } => {
-                    if let Some(reply) = self.callers.remove(&ticket) {
-                        // Whoever asked may have gone.
-                        let _ = reply.send(answer);
-                    }
-                }
-                // Nobody watches, and nothing waits for a place here.
-                Output::Expired(_) | Output::Waits(_) => {}
+    fn handle_output(&mut self, output: Output) -> Result<(), HostError> {
+        match output {
+            Output::Propose(proposal) => self.log.propose(proposal),
+            Output::Confirm(confirmation) => self.log.confirm(confirmation),
+            Output::Campaign => self.log.campaign(),
+            Output::Resign => self.log.resign(),
+            Output::Commit(transaction) => {
+                let applied = transaction.applied;
+                let mut backend = self.backend.take().ok_or("one commit at a time")?;
+                let commit = move || (backend.commit(transaction), backend);
+                let commit = self.runtime.run_blocking(commit);
+                self.committing = Box::pin(async move {
+                    let (result, backend) = commit.await;
+                    (backend, applied, result)
+                });
             }
+            Output::Answer { ticket, answer } => {
+                // Whoever asked may have gone.
+                self.callers.remove(&ticket).map(|reply| reply.send(answer));
+            }
+            // Nobody watches, and nothing waits for a place here.
+            Output::Expired(_) | Output::Waits(_) => {}
         }
         Ok(())
     }
