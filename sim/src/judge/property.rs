@@ -106,7 +106,7 @@ catalogue! {
     L2 "a renewed lease stays" "a core that is well, clocks within their bound since" "#2660; Keeper #111102"
     L3 "convergence" "a core that is well" "ZOOKEEPER-4837"
     L4 "what was lost leaves again" "a primary that stays" "bank 8"
-    L4a "what is due leaves" "few leases, a primary that stays" "bank 28"
+    L4a "what is due leaves" "a primary that stays" "bank 28"
     L5 "an end for any number of reigns" "no clock that steps" "#9888, #13294, #13491, #17132, #20273; bank 3"
     L6 "every request is answered" "a core that is well" "#10492, #14080; bank 24"
     L7 "a majority has a primary" "a core that is well" "a gate that is too strict"

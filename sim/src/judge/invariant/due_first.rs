@@ -1,12 +1,10 @@
 //! L8, due first, out first: no lease leaves in an expired batch before one that was due earlier and has
 //! not left yet and is not being renewed. L4, what was lost leaves again: a lease that has left and is not revoked leaves again as
-//! soon as the retry interval is over, and its primary's timer has come. L4a, what is due leaves: when a timer
-//! has come, or an observer that made leases wait takes batches again, no lease stays that is due, unless a
-//! renew of it is open or others have left within the last second.
+//! soon as the retry interval is over, and its primary's timer has come.
 //!
-//! All are judged while a member holds few leases and its clock has not stepped back, L4 and L4a since all of
+//! Both are judged while a member holds few leases and its clock has not stepped back, L4 since all of
 //! them fit in one batch, as others may be due before, and while none has to wait for an observer. L8 was
-//! broken by etcd #9360; bug 8 of the bank breaks L4, 28 breaks L4a.
+//! broken by etcd #9360; bug 8 of the bank breaks L4.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -35,8 +33,6 @@ struct Reign {
     left: BTreeMap<LeaseId, Instant>,
     /// When there last were more leases than fit in a batch, or they had to wait for an observer.
     crowded: Instant,
-    /// Whether the input that it is at lets go of what is due.
-    lets_go: bool,
 }
 
 impl Invariant for DueFirst {
@@ -91,16 +87,6 @@ impl Invariant for DueFirst {
                     reign.left.remove(id);
                 }
             }
-            Fact::Held { hold } => {
-                if let Some(reign) = self.reigns.get_mut(&scene.member) {
-                    reign.lets_go = !hold;
-                }
-            }
-            Fact::Came { .. } | Fact::Durable { .. } | Fact::Forgot { .. } => {
-                if let Some(reign) = self.reigns.get_mut(&scene.member) {
-                    reign.lets_go = false;
-                }
-            }
             Fact::Stands { .. } => {
                 if let Some(reign) = self.reigns.get_mut(&scene.member)
                     && !std::mem::take(&mut reign.seen)
@@ -119,9 +105,6 @@ impl Invariant for DueFirst {
                         reign.due.insert(*id, *deadline);
                         reign.left.remove(id);
                     }
-                }
-                if std::mem::take(&mut reign.lets_go) {
-                    return self.judge_due(scene, judged);
                 }
             }
             Fact::Expired { batch } => {
@@ -149,10 +132,8 @@ impl Invariant for DueFirst {
                 let patience = scene.config.observer_patience;
                 let held = self.held.get(&scene.member);
                 let held = held.is_some_and(|at| scene.clock <= at.saturating_add(patience));
-                if held
-                    || scene.state.leases.len()
-                        > scene.config.revoke_rate.get().div_ceil(2) as usize
-                {
+                let few = scene.config.revoke_rate.get().div_ceil(2) as usize;
+                if held || scene.state.leases.len() > few {
                     reign.crowded = scene.clock;
                     return Ok(());
                 }
@@ -165,39 +146,10 @@ impl Invariant for DueFirst {
                     }
                     judged.add_one(Property::L4);
                 }
-                reign.lets_go = true;
             }
             _ => {}
         }
         Ok(())
-    }
-}
-
-impl DueFirst {
-    /// A member has let go of what is due.
-    fn judge_due(&self, scene: &Scene<'_>, judged: &mut Judgements) -> Result<(), Broken> {
-        let Some(reign) = self.reigns.get(&scene.member) else { return Ok(()) };
-        let lately = |at: &Instant| scene.clock <= at.saturating_add(TICK);
-        let few = scene.config.revoke_rate.get().div_ceil(2) as usize;
-        if scene.state.leases.len() > few
-            || lately(&reign.crowded)
-            || reign.left.values().any(lately)
-            || self.held.contains_key(&scene.member)
-        {
-            return Ok(());
-        }
-        let renewing = |id: &LeaseId| {
-            self.renewing.iter().any(|((of, _), renewed)| *of == scene.member && renewed == id)
-        };
-        let stays = reign.due.iter().find(|(id, due)| **due <= scene.clock && !renewing(id));
-        match stays {
-            Some((id, due)) => {
-                let late = scene.clock.saturating_since(*due);
-                let what = format!("lease {id} was due {late:?} ago, and does not leave");
-                Err(Broken::new(Property::L4a, what))
-            }
-            None => judged.hold(&[Property::L4a]),
-        }
     }
 }
 
@@ -259,33 +211,6 @@ mod tests {
             history.holds(Fact::Stands { applied, digest });
         }
         assert_eq!(leaves(&mut history, 12_000, 8), Ok(Judged::NotConcerned));
-    }
-
-    #[test]
-    fn canary_a_lease_that_is_due_and_does_not_leave_is_found() {
-        let lets_go = |history: &mut History<DueFirst>, at: u64, fact: Fact<'_>| {
-            history.at(at);
-            history.see(fact).map_err(|broken| broken.property)?;
-            let deadlines =
-                &BTreeMap::from([(lease(7), Some(millis(at))), (lease(8), Some(millis(11_000)))]);
-            let items = &BTreeMap::new();
-            let after = Fact::After { records: &[], deadlines, timer: true, primary: true, items };
-            history.see(after).map_err(|broken| broken.property)
-        };
-        let timer = || Fact::Timer { idle: false };
-        assert_eq!(lets_go(&mut primary(), 9_999, timer()), Ok(Judged::Holds));
-        assert_eq!(lets_go(&mut primary(), 10_000, timer()), Err("L4a"));
-        let mut left = primary();
-        assert_eq!(leaves(&mut left, 10_000, 7), Ok(Judged::Holds));
-        assert_eq!(lets_go(&mut left, 10_000, timer()), Ok(Judged::NotConcerned));
-        let mut renewed = primary();
-        renewed.holds(Fact::Came { ticket: Ticket(1), request: &renew(7) });
-        assert_eq!(lets_go(&mut renewed, 10_000, timer()), Ok(Judged::Holds));
-        // An observer takes batches again, in the end.
-        let mut held = primary();
-        held.holds(Fact::Held { hold: true });
-        assert_eq!(lets_go(&mut held, 10_000, timer()), Ok(Judged::NotConcerned));
-        assert_eq!(lets_go(&mut held, 12_000, Fact::Held { hold: false }), Err("L4a"));
     }
 
     #[test]

@@ -49,6 +49,7 @@ mod revoked_in_time;
 mod smoothed;
 mod structure;
 mod taken_at_once;
+mod what_is_due_leaves;
 
 /// One or more properties, as they are judged fact by fact.
 pub trait Invariant: Send {
@@ -90,6 +91,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::<claims::Claims>::default(),
         Box::<deadlines::Deadlines>::default(),
         Box::<due_first::DueFirst>::default(),
+        Box::<what_is_due_leaves::WhatIsDueLeaves>::default(),
         Box::<reigns::Reigns>::default(),
         Box::<smoothed::Smoothed>::default(),
         Box::<log_only::LogOnly>::default(),
