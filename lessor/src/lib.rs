@@ -148,10 +148,9 @@ pub use self::effect::{Effect, ExpiredBatch, RangeDelete, Ticket, Write};
 pub use self::error::{Error, ParseError, SnapshotError};
 pub use self::lease::{Item, Lease, LeaseId, LeaseRecord, Snapshot, Ttl};
 pub use self::lessor::{LeaseOrder, Lessor};
-pub use self::log::{Entry, LogIndex, MemberId, Proposal, Role, StateAt, Term};
+pub use self::log::{Confirmation, Entry, LogIndex, MemberId, Proposal, Role, StateAt, Term};
 pub use self::member::{
-    Confirmation, LeaseStatus, Member, MemberInput, Output, Request, RequestError, Response,
-    TimeToLive,
+    LeaseStatus, Member, MemberInput, Output, Request, RequestError, Response, TimeToLive,
 };
 pub use self::request_id::RequestId;
 pub use self::time::Instant;

@@ -6,16 +6,24 @@
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use core::fmt;
 use core::time::Duration;
 
+use self::request::refusal;
 use crate::digest::mix;
 use crate::outputs::Outputs;
 use crate::{
-    Change, Command, Config, Effect, Entry, Error, ExpiredBatch, Instant, Item, Lease, LeaseId,
-    LeaseOrder, LeaseRecord, Lessor, LogIndex, MemberId, Proposal, RequestId, Role, SnapshotError,
-    StateAt, Term, Ticket, Transaction, Ttl, Write,
+    Change, Command, Config, Confirmation, Effect, Entry, Error, ExpiredBatch, Instant, Lease,
+    LeaseId, Lessor, LogIndex, MemberId, Proposal, Role, SnapshotError, StateAt, Term, Ticket,
+    Transaction, Ttl, Write,
 };
+
+mod input;
+mod output;
+mod request;
+
+pub use self::input::MemberInput;
+pub use self::output::Output;
+pub use self::request::{LeaseStatus, Request, RequestError, Response, TimeToLive};
 
 /// One member of a group that replicates a lessor through a log.
 ///
@@ -79,369 +87,6 @@ pub struct Member {
     #[cfg(feature = "metrics")]
     tally: crate::tally::Tally,
     stopped: bool,
-}
-
-/// What a user asks of a member.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
-pub enum Request {
-    /// Create a lease.
-    Grant {
-        /// Its id; the member picks one if there is none.
-        id: Option<LeaseId>,
-        /// Its ttl, raised to [`Config::min_ttl`].
-        ttl: Ttl,
-    },
-    /// Create the lease that belongs to a request id, or find the one that is there already: so asking
-    /// again is safe. If that lease has ended meanwhile, another one with the same id is granted.
-    GrantOnce {
-        /// What the id follows from ([`RequestId::lease`]).
-        request: RequestId,
-        /// Its ttl, raised to [`Config::min_ttl`]; a lease that is there keeps its own.
-        ttl: Ttl,
-    },
-    /// Remove a lease and all its items.
-    Revoke {
-        /// The lease.
-        id: LeaseId,
-    },
-    /// Extend a lease to its whole ttl from now.
-    Renew {
-        /// The lease.
-        id: LeaseId,
-    },
-    /// Attach items to a lease; an item that another lease holds moves.
-    Attach {
-        /// The lease.
-        id: LeaseId,
-        /// The items.
-        items: Vec<Item>,
-    },
-    /// Detach items from a lease.
-    Detach {
-        /// The lease.
-        id: LeaseId,
-        /// The items.
-        items: Vec<Item>,
-    },
-    /// Attach items to a lease if no other lease holds any of them.
-    Claim {
-        /// The lease.
-        id: LeaseId,
-        /// The items.
-        items: Vec<Item>,
-    },
-    /// Read one lease with *all* its items and its remaining time, in time linear in the items: a million
-    /// take a tenth of a second. [`TimeToLive`](Self::TimeToLive) and [`Items`](Self::Items) do not.
-    Lookup {
-        /// The lease.
-        id: LeaseId,
-    },
-    /// Read one lease, its remaining time and how many items it has, whatever their number.
-    TimeToLive {
-        /// The lease.
-        id: LeaseId,
-    },
-    /// Read a page of the items of one lease, in the order of their keys.
-    Items {
-        /// The lease.
-        id: LeaseId,
-        /// The last item of the page before; it need not be attached any more.
-        after: Option<Item>,
-        /// The most items to answer with.
-        limit: usize,
-    },
-    /// Read a page of leases.
-    Leases {
-        /// In which order.
-        order: LeaseOrder,
-        /// The last lease of the page before.
-        after: Option<Lease>,
-        /// The most leases to answer with.
-        limit: usize,
-    },
-    /// Read which lease holds an item.
-    LeaseOf {
-        /// The item.
-        item: Item,
-    },
-    /// Become the primary, or extend all leases if it is already.
-    Promote,
-    /// Be primary no longer.
-    Demote,
-}
-
-/// What a member answers.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
-pub enum Response {
-    /// A lease was granted.
-    Granted {
-        /// Its id.
-        id: LeaseId,
-        /// The ttl it got.
-        ttl: Ttl,
-        /// The place in the log at which it was granted. If a [`Request::GrantOnce`] found it, a place
-        /// at which it was there.
-        place: LogIndex,
-    },
-    /// A change was applied, at this place of the log. Places rise, and no two changes share one.
-    Applied {
-        /// The place.
-        place: LogIndex,
-    },
-    /// A lease was renewed.
-    Renewed {
-        /// The time it has from the moment at which the request was made.
-        ttl: Ttl,
-    },
-    /// The promotion or demotion is done.
-    Done,
-    /// The lease, if there is one.
-    Lookup(Option<LeaseStatus>),
-    /// The lease without its items, if there is one.
-    TimeToLive(Option<TimeToLive>),
-    /// The items of the page, if there is such a lease.
-    Items(Option<Vec<Item>>),
-    /// The leases.
-    Leases(Vec<Lease>),
-    /// The lease that holds the item.
-    LeaseOf(Option<LeaseId>),
-}
-
-/// All that the primary knows of a lease.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct LeaseStatus {
-    /// What is replicated of it.
-    pub record: LeaseRecord,
-    /// The time until it expires, zero if it waits for its revoke.
-    pub remaining: Duration,
-    /// Its items, in the order of their keys.
-    pub items: Vec<Item>,
-}
-
-/// What the primary knows of a lease without its items.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct TimeToLive {
-    /// What is replicated of it.
-    pub record: LeaseRecord,
-    /// The time until it expires, zero if it waits for its revoke. More than the ttl for a while after a
-    /// promotion.
-    pub remaining: Duration,
-    /// How many items are attached to it.
-    pub items: usize,
-}
-
-/// Why a request was not fulfilled.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
-pub enum RequestError {
-    /// The lessor refused.
-    Refused(Error),
-    /// This member is not the primary; nothing was done.
-    NotPrimary {
-        /// Who probably is.
-        leader: Option<MemberId>,
-    },
-    /// Nobody knows whether it was or will be done: the leadership was lost, or no answer came within
-    /// [`Config::request_timeout`]. Asking again is safe, but for a grant that leaves the id to the member:
-    /// it may leave a lease that nobody knows of until it expires. [`Request::GrantOnce`] does not.
-    Unknown,
-    /// The member was stopped; nothing was done.
-    Stopped,
-}
-
-impl fmt::Display for RequestError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(error) => fmt::Display::fmt(error, f),
-            Self::NotPrimary { leader: Some(leader) } => {
-                write!(f, "not a primary lessor, member {leader} leads")
-            }
-            Self::NotPrimary { leader: None } => f.write_str("not a primary lessor"),
-            Self::Unknown => f.write_str("no answer in time, it may or may not have been done"),
-            Self::Stopped => f.write_str("the member was stopped"),
-        }
-    }
-}
-
-impl core::error::Error for RequestError {}
-
-/// A core that is not primary becomes a member that is not, and knows nobody who is.
-impl From<Error> for RequestError {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::NotPrimary => Self::NotPrimary { leader: None },
-            Error::LeaseNotFound
-            | Error::LeaseExists
-            | Error::TtlTooLarge
-            | Error::EmptyItem
-            | Error::ItemHeld(_) => Self::Refused(error),
-        }
-    }
-}
-
-/// The number of a question to the log whether this member still leads.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(transparent))]
-pub struct Confirmation(pub u64);
-
-/// Every way to change a [`Member`], as data, to record and to replay.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
-pub enum MemberInput {
-    /// [`Member::request`]
-    Request {
-        /// What the answer will carry.
-        ticket: Ticket,
-        /// The request.
-        request: Request,
-    },
-    /// [`Member::committed`]
-    Committed(Vec<Entry>),
-    /// [`Member::role`]
-    Role(Role),
-    /// [`Member::confirmed`]
-    Confirmed {
-        /// The question.
-        confirmation: Confirmation,
-        /// The answer.
-        committed: Option<LogIndex>,
-    },
-    /// [`Member::installed`]
-    Installed(StateAt),
-    /// [`Member::go_on`]
-    GoOn,
-    /// [`Member::persisted`]
-    Persisted(LogIndex),
-    /// [`Member::forget`]
-    Forget(Ticket),
-    /// [`Member::hold_expired`]
-    HoldExpired(bool),
-    /// [`Member::handle_timeout`]
-    Timeout,
-    /// [`Member::stop`]
-    Stop,
-}
-
-/// What the host must do, in this order. It may do a commit beside what follows.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
-pub enum Output {
-    /// Hand this to the log. It may be lost, but never committed in another term.
-    Propose(Proposal),
-    /// Ask the log whether this member still leads.
-    Confirm(Confirmation),
-    /// Ask the log to make this member the leader.
-    Campaign,
-    /// Tell the log that this member gives up leading.
-    Resign,
-    /// Make this durable, and then call [`Member::persisted`]. No other is handed out until then, and no
-    /// answer that speaks of it. If it fails, do nothing more, ever.
-    Commit(Transaction),
-    /// This renew waits for the revoke of its lease, which may take long. It is answered then; until
-    /// then let it take nobody's place.
-    Waits(Ticket),
-    /// Answer a request.
-    Answer {
-        /// Whose.
-        ticket: Ticket,
-        /// With what.
-        answer: Result<Response, RequestError>,
-    },
-    /// Show an observer which leases have expired; the member revokes them itself.
-    Expired(ExpiredBatch),
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Reign {
-    term: Term,
-    barrier: LogIndex,
-}
-
-#[derive(Clone, Debug)]
-struct Pending {
-    sequence: u64,
-    deadline: Instant,
-    /// Who asked, and what to answer if it succeeds.
-    asked: Option<(Ticket, Success)>,
-}
-
-/// What is answered to a change that succeeds, but for its place.
-#[derive(Clone, Copy, Debug)]
-enum Success {
-    Granted {
-        id: LeaseId,
-        ttl: Ttl,
-    },
-    /// The same, and that the lease is there already is a success too.
-    GrantedOnce {
-        id: LeaseId,
-        ttl: Ttl,
-    },
-    Applied,
-}
-
-#[derive(Clone, Debug)]
-struct Held {
-    asked: Instant,
-    deadline: Instant,
-    stage: Stage,
-    work: Work,
-}
-
-/// A renew that waits inside the lessor.
-#[derive(Clone, Debug)]
-struct Renewing {
-    id: LeaseId,
-    /// When it is given up; `None` if it waits for the revoke, which it does for as long as it takes.
-    deadline: Option<Instant>,
-}
-
-/// What a held piece of work waits for.
-#[derive(Clone, Copy, Debug)]
-enum Stage {
-    Confirmation(u64),
-    Applied(LogIndex),
-}
-
-#[derive(Clone, Debug)]
-enum Work {
-    Request(Ticket, Request),
-    Revoke(ExpiredBatch),
-}
-
-/// Whether expired batches wait for an observer.
-#[derive(Clone, Copy, Debug)]
-enum ObserverHold {
-    None,
-    Until(Instant),
-    /// They did for long enough.
-    Ended,
-}
-
-impl ObserverHold {
-    fn until(self) -> Option<Instant> {
-        match self {
-            Self::Until(until) => Some(until),
-            Self::None | Self::Ended => None,
-        }
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Turn {
-    deadline: Instant,
-    ticket: Ticket,
-    promote: bool,
 }
 
 impl Member {
@@ -1359,6 +1004,89 @@ impl Member {
     }
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Reign {
+    term: Term,
+    barrier: LogIndex,
+}
+
+#[derive(Clone, Debug)]
+struct Pending {
+    sequence: u64,
+    deadline: Instant,
+    /// Who asked, and what to answer if it succeeds.
+    asked: Option<(Ticket, Success)>,
+}
+
+/// What is answered to a change that succeeds, but for its place.
+#[derive(Clone, Copy, Debug)]
+enum Success {
+    Granted {
+        id: LeaseId,
+        ttl: Ttl,
+    },
+    /// The same, and that the lease is there already is a success too.
+    GrantedOnce {
+        id: LeaseId,
+        ttl: Ttl,
+    },
+    Applied,
+}
+
+#[derive(Clone, Debug)]
+struct Held {
+    asked: Instant,
+    deadline: Instant,
+    stage: Stage,
+    work: Work,
+}
+
+/// A renew that waits inside the lessor.
+#[derive(Clone, Debug)]
+struct Renewing {
+    id: LeaseId,
+    /// When it is given up; `None` if it waits for the revoke, which it does for as long as it takes.
+    deadline: Option<Instant>,
+}
+
+/// What a held piece of work waits for.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    Confirmation(u64),
+    Applied(LogIndex),
+}
+
+#[derive(Clone, Debug)]
+enum Work {
+    Request(Ticket, Request),
+    Revoke(ExpiredBatch),
+}
+
+/// Whether expired batches wait for an observer.
+#[derive(Clone, Copy, Debug)]
+enum ObserverHold {
+    None,
+    Until(Instant),
+    /// They did for long enough.
+    Ended,
+}
+
+impl ObserverHold {
+    fn until(self) -> Option<Instant> {
+        match self {
+            Self::Until(until) => Some(until),
+            Self::None | Self::Ended => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Turn {
+    deadline: Instant,
+    ticket: Ticket,
+    promote: bool,
+}
+
 impl Held {
     /// Whether it shows items, which may be neither as before nor as after while a command is applied.
     fn reads_items(&self) -> bool {
@@ -1385,29 +1113,6 @@ impl Held {
 
     fn is_asked_by(&self, ticket: Ticket) -> bool {
         matches!(self.work, Work::Request(asked, _) if asked == ticket)
-    }
-}
-
-/// What a request is refused for wherever it goes.
-fn refusal(request: &Request) -> Option<Error> {
-    let has_empty = |items: &[Item]| items.iter().any(|item| item.key().is_empty());
-    match request {
-        Request::Grant { ttl, .. } | Request::GrantOnce { ttl, .. } => {
-            (*ttl > Ttl::MAX).then_some(Error::TtlTooLarge)
-        }
-        Request::Attach { items, .. } | Request::Claim { items, .. } => {
-            has_empty(items).then_some(Error::EmptyItem)
-        }
-        Request::Revoke { .. }
-        | Request::Renew { .. }
-        | Request::Detach { .. }
-        | Request::Lookup { .. }
-        | Request::TimeToLive { .. }
-        | Request::Items { .. }
-        | Request::Leases { .. }
-        | Request::LeaseOf { .. }
-        | Request::Promote
-        | Request::Demote => None,
     }
 }
 

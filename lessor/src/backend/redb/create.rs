@@ -16,8 +16,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use redb::{Builder, Database};
 
+use super::error::{io_error, redb_error};
 use super::file::{Identity, StoreFile};
-use super::{BackendError, RedbBackend, initialize, io_error, redb_error};
+use super::tables::initialize;
+use super::{BackendError, RedbBackend};
 use crate::chance;
 
 /// Creates the store; `None` if something has its name by now.

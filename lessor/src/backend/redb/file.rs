@@ -47,7 +47,7 @@ impl StoreFile {
 
     /// Locks it as a whole, for who has not the wish to open it; false if somebody has it open.
     pub(super) fn lock_whole(&self) -> Result<bool, redb::Error> {
-        super::lock_whole(self)
+        super::open::lock_whole(self)
     }
 
     /// From now on nobody else may write to it.

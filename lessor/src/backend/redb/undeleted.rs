@@ -8,7 +8,8 @@ use std::panic::{self, AssertUnwindSafe};
 
 use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
 
-use super::{RangeDeleter, text_of};
+use super::RangeDeleter;
+use super::error::text_of;
 use crate::backend::Undeleted;
 use crate::{Item, LeaseId, RangeDelete};
 
