@@ -29,8 +29,9 @@ pub use self::request::{LeaseStatus, Request, RequestError, Response, TimeToLive
 ///
 /// A host of a single member uses it with a log that commits and confirms at once. After each call
 /// drain [`poll_output`](Self::poll_output); when a commit is durable call
-/// [`persisted`](Self::persisted), and drain again; call [`handle_timeout`](Self::handle_timeout) when
-/// the clock reaches [`poll_timeout`](Self::poll_timeout).
+/// [`handle_persisted`](Self::handle_persisted), and drain again; call
+/// [`handle_timeout`](Self::handle_timeout) when the clock reaches
+/// [`poll_timeout`](Self::poll_timeout).
 ///
 /// A clone is a fork, for trying out what would come of something: only one of the two may serve.
 #[derive(Clone, Debug)]
@@ -140,18 +141,18 @@ impl Member {
     ///
     /// # Errors
     ///
-    /// Those of [`installed`](Self::installed).
+    /// Those of [`handle_installed`](Self::handle_installed).
     pub fn handle_input(&mut self, now: Instant, input: MemberInput) -> Result<(), SnapshotError> {
         match input {
             MemberInput::Request { ticket, request } => self.request(now, ticket, request),
-            MemberInput::Committed(entries) => self.committed(now, entries),
-            MemberInput::Role(role) => self.role(now, role),
+            MemberInput::Committed(entries) => self.handle_committed(now, entries),
+            MemberInput::Role(role) => self.handle_role(now, role),
             MemberInput::Confirmed { confirmation, committed } => {
-                self.confirmed(now, confirmation, committed);
+                self.handle_confirmed(now, confirmation, committed);
             }
-            MemberInput::Installed(state) => return self.installed(now, &state),
+            MemberInput::Installed(state) => return self.handle_installed(now, &state),
             MemberInput::GoOn => self.go_on(now),
-            MemberInput::Persisted(applied) => self.persisted(now, applied),
+            MemberInput::Persisted(applied) => self.handle_persisted(now, applied),
             MemberInput::Forget(ticket) => self.forget(now, ticket),
             MemberInput::HoldExpired(hold) => self.hold_expired(now, hold),
             MemberInput::Timeout => self.handle_timeout(now),
@@ -188,7 +189,7 @@ impl Member {
     /// # Panics
     ///
     /// If an entry is missing before one of these, which is a bug of the log.
-    pub fn committed(&mut self, now: Instant, entries: Vec<Entry>) {
+    pub fn handle_committed(&mut self, now: Instant, entries: Vec<Entry>) {
         if self.stopped {
             self.set_clock(now);
             return;
@@ -272,7 +273,7 @@ impl Member {
 
     /// Notes that everything up to `applied` is durable here: a commit is done, and answers that
     /// waited for it leave. Harmless if it was noted before.
-    pub fn persisted(&mut self, now: Instant, applied: LogIndex) {
+    pub fn handle_persisted(&mut self, now: Instant, applied: LogIndex) {
         self.set_clock(now);
         self.outputs.persisted(applied);
     }
@@ -301,7 +302,7 @@ impl Member {
     /// once: then proposals that are on their way are answered as unknown, renews and reads as not
     /// primary. They may be committed yet, a checkpoint among them that would cut a later renew short,
     /// so a term that was left is not led again: that is ignored.
-    pub fn role(&mut self, now: Instant, role: Role) {
+    pub fn handle_role(&mut self, now: Instant, role: Role) {
         let now = self.set_clock(now);
         if self.stopped {
             return;
@@ -324,7 +325,7 @@ impl Member {
 
     /// Takes the answer to an [`Output::Confirm`]: the index up to which entries were committed when
     /// this member was seen to lead, or `None` if it does not lead any more, which demotes it.
-    pub fn confirmed(
+    pub fn handle_confirmed(
         &mut self,
         now: Instant,
         confirmation: Confirmation,
@@ -360,7 +361,7 @@ impl Member {
     /// # Errors
     ///
     /// What is wrong with the state. Then nothing was replaced, but a reign has ended.
-    pub fn installed(&mut self, now: Instant, state: &StateAt) -> Result<(), SnapshotError> {
+    pub fn handle_installed(&mut self, now: Instant, state: &StateAt) -> Result<(), SnapshotError> {
         let now = self.set_clock(now);
         if self.stopped || state.applied <= self.applied {
             return Ok(());

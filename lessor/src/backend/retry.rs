@@ -16,10 +16,10 @@ use crate::Instant;
 /// use lessor::backend::DeletionRetry;
 ///
 /// let mut retry = DeletionRetry::default();
-/// retry.committed(Instant::ZERO, 1);
+/// retry.handle_committed(Instant::ZERO, 1);
 /// assert_eq!(retry.poll_timeout(), Some(Instant::from_secs(1)));
 /// assert!(retry.handle_timeout(Instant::from_secs(1)));
-/// retry.tried(Instant::from_secs(1), 1);
+/// retry.handle_tried(Instant::from_secs(1), 1);
 /// assert_eq!(retry.poll_timeout(), Some(Instant::from_secs(3)));
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,7 +39,7 @@ impl Default for DeletionRetry {
 
 impl DeletionRetry {
     /// The store was opened, or something was committed, and of so many leases the items are undeleted.
-    pub fn committed(&mut self, now: Instant, undeleted: usize) {
+    pub fn handle_committed(&mut self, now: Instant, undeleted: usize) {
         self.undeleted = undeleted;
         if undeleted == 0 {
             *self = Self { trying: self.trying, ..Self::default() };
@@ -49,11 +49,11 @@ impl DeletionRetry {
     }
 
     /// An attempt is over, and of so many leases the items are undeleted.
-    pub fn tried(&mut self, now: Instant, undeleted: usize) {
+    pub fn handle_tried(&mut self, now: Instant, undeleted: usize) {
         self.wait =
             if undeleted < self.undeleted { SHORTEST } else { (self.wait * 2).min(LONGEST) };
         self.trying = false;
-        self.committed(now, undeleted);
+        self.handle_committed(now, undeleted);
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout); `None` if there is nothing to wait for.
@@ -62,7 +62,7 @@ impl DeletionRetry {
         self.at
     }
 
-    /// Whether to try now; then [`tried`](Self::tried) must be called when that is over.
+    /// Whether to try now; then [`handle_tried`](Self::handle_tried) must be called when that is over.
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
         let due = self.at.is_some_and(|at| at <= now);
         if due {
@@ -84,20 +84,20 @@ mod tests {
     fn it_waits_twice_as_long_each_time_up_to_five_minutes() {
         let mut retry = DeletionRetry::default();
         let mut now = Instant::ZERO;
-        retry.committed(now, 2);
+        retry.handle_committed(now, 2);
         let mut waits = Vec::new();
         for _ in 0..11 {
             // What is committed meanwhile changes nothing.
-            retry.committed(now.saturating_add(Duration::from_millis(1)), 2);
+            retry.handle_committed(now.saturating_add(Duration::from_millis(1)), 2);
             let at = retry.poll_timeout().unwrap();
             assert!(!retry.handle_timeout(now));
             waits.push(at.saturating_since(now).as_secs());
             now = at;
             assert!(retry.handle_timeout(now));
             assert!(!retry.handle_timeout(now), "it is under way");
-            retry.committed(now, 2);
+            retry.handle_committed(now, 2);
             assert_eq!(retry.poll_timeout(), None, "it is under way");
-            retry.tried(now, 2);
+            retry.handle_tried(now, 2);
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
     }
@@ -106,27 +106,27 @@ mod tests {
     fn it_begins_anew_once_something_was_deleted() {
         let mut retry = DeletionRetry::default();
         let mut now = Instant::ZERO;
-        retry.committed(now, 20);
+        retry.handle_committed(now, 20);
         for _ in 0..4 {
             now = retry.poll_timeout().unwrap();
             assert!(retry.handle_timeout(now));
-            retry.tried(now, 20);
+            retry.handle_tried(now, 20);
         }
         now = retry.poll_timeout().unwrap();
         assert!(retry.handle_timeout(now));
-        retry.tried(now, 4);
+        retry.handle_tried(now, 4);
         let soon = now.saturating_add(SHORTEST);
         assert_eq!(retry.poll_timeout(), Some(soon));
         assert!(retry.handle_timeout(soon));
-        retry.tried(soon, 0);
+        retry.handle_tried(soon, 0);
         assert_eq!(retry, DeletionRetry::default());
     }
 
     #[test]
     fn it_has_nothing_to_do_for_a_lease_whose_items_were_attached_again() {
         let mut retry = DeletionRetry::default();
-        retry.committed(Instant::ZERO, 1);
-        retry.committed(Instant::ZERO, 0);
+        retry.handle_committed(Instant::ZERO, 1);
+        retry.handle_committed(Instant::ZERO, 0);
         assert_eq!(retry.poll_timeout(), None);
         assert!(!retry.handle_timeout(Instant::from_secs(9)));
     }

@@ -183,7 +183,7 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
         };
         driver.tell_undeleted();
         let undeleted = driver.undeleted.len();
-        driver.retry.committed(driver.runtime.now(), undeleted);
+        driver.retry.handle_committed(driver.runtime.now(), undeleted);
         Ok((handle, driver))
     }
 
@@ -251,11 +251,11 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                         Some(applied) => {
                             #[cfg(feature = "metrics")]
                             self.metrics.commit_ends(now);
-                            self.retry.committed(now, undeleted);
+                            self.retry.handle_committed(now, undeleted);
                             self.log.applied(applied);
                             self.input(MemberInput::Persisted(applied))?;
                         }
-                        None => self.retry.tried(now, undeleted),
+                        None => self.retry.handle_tried(now, undeleted),
                     }
                 }
                 Wake::Log(None) => return Err(DriverError::LogEnded),

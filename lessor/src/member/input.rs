@@ -16,22 +16,22 @@ pub enum MemberInput {
         /// The request.
         request: Request,
     },
-    /// [`Member::committed`](crate::Member::committed)
+    /// [`Member::handle_committed`](crate::Member::handle_committed)
     Committed(Vec<Entry>),
-    /// [`Member::role`](crate::Member::role)
+    /// [`Member::handle_role`](crate::Member::handle_role)
     Role(Role),
-    /// [`Member::confirmed`](crate::Member::confirmed)
+    /// [`Member::handle_confirmed`](crate::Member::handle_confirmed)
     Confirmed {
         /// The question.
         confirmation: Confirmation,
         /// The answer.
         committed: Option<LogIndex>,
     },
-    /// [`Member::installed`](crate::Member::installed)
+    /// [`Member::handle_installed`](crate::Member::handle_installed)
     Installed(StateAt),
     /// [`Member::go_on`](crate::Member::go_on)
     GoOn,
-    /// [`Member::persisted`](crate::Member::persisted)
+    /// [`Member::handle_persisted`](crate::Member::handle_persisted)
     Persisted(LogIndex),
     /// [`Member::forget`](crate::Member::forget)
     Forget(Ticket),

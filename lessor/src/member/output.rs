@@ -15,8 +15,9 @@ pub enum Output {
     Campaign,
     /// Tell the log that this member gives up leading.
     Resign,
-    /// Make this durable, and then call [`Member::persisted`](crate::Member::persisted). No other is
-    /// handed out until then, and no answer that speaks of it. If it fails, do nothing more, ever.
+    /// Make this durable, and then call
+    /// [`Member::handle_persisted`](crate::Member::handle_persisted). No other is handed out until
+    /// then, and no answer that speaks of it. If it fails, do nothing more, ever.
     Commit(Transaction),
     /// This renew waits for the revoke of its lease, which may take long. It is answered then; until
     /// then let it take nobody's place.

@@ -228,7 +228,7 @@ impl<D: Disk> Host<D> {
                 std::iter::from_fn(|| self.member.poll_output()).collect();
             if self.planted == Planted::AnswerBeforeCommit {
                 // It is told too early that the commit is durable.
-                self.member.persisted(self.clock, self.member.applied());
+                self.member.handle_persisted(self.clock, self.member.applied());
                 outputs.extend(std::iter::from_fn(|| self.member.poll_output()));
                 let is_late = |output: &Output| !matches!(output, Output::Answer { .. });
                 outputs.make_contiguous().sort_by_key(is_late);
@@ -289,7 +289,7 @@ impl<D: Disk> Host<D> {
                 }
                 let applied = transaction.applied;
                 commit_once(&mut self.store, transaction)?;
-                self.member.persisted(self.clock, applied);
+                self.member.handle_persisted(self.clock, applied);
             }
             Output::Answer { ticket, answer } => {
                 self.count("answer");
@@ -339,7 +339,7 @@ impl<D: Disk> Host<D> {
             self.count("entries again");
         }
         let entries = self.ledger.history.behind(applied.saturating_sub(2)).to_vec();
-        self.member.committed(self.clock, entries);
+        self.member.handle_committed(self.clock, entries);
         while self.member.is_applying() {
             self.member.go_on(self.clock);
         }

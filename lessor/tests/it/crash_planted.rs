@@ -97,7 +97,7 @@ impl Planted {
     pub(crate) fn revive(self, member: &mut Member) {
         if self == Self::EarlyPromotion {
             let barrier = LogIndex(0);
-            member.role(Instant::ZERO, Role::Leader { term: Term(u64::MAX - 1), barrier });
+            member.handle_role(Instant::ZERO, Role::Leader { term: Term(u64::MAX - 1), barrier });
         } else if self == Self::TalkingFollower {
             member.request(Instant::ZERO, Ticket(0), Request::Demote);
         }

@@ -119,7 +119,7 @@ impl Ledger {
         // Entries that it has come again, and those that it has not.
         let mut store = store_of(stored);
         for entries in self.history.behind(applied.saturating_sub(2)).chunks(3) {
-            member.committed(Instant::ZERO, planted.hand_out(entries));
+            member.handle_committed(Instant::ZERO, planted.hand_out(entries));
             while member.is_applying() {
                 member.go_on(Instant::ZERO);
             }
@@ -129,7 +129,7 @@ impl Ledger {
                 };
                 let applied = transaction.applied;
                 commit_once(&mut store, transaction)?;
-                member.persisted(Instant::ZERO, applied);
+                member.handle_persisted(Instant::ZERO, applied);
             }
         }
         let caught_up = store.load().expect("it is in memory");
@@ -140,7 +140,7 @@ impl Ledger {
         member.lessor().check();
 
         let barrier = LogIndex(self.history.len());
-        member.role(Instant::ZERO, Role::Leader { term: Term(u64::MAX), barrier });
+        member.handle_role(Instant::ZERO, Role::Leader { term: Term(u64::MAX), barrier });
         for record in &end.leases {
             let left = record.remaining.unwrap_or(record.ttl).as_duration();
             let remaining = member.lessor().remaining(planted.clock(), record.id);

@@ -52,10 +52,10 @@ fn a_page_waits_until_the_leases_are_in_its_order_and_holds_nobody_up() {
     let snapshot = Snapshot { leases, items: Vec::new() };
     for order in [LeaseOrder::Id, LeaseOrder::Expiry] {
         let mut host = Host::primary();
-        host.member.role(host.now, Role::Follower { leader: None });
+        host.member.handle_role(host.now, Role::Follower { leader: None });
         let state = StateAt { applied: LogIndex(9), snapshot: snapshot.clone() };
-        host.member.installed(host.now, &state).unwrap();
-        host.member.role(host.now, leader(2, 0));
+        host.member.handle_installed(host.now, &state).unwrap();
+        host.member.handle_role(host.now, leader(2, 0));
         for _ in 0..3 {
             host.ask(Request::Leases { order, after: None, limit: 2 });
             host.confirm();
@@ -85,7 +85,7 @@ fn a_page_waits_until_the_leases_are_in_its_order_and_holds_nobody_up() {
 #[test]
 fn a_leader_is_not_promoted_before_the_barrier_is_applied() {
     let mut host = Host::new();
-    host.member.role(host.now, leader(1, 2));
+    host.member.handle_role(host.now, leader(1, 2));
     host.commit(vec![entry(1, 0, None)]);
     assert!(!host.member.is_primary());
     host.commit(vec![entry(2, 0, None)]);
@@ -96,10 +96,10 @@ fn a_leader_is_not_promoted_before_the_barrier_is_applied() {
 #[test]
 fn a_term_that_was_left_is_not_led_again() {
     let mut host = Host::primary();
-    host.member.role(host.now, Role::Follower { leader: None });
-    host.member.role(host.now, leader(1, 0));
+    host.member.handle_role(host.now, Role::Follower { leader: None });
+    host.member.handle_role(host.now, leader(1, 0));
     assert!(!host.member.is_primary());
-    host.member.role(host.now, leader(2, 0));
+    host.member.handle_role(host.now, leader(2, 0));
     assert!(host.member.is_primary());
 }
 
@@ -117,7 +117,7 @@ fn a_request_has_its_whole_time_though_the_clock_goes_back() {
 fn a_follower_answers_that_it_is_not_primary_and_who_is() {
     let mut host = Host::new();
     let leader = Some(MemberId(3));
-    host.member.role(host.now, Role::Follower { leader });
+    host.member.handle_role(host.now, Role::Follower { leader });
     host.ask(grant(7, 10));
     assert_eq!(host.answers(), [(1, Err(RequestError::NotPrimary { leader }))]);
     let not_primary = RequestError::from(Error::NotPrimary);
@@ -132,7 +132,7 @@ fn an_answer_comes_behind_the_commit_of_what_it_speaks_of() {
     let mut host = Host::primary();
     host.ask(grant(7, 10));
     let proposal = host.proposals().remove(0);
-    host.member.committed(host.now, vec![entry(1, 1, Some(proposal))]);
+    host.member.handle_committed(host.now, vec![entry(1, 1, Some(proposal))]);
     let outputs = host.outputs();
     let granted = Ok(Response::Granted { id: id(7), ttl: Ttl::from_secs(10), place: LogIndex(1) });
     assert!(
@@ -149,13 +149,13 @@ fn commits_share_a_transaction_until_one_is_taken() {
     }
     let mut proposals = host.proposals().into_iter();
     let mut next = |index| vec![entry(index, 1, proposals.next())];
-    host.member.committed(host.now, next(1));
-    host.member.committed(host.now, next(2));
+    host.member.handle_committed(host.now, next(1));
+    host.member.handle_committed(host.now, next(2));
     let Some(Output::Commit(first)) = host.member.poll_output() else { panic!("no commit") };
     assert_eq!((first.after, first.applied, first.changes.len()), (LogIndex(0), LogIndex(2), 2));
-    host.member.committed(host.now, next(3));
+    host.member.handle_committed(host.now, next(3));
     assert_eq!(host.outputs(), [], "nothing is done beside a commit that speaks of it");
-    host.member.persisted(host.now, first.applied);
+    host.member.handle_persisted(host.now, first.applied);
     let commits: Vec<_> = host.outputs().into_iter().filter_map(commit).collect();
     assert_eq!(commits.len(), 1);
     assert_eq!((commits[0].after, commits[0].applied), (LogIndex(2), LogIndex(3)));
@@ -169,8 +169,8 @@ fn commits_share_a_transaction_though_what_came_before_was_not_taken() {
     let mut proposals = host.proposals().into_iter();
     let mut next = |index| vec![entry(index, 1, proposals.next())];
     host.ask(grant(3, 10));
-    host.member.committed(host.now, next(1));
-    host.member.committed(host.now, next(2));
+    host.member.handle_committed(host.now, next(1));
+    host.member.handle_committed(host.now, next(2));
     let commits: Vec<_> = host.outputs().into_iter().filter_map(commit).collect();
     assert_eq!(commits.len(), 1);
     assert_eq!((commits[0].applied, commits[0].changes.len()), (LogIndex(2), 2));
@@ -215,7 +215,7 @@ fn a_proposal_that_a_later_one_has_overtaken_is_of_unknown_fate() {
 #[test]
 fn an_entry_of_an_earlier_reign_settles_no_proposal_of_this_one() {
     let mut host = Host::new();
-    host.member.role(host.now, leader(2, 0));
+    host.member.handle_role(host.now, leader(2, 0));
     host.ask(grant(1, 10));
     let command = Command::Grant { id: id(2), ttl: Ttl::from_secs(10) };
     host.commit(vec![entry(1, 1, Some(Proposal { term: Term(1), sequence: 99, command }))]);
@@ -232,7 +232,7 @@ fn what_was_proposed_is_of_unknown_fate_when_leadership_is_lost_or_time_is_up() 
     host.sleep(7);
     host.ask(grant(2, 10));
     assert_eq!(host.answers(), [(1, Err(RequestError::Unknown))]);
-    host.member.role(host.now, Role::Follower { leader: None });
+    host.member.handle_role(host.now, Role::Follower { leader: None });
     assert_eq!(host.answers(), [(2, Err(RequestError::Unknown))]);
     assert!(!host.member.is_primary());
 }
@@ -296,7 +296,7 @@ fn a_renew_waits_for_the_confirmation_and_then_for_the_log() {
     let asked = host.confirmations();
     assert_eq!(host.answers(), []);
     let committed = Some(LogIndex(2));
-    host.member.confirmed(host.now, *asked.last().unwrap(), committed);
+    host.member.handle_confirmed(host.now, *asked.last().unwrap(), committed);
     assert_eq!(host.answers(), [], "entry 2 was committed by then, and is not applied");
     host.commit(vec![entry(2, 1, None)]);
     assert_eq!(host.answers(), [(2, Ok(Response::Renewed { ttl: Ttl::from_secs(10) }))]);
@@ -321,7 +321,7 @@ fn a_confirmation_that_fails_demotes_at_once() {
     let mut host = Host::with_lease(7, 10);
     host.ask(Request::Renew { id: id(7) });
     let asked = host.confirmations();
-    host.member.confirmed(host.now, asked[0], None);
+    host.member.handle_confirmed(host.now, asked[0], None);
     assert_eq!(host.answers(), [(2, Err(RequestError::NotPrimary { leader: None }))]);
     assert!(!host.member.is_primary());
 }
@@ -339,9 +339,9 @@ fn an_answer_counts_though_another_question_was_asked_since() {
     assert!(first < second, "the first request has timed out, and the member asks anew");
     host.ask(Request::Lookup { id: id(7) });
     host.answers();
-    host.member.confirmed(host.now, first, Some(LogIndex(1)));
+    host.member.handle_confirmed(host.now, first, Some(LogIndex(1)));
     assert_eq!(host.answers(), [], "it says nothing of what came after the question");
-    host.member.confirmed(host.now, second, Some(LogIndex(1)));
+    host.member.handle_confirmed(host.now, second, Some(LogIndex(1)));
     assert_eq!(host.answers().len(), 1);
 }
 
@@ -350,13 +350,13 @@ fn an_answer_to_a_question_of_an_earlier_reign_counts_for_nothing() {
     let mut host = Host::with_lease(7, 10);
     host.ask(Request::Renew { id: id(7) });
     let old = host.confirmations()[0];
-    host.member.role(host.now, Role::Follower { leader: None });
-    host.member.role(host.now, leader(2, 1));
+    host.member.handle_role(host.now, Role::Follower { leader: None });
+    host.member.handle_role(host.now, leader(2, 1));
     host.ask(Request::Renew { id: id(7) });
     host.answers();
-    host.member.confirmed(host.now, old, None);
+    host.member.handle_confirmed(host.now, old, None);
     assert!(host.member.is_primary());
-    host.member.confirmed(host.now, old, Some(LogIndex(1)));
+    host.member.handle_confirmed(host.now, old, Some(LogIndex(1)));
     assert_eq!(host.answers(), []);
 }
 
@@ -372,7 +372,7 @@ fn a_renew_of_a_checkpointed_lease_is_answered_behind_the_commit_of_its_unset() 
     host.confirm();
     let unset = host.proposals().remove(0);
     assert_eq!(host.answers(), []);
-    host.member.committed(host.now, vec![entry(3, 1, Some(unset))]);
+    host.member.handle_committed(host.now, vec![entry(3, 1, Some(unset))]);
     let outputs = host.outputs();
     assert!(matches!(outputs[0], Output::Commit(_)));
     assert!(matches!(outputs[1], Output::Answer { answer: Ok(Response::Renewed { .. }), .. }));
@@ -431,7 +431,7 @@ fn an_installed_state_replaces_everything_in_one_transaction() {
     let items = vec![(Item::from("a"), id(8))];
     let state =
         StateAt { applied: LogIndex(9), snapshot: Snapshot { leases: vec![record], items } };
-    host.member.installed(host.now, &state).unwrap();
+    host.member.handle_installed(host.now, &state).unwrap();
     let commits: Vec<_> = host.take().into_iter().filter_map(commit).collect();
     assert_eq!(commits.len(), 1);
     assert!(commits[0].reset);
@@ -440,7 +440,7 @@ fn an_installed_state_replaces_everything_in_one_transaction() {
     assert_eq!(commits[0].changes, writes.map(Change::Write));
     assert_eq!(host.member.state().as_ref(), Some(&state));
     assert!(!host.member.is_primary());
-    host.member.installed(host.now, &StateAt::default()).unwrap();
+    host.member.handle_installed(host.now, &StateAt::default()).unwrap();
     assert_eq!(host.member.state().as_ref(), Some(&state), "one that is behind is ignored");
 }
 
@@ -469,10 +469,10 @@ fn members_that_apply_the_same_log_are_equal_however_it_was_delivered() {
     for (config, size, leads) in [(Config::default(), 1, true), (slow, 37, false)] {
         let (mut store, mut host) = (MemoryBackend::new(), Host::with(&config));
         if leads {
-            host.member.role(host.now, leader(1, 0));
+            host.member.handle_role(host.now, leader(1, 0));
         }
         for chunk in log.chunks(size) {
-            host.member.committed(host.now, chunk.to_vec());
+            host.member.handle_committed(host.now, chunk.to_vec());
             for transaction in host.outputs().into_iter().filter_map(commit) {
                 store.commit(transaction).unwrap();
             }
@@ -583,7 +583,7 @@ impl Host {
     /// Leads term 1, with nothing in the log.
     fn primary() -> Self {
         let mut host = Self::new();
-        host.member.role(host.now, leader(1, 0));
+        host.member.handle_role(host.now, leader(1, 0));
         assert!(host.member.is_primary());
         host
     }
@@ -605,7 +605,7 @@ impl Host {
     }
 
     fn commit(&mut self, entries: Vec<Entry>) {
-        self.member.committed(self.now, entries);
+        self.member.handle_committed(self.now, entries);
     }
 
     fn sleep(&mut self, secs: u64) {
@@ -620,7 +620,7 @@ impl Host {
     }
 
     fn confirm_number(&mut self, confirmation: Confirmation) {
-        self.member.confirmed(self.now, confirmation, Some(self.member.applied()));
+        self.member.handle_confirmed(self.now, confirmation, Some(self.member.applied()));
     }
 
     /// Commits are done at once.
@@ -628,7 +628,7 @@ impl Host {
         let mut outputs = Vec::new();
         while let Some(output) = self.member.poll_output() {
             if let Output::Commit(transaction) = &output {
-                self.member.persisted(self.now, transaction.applied);
+                self.member.handle_persisted(self.now, transaction.applied);
             }
             outputs.push(output);
         }

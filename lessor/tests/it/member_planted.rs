@@ -166,7 +166,7 @@ impl Adapter {
         }
         if self.planted == Planted::Unconfirmed {
             let committed = Some(self.member.applied());
-            self.member.confirmed(at, Confirmation(self.question), committed);
+            self.member.handle_confirmed(at, Confirmation(self.question), committed);
         }
     }
 
@@ -176,16 +176,16 @@ impl Adapter {
         }
         match input {
             MemberInput::Request { ticket, request } => self.member.request(now, ticket, request),
-            MemberInput::Committed(entries) => self.member.committed(now, entries),
-            MemberInput::Role(role) => self.member.role(now, role),
+            MemberInput::Committed(entries) => self.member.handle_committed(now, entries),
+            MemberInput::Role(role) => self.member.handle_role(now, role),
             MemberInput::Confirmed { confirmation, committed } => {
-                self.member.confirmed(now, confirmation, committed);
+                self.member.handle_confirmed(now, confirmation, committed);
             }
             MemberInput::Installed(state) => {
-                self.member.installed(now, &state).expect("what is installed is consistent");
+                self.member.handle_installed(now, &state).expect("what is installed is consistent");
             }
             MemberInput::GoOn => self.member.go_on(now),
-            MemberInput::Persisted(applied) => self.member.persisted(now, applied),
+            MemberInput::Persisted(applied) => self.member.handle_persisted(now, applied),
             MemberInput::Forget(ticket) => self.member.forget(now, ticket),
             MemberInput::HoldExpired(hold) => self.member.hold_expired(now, hold),
             MemberInput::Timeout => self.member.handle_timeout(now),
@@ -221,7 +221,7 @@ impl Adapter {
             }
             (Planted::KeptByInstall, Output::Commit(transaction)) => transaction.reset = false,
             (Planted::AnswerBeforeCommit, Output::Commit(transaction)) => {
-                self.member.persisted(Instant::ZERO, transaction.applied);
+                self.member.handle_persisted(Instant::ZERO, transaction.applied);
             }
             (_, _) => {}
         }

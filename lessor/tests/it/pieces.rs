@@ -117,10 +117,10 @@ fn a_claim_in_pieces_is_refused_as_a_whole() {
 #[test]
 fn a_renew_goes_beside_a_command_that_is_applied_in_part() {
     let mut member = Member::new(&Config::default(), &StateAt::default()).unwrap();
-    member.role(NOW, Role::Leader { term: Term(1), barrier: LogIndex(0) });
+    member.handle_role(NOW, Role::Leader { term: Term(1), barrier: LogIndex(0) });
     let granted = (1..=3).map(|number| Command::Grant { id: id(number), ttl: Ttl::from_secs(30) });
     commit(&mut member, granted);
-    member.persisted(NOW, LogIndex(3));
+    member.handle_persisted(NOW, LogIndex(3));
     commit(
         &mut member,
         [Command::Attach { id: id(1), items: items(0..4_500) }, Command::Revoke { id: id(2) }],
@@ -140,7 +140,7 @@ fn a_renew_goes_beside_a_command_that_is_applied_in_part() {
         pieces += 1;
     }
     assert_eq!(pieces, 5, "four more of the items, and one of what is behind");
-    member.persisted(NOW, LogIndex(5));
+    member.handle_persisted(NOW, LogIndex(5));
     let rest = answers(&mut member);
     assert_eq!(rest.len(), 3, "{rest:?}");
     assert!(rest.contains(&(Ticket(1), renewed)));
@@ -157,7 +157,7 @@ fn commit(member: &mut Member, commands: impl IntoIterator<Item = Command>) {
         let proposal = Proposal { term: Term(1), sequence: 1_000 + index.0, command };
         Entry { index, term: Term(1), proposal: Some(proposal) }
     });
-    member.committed(NOW, entries.collect());
+    member.handle_committed(NOW, entries.collect());
 }
 
 /// What it answers, once it is told that it leads and what is committed.
@@ -167,7 +167,7 @@ fn answers(member: &mut Member) -> Vec<(Ticket, Result<Response, RequestError>)>
         match output {
             Output::Answer { ticket, answer } => answers.push((ticket, answer)),
             Output::Confirm(confirmation) => {
-                member.confirmed(NOW, confirmation, Some(LogIndex(5)));
+                member.handle_confirmed(NOW, confirmation, Some(LogIndex(5)));
             }
             Output::Propose(_)
             | Output::Campaign

@@ -253,7 +253,7 @@ fn a_lessor_and_its_fork_go_on_alike_and_apart() {
 fn a_member_and_its_fork_go_on_alike_and_apart() {
     let mut member = Member::new(&Config::default(), &StateAt::default()).unwrap();
     let now = Instant::from_secs(1);
-    member.role(now, Role::Leader { term: Term(1), barrier: LogIndex(0) });
+    member.handle_role(now, Role::Leader { term: Term(1), barrier: LogIndex(0) });
     member.request(now, Ticket(1), Request::Grant { id: None, ttl: Ttl::from_secs(10) });
     let mut fork = member.clone();
     let life = |member: &mut Member| {
@@ -261,8 +261,10 @@ fn a_member_and_its_fork_go_on_alike_and_apart() {
         while let Some(output) = member.poll_output() {
             if let Output::Propose(proposal) = &output {
                 let (index, term) = (member.applied().next(), proposal.term);
-                member
-                    .committed(now, vec![Entry { index, term, proposal: Some(proposal.clone()) }]);
+                member.handle_committed(
+                    now,
+                    vec![Entry { index, term, proposal: Some(proposal.clone()) }],
+                );
             }
             outputs.push(output);
         }

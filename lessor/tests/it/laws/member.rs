@@ -260,14 +260,14 @@ fn by_methods(record: &Record) -> Vec<Seen> {
     replay(record, |member, now, input| {
         match input {
             MemberInput::Request { ticket, request } => member.request(now, ticket, request),
-            MemberInput::Committed(entries) => member.committed(now, entries),
-            MemberInput::Role(role) => member.role(now, role),
+            MemberInput::Committed(entries) => member.handle_committed(now, entries),
+            MemberInput::Role(role) => member.handle_role(now, role),
             MemberInput::Confirmed { confirmation, committed } => {
-                member.confirmed(now, confirmation, committed);
+                member.handle_confirmed(now, confirmation, committed);
             }
-            MemberInput::Installed(state) => return member.installed(now, &state),
+            MemberInput::Installed(state) => return member.handle_installed(now, &state),
             MemberInput::GoOn => member.go_on(now),
-            MemberInput::Persisted(applied) => member.persisted(now, applied),
+            MemberInput::Persisted(applied) => member.handle_persisted(now, applied),
             MemberInput::Forget(ticket) => member.forget(now, ticket),
             MemberInput::HoldExpired(hold) => member.hold_expired(now, hold),
             MemberInput::Timeout => member.handle_timeout(now),

@@ -71,7 +71,7 @@ impl Life {
     fn apply(&mut self, entries: &[Entry]) {
         // In twos, so that commits have one entry or more.
         for entries in entries.chunks(2) {
-            self.member.committed(Instant::ZERO, entries.to_vec());
+            self.member.handle_committed(Instant::ZERO, entries.to_vec());
             self.commit();
         }
     }
@@ -85,14 +85,14 @@ impl Life {
             if let Output::Commit(transaction) = output {
                 let applied = transaction.applied;
                 self.store.commit(stored(transaction)).expect("it follows the one before");
-                self.member.persisted(Instant::ZERO, applied);
+                self.member.handle_persisted(Instant::ZERO, applied);
             }
         }
     }
 
     /// That of a member which is ahead of this one.
     fn install(&mut self, state: &StateAt) {
-        self.member.installed(Instant::ZERO, state).expect("it is a member's state");
+        self.member.handle_installed(Instant::ZERO, state).expect("it is a member's state");
     }
 
     fn state(&self) -> StateAt {
@@ -124,9 +124,9 @@ pub(super) fn transactions(log: &[Entry]) -> Vec<Transaction> {
     let mut member = Life::new().member;
     let mut outputs = Vec::new();
     for entries in numbered(log).chunks(2) {
-        member.committed(Instant::ZERO, entries.to_vec());
+        member.handle_committed(Instant::ZERO, entries.to_vec());
         outputs.extend(std::iter::from_fn(|| member.poll_output()));
-        member.persisted(Instant::ZERO, member.applied());
+        member.handle_persisted(Instant::ZERO, member.applied());
     }
     let commit = |output| if let Output::Commit(commit) = output { Some(commit) } else { None };
     outputs.into_iter().filter_map(commit).collect()
