@@ -258,15 +258,15 @@ fn recover(bencher: Bencher<'_, '_>, leases: u64) {
 #[divan::bench(args = LEASES, sample_size = 1_000)]
 fn limit_of_a_renew(bencher: Bencher<'_, '_>, leases: u64) {
     let mut order: Vec<usize> = (0..usize::try_from(leases).expect("it fits")).collect();
-    order.sort_unstable_by_key(|place| Random(*place as u64).next());
+    order.sort_unstable_by_key(|position| Random(*position as u64).next());
     let mut lines = vec![[0_usize; 8]; order.len()];
-    for (place, next) in order.iter().zip(order.iter().cycle().skip(1)) {
-        lines[*place][0] = *next;
+    for (position, next) in order.iter().zip(order.iter().cycle().skip(1)) {
+        lines[*position][0] = *next;
     }
-    let mut place = 0;
+    let mut position = 0;
     bencher.bench_local(|| {
-        place = lines[lines[place][0]][0];
-        black_box(place)
+        position = lines[lines[position][0]][0];
+        black_box(position)
     });
 }
 

@@ -108,9 +108,9 @@ fn leases() -> Outcome {
     let mine = id(MILLION + 1);
     engine.once(|leases| async move { leases.grant(Some(mine), HOUR).await })?;
     engine.measure("100,000 leases are given an item each", |leases| async move {
-        each(&others, |place, id| {
+        each(&others, |position, id| {
             let leases = leases.clone();
-            async move { leases.attach(id, [format!("service/{place:07}")]).await }
+            async move { leases.attach(id, [format!("service/{position:07}")]).await }
         })
         .await
     })?;
@@ -127,10 +127,11 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T, CallError>> + Send + 'static,
 {
-    let mut place = 0;
+    let mut position = 0;
     for some in leases.chunks(4_000) {
-        let tasks: Vec<_> = (place..).zip(some).map(|(n, id)| tokio::spawn(work(n, *id))).collect();
-        place += some.len();
+        let tasks: Vec<_> =
+            (position..).zip(some).map(|(n, id)| tokio::spawn(work(n, *id))).collect();
+        position += some.len();
         for task in tasks {
             task.await.expect("it does not panic")?;
         }

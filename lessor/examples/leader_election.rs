@@ -1,7 +1,7 @@
 //! A leader election: three candidates of one process, and an office that listens to the latest leader only.
 //!
 //! Each candidate has a lease of its own, and *claims* the office as an item of that lease: only one can,
-//! for as long as its lease lasts. The place of the claim in the log is its token. It goes along with
+//! for as long as its lease lasts. The log index of the claim is its token. It goes along with
 //! everything that a leader does, and the office refuses a token that is smaller than one that it has seen:
 //! so a leader that has lost the office without noticing does no harm.
 //!

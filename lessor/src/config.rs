@@ -64,11 +64,11 @@ pub struct Config {
     /// How long leases that have expired stay because an observer takes no batches: then it misses
     /// them, and its stream says how many. One patience for all observers together.
     ///
-    /// Default 10 s (etcd: none, it drops at once). Zero makes an observer miss what it has no place
+    /// Default 10 s (etcd: none, it drops at once). Zero makes an observer miss what it has no room
     /// for; [`Duration::MAX`] lets it hold up revokes for ever.
     pub observer_patience: Duration,
-    /// The most requests that a driver works on; the next one waits for its place. A renew that waits
-    /// for the revoke of its lease has given its place back.
+    /// The most requests that a driver works on; the next one waits for a permit. A renew that waits
+    /// for the revoke of its lease has given its permit back.
     ///
     /// Default 4096.
     pub queue: NonZeroU32,

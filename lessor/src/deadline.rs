@@ -49,7 +49,7 @@ struct Level {
 }
 
 /// Where a deadline of a tick belongs.
-enum Place {
+enum Position {
     Near,
     Bucket { level: usize, bucket: usize },
 }
@@ -203,8 +203,8 @@ impl Deadlines {
                     let node = self.nodes[slot as usize];
                     assert!(node.prev == prev, "slot {slot} knows who is before it");
                     assert!(
-                        matches!(self.place(node.armed), Place::Bucket { level, bucket: place }
-                            if level == index && place == bucket),
+                        matches!(self.position(node.armed), Position::Bucket { level, bucket: position }
+                            if level == index && position == bucket),
                         "slot {slot} is in the bucket of {}",
                         node.armed
                     );
@@ -219,12 +219,12 @@ impl Deadlines {
 
     fn link(&mut self, slot: u32, at: Instant, source: &impl Source) {
         let mut node = Node { armed: at, next: NEAR, prev: NIL };
-        match self.place(at) {
-            Place::Near => {
+        match self.position(at) {
+            Position::Near => {
                 let displaced = self.near.insert((at, source.id(slot)), slot);
                 assert!(displaced.is_none(), "a lease has one deadline");
             }
-            Place::Bucket { level, bucket } => {
+            Position::Bucket { level, bucket } => {
                 let level = &mut self.levels[level];
                 level.occupied |= 1 << bucket;
                 node.next = core::mem::replace(&mut level.heads[bucket], slot);
@@ -243,7 +243,7 @@ impl Deadlines {
         if node.prev == NIL {
             *self.head_of(node.armed) = node.next;
             if node.next == NIL
-                && let Place::Bucket { level, bucket } = self.place(node.armed)
+                && let Position::Bucket { level, bucket } = self.position(node.armed)
             {
                 self.levels[level].occupied &= !(1 << bucket);
             }
@@ -253,25 +253,25 @@ impl Deadlines {
     }
 
     fn head_of(&mut self, armed: Instant) -> &mut u32 {
-        match self.place(armed) {
-            Place::Bucket { level, bucket } => &mut self.levels[level].heads[bucket],
-            Place::Near => unreachable!("a linked deadline is in a bucket"),
+        match self.position(armed) {
+            Position::Bucket { level, bucket } => &mut self.levels[level].heads[bucket],
+            Position::Near => unreachable!("a linked deadline is in a bucket"),
         }
     }
 
     /// Where a deadline belongs while the wheel stands at `elapsed`. It stays the same until the
     /// wheel reaches the start of its bucket, so that an entry is found again where it was put.
-    fn place(&self, at: Instant) -> Place {
+    fn position(&self, at: Instant) -> Position {
         let at = tick(at);
         if at <= self.elapsed {
-            return Place::Near;
+            return Position::Near;
         }
         let level = (63 - (at ^ self.elapsed).leading_zeros()) as usize / LEVEL_BITS;
         let bucket = ((at >> (level * LEVEL_BITS)) & 0x3f) as usize;
-        Place::Bucket { level, bucket }
+        Position::Bucket { level, bucket }
     }
 
-    /// The first tick of the earliest bucket that holds something, with its place.
+    /// The first tick of the earliest bucket that holds something, with its position.
     fn next_bucket(&self) -> Option<(u64, usize, usize)> {
         let (index, level) = self.levels.iter().enumerate().find(|(_, l)| l.occupied != 0)?;
         let bucket = level.occupied.trailing_zeros() as usize;
@@ -297,9 +297,9 @@ const BUCKETS: usize = 1 << LEVEL_BITS;
 const LEVELS: usize = 6;
 /// The end of a list.
 const NIL: u32 = u32::MAX;
-/// In place of `next`: the entry is in the ordered map.
+/// Instead of `next`: the entry is in the ordered map.
 const NEAR: u32 = u32::MAX - 1;
-/// In place of `next`: the slot has no deadline.
+/// Instead of `next`: the slot has no deadline.
 const IDLE: u32 = u32::MAX - 2;
 /// The most slots that can be told from the marks above.
 pub(crate) const MAX_SLOTS: usize = IDLE as usize;

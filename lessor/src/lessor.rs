@@ -162,7 +162,7 @@ impl Lessor {
     /// Between the pieces a host may do everything but apply: renew, let time pass, promote, demote, look
     /// up leases. Items, [`lease_of`](Self::lease_of), the [digest](Self::digest) and the
     /// [snapshot](Self::snapshot) are neither those before the command nor those after it. What the pieces
-    /// write belongs into one transaction, with the place of the log behind the command.
+    /// write belongs into one transaction, with the log index of the command.
     ///
     /// # Errors
     ///
@@ -389,7 +389,7 @@ impl Lessor {
         });
     }
 
-    /// Says whether expired batches must wait because the host has no place for one. Leases that
+    /// Says whether expired batches must wait because the host has no room for one. Leases that
     /// expire meanwhile leave, in order and at the usual rate, when it says that they need not.
     ///
     /// They do not wait at first. etcd drops a batch that finds its channel full until the retry.
@@ -553,8 +553,8 @@ impl Lessor {
                 None => self.pass(after, limit, |_| true),
             }
         } else {
-            let place = |lease: &Lease| (lease.expiry.unwrap_or(Instant::MAX), lease.record.id);
-            let after = after.map(place);
+            let key = |lease: &Lease| (lease.expiry.unwrap_or(Instant::MAX), lease.record.id);
+            let after = after.map(key);
             match self.table.by_expiry() {
                 Some(order) => {
                     let behind = order.behind(after).take_while(|(expiry, _)| *expiry <= until);

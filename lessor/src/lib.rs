@@ -31,8 +31,8 @@
 //!    back. A `now` before the last one is taken as the last one.
 //! 2. **Drain after each call.** Take [`poll_effect`](Lessor::poll_effect) until it is `None`, in order.
 //! 3. **One drain, one transaction.** Its [`Write`](Effect::Write)s and
-//!    [`RangeDelete`](Effect::RangeDelete)s are made durable together, in their order, with the place
-//!    of the log at which they stand if there is a log.
+//!    [`RangeDelete`](Effect::RangeDelete)s are made durable together, in their order, with the log
+//!    index at which they stand if there is a log.
 //! 4. **Answer after the commit.** [`Renewed`](Effect::Renewed) and the results of
 //!    [`apply`](Lessor::apply) leave the host only when that transaction is durable.
 //! 5. **Expired is a request.** For each lease of an [`Expired`](Effect::Expired) batch, apply a

@@ -5,14 +5,14 @@ use core::str::FromStr;
 
 use crate::{Command, LeaseId, ParseError, Snapshot};
 
-/// A place in the log; the first entry is at 1, and 0 stands before it.
+/// A position in the log: the first entry is at 1, and 0 stands before it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(transparent))]
 pub struct LogIndex(pub u64);
 
 impl LogIndex {
-    /// The place after this one.
+    /// The index after this one.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
@@ -85,11 +85,11 @@ pub struct Proposal {
 #[cfg_attr(feature = "serde", serde(transparent))]
 pub struct Confirmation(pub u64);
 
-/// A committed place of the log.
+/// A committed entry of the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Entry {
-    /// Its place.
+    /// Its index.
     pub index: LogIndex,
     /// The term in which the log took it. If it differs from the proposal's, nothing is applied.
     pub term: Term,
@@ -124,7 +124,7 @@ pub enum Role {
     },
 }
 
-/// The whole replicated state at one place of the log, to install on a member that is far behind.
+/// The whole replicated state at one index of the log, to install on a member that is far behind.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct StateAt {

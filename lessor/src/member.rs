@@ -49,7 +49,7 @@ pub struct Member {
     /// The last entry that it was handed, and those that it has not applied.
     received: LogIndex,
     backlog: VecDeque<Entry>,
-    /// The proposal that is applied in part, at the place behind `applied`.
+    /// The proposal that is applied in part, at the index after `applied`.
     applying: Option<(Term, u64)>,
     /// Meanwhile, the leases that it or an entry behind it grants or revokes.
     undecided: BTreeSet<LeaseId>,
@@ -285,7 +285,7 @@ impl Member {
         self.outputs.forget(ticket);
         self.turns.retain(|turn| turn.ticket != ticket);
         let held = self.held.iter().position(|held| held.is_asked_by(ticket));
-        if let Some(held) = held.and_then(|place| self.held.remove(place)) {
+        if let Some(held) = held.and_then(|position| self.held.remove(position)) {
             self.give_up_renew(&held.work);
         }
         for pending in &mut self.pending {
@@ -382,8 +382,8 @@ impl Member {
         Ok(())
     }
 
-    /// Says whether expired batches must wait because an observer has no place for one. They wait for
-    /// [`Config::observer_patience`] at most; then they come whether there is a place or not, until
+    /// Says whether expired batches must wait because an observer has no room for one. They wait for
+    /// [`Config::observer_patience`] at most; then they come whether there is room or not, until
     /// this is called with `false`.
     pub fn hold_expired(&mut self, now: Instant, hold: bool) {
         let now = self.set_clock(now);
@@ -688,7 +688,7 @@ impl Member {
         items > self.piece as usize
     }
 
-    /// Stands at the place that it has come to: commits what led there, and does what waited for it.
+    /// Stands at the index that it has come to: commits what led there, and does what waited for it.
     fn stand(&mut self, now: Instant, before: LogIndex) {
         if self.applied > before {
             self.commit(before, false);
@@ -728,14 +728,14 @@ impl Member {
         success: Success,
         result: Result<(), Error>,
     ) -> Result<Response, RequestError> {
-        let place = self.applied;
+        let index = self.applied;
         match (success, result) {
             (Success::Granted { id, ttl } | Success::GrantedOnce { id, ttl }, Ok(())) => {
-                Ok(Response::Granted { id, ttl, place })
+                Ok(Response::Granted { id, ttl, index })
             }
             // An earlier asking was on its way.
             (Success::GrantedOnce { id, .. }, Err(Error::LeaseExists)) => self.found(id),
-            (Success::Applied, Ok(())) => Ok(Response::Applied { place }),
+            (Success::Applied, Ok(())) => Ok(Response::Applied { index }),
             (_, Err(refusal)) => Err(refusal.into()),
         }
     }
@@ -743,7 +743,7 @@ impl Member {
     /// The answer to a grant whose lease was there already, as it was meant to be.
     fn found(&self, id: LeaseId) -> Result<Response, RequestError> {
         let found = self.lessor.lookup(id).ok_or(Error::LeaseNotFound)?;
-        Ok(Response::Granted { id, ttl: found.record.ttl, place: self.applied })
+        Ok(Response::Granted { id, ttl: found.record.ttl, index: self.applied })
     }
 
     /// Answers as unknown what was proposed for somebody who must wait no longer.
@@ -779,17 +779,18 @@ impl Member {
 
     /// Does the held work that waits for nothing any more.
     fn work_off(&mut self, now: Instant) {
-        let mut place = 0;
-        while let Some(held) = self.held.get(place)
+        let mut position = 0;
+        while let Some(held) = self.held.get(position)
             && let Stage::Applied(index) = held.stage
             && (index <= self.applied || self.applying.is_some())
         {
-            if self.applying.is_some() && !self.goes_beside(held, index) || !self.lists(now, place)
+            if self.applying.is_some() && !self.goes_beside(held, index)
+                || !self.lists(now, position)
             {
-                place += 1;
+                position += 1;
                 continue;
             }
-            let Some(held) = self.held.remove(place) else { break };
+            let Some(held) = self.held.remove(position) else { break };
             match held.work {
                 Work::Request(ticket, request) => {
                     let (asked, deadline) = (held.asked, held.deadline);
@@ -808,8 +809,8 @@ impl Member {
     }
 
     /// Whether this is no listing that waits until the leases are in its order.
-    fn lists(&mut self, now: Instant, place: usize) -> bool {
-        match self.held.get(place).map(|held| &held.work) {
+    fn lists(&mut self, now: Instant, position: usize) -> bool {
+        match self.held.get(position).map(|held| &held.work) {
             Some(&Work::Request(_, Request::Leases { order, .. })) => {
                 self.lessor.put_in_order(now, order)
             }
@@ -859,7 +860,7 @@ impl Member {
                 return self.outputs.answer(ticket, exists, after, deadline);
             }
             Request::GrantOnce { request: of, .. } if self.lessor.lookup(of.lease()).is_some() => {
-                // It speaks of the place where it stands.
+                // It speaks of the index where it stands.
                 return self.outputs.answer(ticket, self.found(of.lease()), self.applied, deadline);
             }
             Request::Grant { .. }
@@ -890,8 +891,8 @@ impl Member {
             self.outputs.push(Output::Waits(ticket));
         } else {
             // Renews are not always worked off in the order in which they came.
-            let place = self.unsetting.partition_point(|(other, _)| *other <= deadline);
-            self.unsetting.insert(place, (deadline, ticket));
+            let position = self.unsetting.partition_point(|(other, _)| *other <= deadline);
+            self.unsetting.insert(position, (deadline, ticket));
         }
     }
 
@@ -1019,7 +1020,7 @@ struct Pending {
     asked: Option<(Ticket, Success)>,
 }
 
-/// What is answered to a change that succeeds, but for its place.
+/// What is answered to a change that succeeds, but for its index.
 #[derive(Clone, Copy, Debug)]
 enum Success {
     Granted {

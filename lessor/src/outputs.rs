@@ -13,8 +13,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Outputs {
     queue: VecDeque<Queued>,
-    /// What is before this place in the queue is held back.
-    place: usize,
+    /// What is before this position in the queue is held back.
+    position: usize,
     /// The first moment at which an answer that is held back may have to be given up.
     give_up: Option<Instant>,
     /// What gathers for the next commits: each an [`Output::Commit`].
@@ -45,7 +45,7 @@ impl Outputs {
     pub(crate) fn new(durable: LogIndex) -> Self {
         Self {
             queue: VecDeque::new(),
-            place: 0,
+            position: 0,
             give_up: None,
             gathered: VecDeque::new(),
             committing: None,
@@ -111,10 +111,10 @@ impl Outputs {
             }
             return Some(output);
         }
-        while self.queue.get(self.place)?.after > self.durable {
-            self.place += 1;
+        while self.queue.get(self.position)?.after > self.durable {
+            self.position += 1;
         }
-        self.queue.remove(self.place).map(|queued| queued.output)
+        self.queue.remove(self.position).map(|queued| queued.output)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Output> {
@@ -127,7 +127,7 @@ impl Outputs {
         self.committing.take_if(|committing| *committing <= applied);
         self.durable = self.durable.max(applied);
         self.forget_durable();
-        self.place = 0;
+        self.position = 0;
         self.give_up = self.first_deadline();
     }
 
@@ -151,7 +151,7 @@ impl Outputs {
             }
         }
         self.give_up = self.first_deadline();
-        self.place = 0;
+        self.position = 0;
     }
 
     fn first_deadline(&self) -> Option<Instant> {
@@ -170,12 +170,12 @@ impl Outputs {
             | Output::Commit(_)
             | Output::Expired(_) => true,
         });
-        self.place = 0;
+        self.position = 0;
     }
 
     // What an answer speaks of
 
-    /// Notes that a command at this place changes leases.
+    /// Notes that a command at this index changes leases.
     pub(crate) fn touch(&mut self, command: &Command, at: LogIndex) {
         match command {
             Command::Grant { id, .. } | Command::Attach { id, .. } | Command::Claim { id, .. } => {
@@ -217,7 +217,7 @@ impl Outputs {
         self.replaced = at;
     }
 
-    /// Where a lease was changed last; where that is durable, some place before.
+    /// Where a lease was changed last; where that is durable, some index before.
     pub(crate) fn touched(&self, id: LeaseId) -> LogIndex {
         self.touched.get(&id).copied().unwrap_or_default().max(self.replaced)
     }

@@ -32,7 +32,7 @@ pub(crate) struct Due {
     pub(crate) at: Instant,
     /// Its id with the sign bit turned, so that unsigned order is the order of ids.
     pub(crate) rank: u64,
-    /// Its place in the table.
+    /// Its row in the table.
     pub(crate) slot: u32,
 }
 

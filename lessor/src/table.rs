@@ -1,4 +1,4 @@
-//! All leases: a dense array of small records, and a hash index from the id to the place in it.
+//! All leases: a dense array of small records, and a hash index from the id to the row in it.
 //!
 //! The array has no holes: the last record moves into the place of a removed one, so a pass over
 //! all leases is linear and memory comes back. The index is looked up and never iterated, so the

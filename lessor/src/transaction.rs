@@ -8,9 +8,9 @@ use crate::{Digest, LogIndex, RangeDelete, Write};
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Transaction {
-    /// The place of the log that the store must stand at; a store that does not refuses.
+    /// The log index that the store must stand at; a store that does not refuses.
     pub after: LogIndex,
-    /// The place of the log that the store stands at afterwards.
+    /// The log index that the store stands at afterwards.
     pub applied: LogIndex,
     /// The digest of the whole state afterwards, by which a reader finds damage.
     pub digest: Digest,

@@ -75,8 +75,8 @@ fn list<T: Display>(words: &[T], nothing: &'static str) -> impl Display {
         if words.is_empty() {
             return f.write_str(nothing);
         }
-        for (place, word) in words.iter().take(SHOWN).enumerate() {
-            let comma = if place == 0 { "" } else { ", " };
+        for (position, word) in words.iter().take(SHOWN).enumerate() {
+            let comma = if position == 0 { "" } else { ", " };
             write!(f, "{comma}{word}")?;
         }
         if words.len() > SHOWN { write!(f, ", … {} in all", words.len()) } else { Ok(()) }

@@ -19,7 +19,7 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn config(self) -> Config {
-        let millis = |table: &[u64], place| match pick(table, place) {
+        let millis = |table: &[u64], position| match pick(table, position) {
             u64::MAX => Duration::MAX,
             millis => Duration::from_millis(millis),
         };
@@ -156,6 +156,6 @@ impl Order {
     }
 }
 
-fn pick<T: Copy>(table: &[T], place: u8) -> T {
-    table[usize::from(place) % table.len()]
+fn pick<T: Copy>(table: &[T], position: u8) -> T {
+    table[usize::from(position) % table.len()]
 }

@@ -132,9 +132,9 @@ impl Host {
                 let asked = Instant::from_nanos(self.now.as_nanos().saturating_sub(ago));
                 self.call(&Input::RenewAsked { asked, ticket, id });
             }
-            Act::Forget(place) => {
-                let place = usize::from(place) % self.open.len().max(1);
-                let renew = self.open.iter().nth(place).map(|(ticket, id)| (*ticket, *id));
+            Act::Forget(position) => {
+                let position = usize::from(position) % self.open.len().max(1);
+                let renew = self.open.iter().nth(position).map(|(ticket, id)| (*ticket, *id));
                 if let Some((ticket, id)) = renew {
                     self.open.remove(&ticket);
                     if self.planted != Planted::ForgottenAnswer {

@@ -188,9 +188,9 @@ impl Host {
                     self.append(Some(Proposal { term, sequence, command: order.command() }));
                 }
             }
-            Act::Confirm(place) => {
-                let place = usize::from(place) % self.questions.len().max(1);
-                if let Some(confirmation) = self.questions.remove(place) {
+            Act::Confirm(position) => {
+                let position = usize::from(position) % self.questions.len().max(1);
+                if let Some(confirmation) = self.questions.remove(position) {
                     self.confirm(confirmation);
                 }
             }
@@ -201,9 +201,9 @@ impl Host {
                 self.call(MemberInput::Installed(StateAt { applied: self.last(), snapshot }));
             }
             Act::GoOn => self.call(MemberInput::GoOn),
-            Act::Forget(place) => {
-                let place = usize::from(place) % self.open.len().max(1);
-                let ticket = self.open.keys().nth(place).copied();
+            Act::Forget(position) => {
+                let position = usize::from(position) % self.open.len().max(1);
+                let ticket = self.open.keys().nth(position).copied();
                 if let Some(ticket) = ticket {
                     self.open.remove(&ticket);
                     if self.planted != Planted::ForgottenAnswer {
@@ -393,11 +393,11 @@ impl Host {
                 let Some(asked) = self.open.remove(&ticket) else {
                     panic!("{ticket:?} is answered though it is not open: {answer:?}");
                 };
-                if let Ok(Response::Applied { place }) = answer {
-                    let place = usize::try_from(place.0).expect("it is a place of the log");
-                    let there = self.log[place - 1].proposal.as_ref();
+                if let Ok(Response::Applied { index }) = answer {
+                    let position = usize::try_from(index.0).expect("it is an index of the log") - 1;
+                    let there = self.log[position].proposal.as_ref();
                     let there = there.map(|proposal| proposal.command.clone());
-                    assert_eq!(there, change(&asked.request), "what is at the place {place}");
+                    assert_eq!(there, change(&asked.request), "what is at the index {index}");
                 }
                 let subject = Subject::of(&asked.request, &answer);
                 let is_free = matches!(subject, Subject::Nothing);
@@ -510,9 +510,9 @@ impl<'a> Subject<'a> {
             Self::Item(item) => changed.items.contains(*item),
             Self::Everything => !changed.leases.is_empty(),
         };
-        let until = usize::try_from(applied.0).expect("it is a place of the log");
+        let until = usize::try_from(applied.0).expect("it is an index of the log");
         let last = changed[..until].iter().rposition(changes);
-        last.map_or(LogIndex(0), |place| LogIndex(place as u64 + 1))
+        last.map_or(LogIndex(0), |position| LogIndex(position as u64 + 1))
     }
 }
 

@@ -33,7 +33,7 @@ struct Damage {
 /// Some bytes are others, from one on that was not zero.
 #[derive(Arbitrary, Debug)]
 struct Patch {
-    place: u32,
+    position: u32,
     xor: Vec<u8>,
 }
 
@@ -46,14 +46,14 @@ struct Original {
 
 impl Original {
     fn new(bytes: Vec<u8>, history: Vec<Stored>) -> Self {
-        let used = (0..bytes.len()).filter(|place| bytes[*place] != 0).collect();
+        let used = (0..bytes.len()).filter(|position| bytes[*position] != 0).collect();
         Self { bytes, used, history }
     }
 
     fn damaged(&self, damage: &Damage) -> Vec<u8> {
         let mut bytes = self.bytes.clone();
-        for Patch { place, xor } in &damage.patches {
-            let start = self.used[*place as usize % self.used.len()];
+        for Patch { position, xor } in &damage.patches {
+            let start = self.used[*position as usize % self.used.len()];
             for (byte, other) in bytes[start..].iter_mut().zip(xor) {
                 *byte ^= other;
             }
@@ -256,7 +256,7 @@ fn write_history(backend: &mut impl Backend) -> Vec<Stored> {
     history
 }
 
-/// The transaction of one command, behind a place of the log.
+/// The transaction of one command, after an index of the log.
 fn transaction(lessor: &mut Lessor, after: LogIndex, command: Command) -> Transaction {
     lessor.apply(Instant::ZERO, command).expect("it is allowed");
     let mut changes = Vec::new();

@@ -234,14 +234,14 @@ impl RedbBackend {
             tables.clear().map_err(failed)?;
             undeleted_then.clear(&write).map_err(failed)?;
         }
-        for (place, change) in transaction.changes.iter().enumerate() {
+        for (position, change) in transaction.changes.iter().enumerate() {
             if let (Change::RangeDelete(delete), Some(deleter)) = (change, &mut *range_deleter) {
                 // Closed meanwhile: the deleter can use the transaction as if it were its own.
                 drop(tables);
-                match given_up.get(&place) {
+                match given_up.get(&position) {
                     Some(reason) => undeleted_then.keep(&write, delete, reason).map_err(failed)?,
                     None => undeleted::call(deleter, &write, delete)
-                        .map_err(|reason| Unwritten::Undeleted { place, reason })?,
+                        .map_err(|reason| Unwritten::Undeleted { position, reason })?,
                 }
                 tables = Tables::of(&write);
             }
@@ -263,14 +263,14 @@ impl RedbBackend {
             match self.write(transaction, &given_up) {
                 Ok(()) => return Ok(()),
                 Err(Unwritten::Failed(error)) => return Err(error),
-                Err(Unwritten::Undeleted { place, reason }) => {
-                    given_up.insert(place, reason);
+                Err(Unwritten::Undeleted { position, reason }) => {
+                    given_up.insert(position, reason);
                     if given_up.len() == MOST_FAILURES {
                         // Were each tried, a deleter that is broken would cost the square of them.
-                        for (place, change) in transaction.changes.iter().enumerate() {
+                        for (position, change) in transaction.changes.iter().enumerate() {
                             if matches!(change, Change::RangeDelete(_)) {
                                 let reason = "not tried, because too many others failed".to_owned();
-                                given_up.entry(place).or_insert(reason);
+                                given_up.entry(position).or_insert(reason);
                             }
                         }
                     }
@@ -385,9 +385,9 @@ impl fmt::Debug for RedbBackend {
 
 /// Why a transaction is not written.
 enum Unwritten {
-    /// The deleter has failed for the change at this place.
+    /// The deleter has failed for the change at this position.
     Undeleted {
-        place: usize,
+        position: usize,
         reason: String,
     },
     Failed(BackendError),

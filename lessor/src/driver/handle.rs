@@ -18,13 +18,13 @@ use crate::{
 
 /// A handle to a running lease engine.
 ///
-/// Requests wait for their place while [`Config::queue`](crate::Config::queue) of them are in the
+/// Requests wait for a permit while [`Config::queue`](crate::Config::queue) of them are in the
 /// engine. A request whose future is dropped may still be done, but holds nothing up any more. When
 /// the last handle is dropped, the engine stops as by [`stop`](Self::stop).
 #[derive(Clone, Debug)]
 pub struct Handle {
     calls: mpsc::UnboundedSender<Call>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     /// How many tickets and observers there were.
     numbers: Arc<AtomicU64>,
     clock: Clock,
@@ -40,8 +40,8 @@ pub struct Granted {
     /// The ttl it got: the one asked for, raised to [`Config::min_ttl`](crate::Config::min_ttl); or, if
     /// the lease was there already, the one that it has.
     pub ttl: Ttl,
-    /// The place of the grant in the log; if the lease was there already, a place at which it was.
-    pub place: LogIndex,
+    /// The log index of the grant; if the lease existed already, an index at which it did.
+    pub index: LogIndex,
 }
 
 /// Why a call through a [`Handle`] did not give what was asked for.
@@ -179,7 +179,7 @@ impl Handle {
         self.granted(Request::GrantOnce { request, ttl }).await
     }
 
-    /// Removes a lease and deletes all its items; returns the place of that in the log.
+    /// Removes a lease and deletes all its items; returns the log index of that.
     ///
     /// # Errors
     ///
@@ -201,8 +201,8 @@ impl Handle {
         Ok(ttl)
     }
 
-    /// Attaches items to a lease; an item that another lease holds moves. Returns the place of that in the
-    /// log. To take only what nobody holds there is [`claim`](Self::claim).
+    /// Attaches items to a lease; an item that another lease holds moves. Returns the log index of
+    /// that. To take only what nobody holds there is [`claim`](Self::claim).
     ///
     /// # Errors
     ///
@@ -216,16 +216,16 @@ impl Handle {
         self.applied(Request::Attach { id, items }).await
     }
 
-    /// Attaches items to a lease if no other lease holds any of them, and returns the place of that in the
-    /// log; else it changes nothing, and the refusal names the lease that holds the first such item. What
+    /// Attaches items to a lease if no other lease holds any of them, and returns the log index of that;
+    /// else it changes nothing, and the refusal names the lease that holds the first such item. What
     /// the lease holds already is no obstacle, so asking again is safe.
     ///
-    /// The place is a **fencing token**: send it with everything that is done in the name of the lock, and
-    /// let the resource refuse a token below the largest that it has seen. Places only rise, so a later
+    /// The index is a **fencing token**: send it with everything that is done in the name of the lock, and
+    /// let the resource refuse a token below the largest that it has seen. Indexes only rise, so a later
     /// holder of an item has a larger token than each earlier one, and an earlier one that has not noticed
     /// its end is refused. That holds while
     /// - all who take the item claim it, and nobody [attaches](Self::attach) it to another lease;
-    /// - the store is not put back from an older copy, whose places come again.
+    /// - the store is not put back from an older copy, whose indexes come again.
     ///
     /// A holder that claims again gets a larger token and goes on with that one: once the resource has
     /// seen it, the smaller one is refused, also for what this holder sent before.
@@ -242,8 +242,8 @@ impl Handle {
         self.applied(Request::Claim { id, items }).await
     }
 
-    /// Detaches items from a lease; one that it does not hold is left alone. Returns the place of that in
-    /// the log.
+    /// Detaches items from a lease; one that it does not hold is left alone. Returns the log index of
+    /// that.
     ///
     /// # Errors
     ///
@@ -382,7 +382,7 @@ impl Handle {
     ///
     /// The error with which the engine ended before, if it did.
     pub async fn stop(&self) -> Result<(), Arc<DriverError>> {
-        // It needs no place, and may have ended.
+        // It needs no permit, and may have ended.
         let _ = self.calls.send(Call::Stop);
         self.ended.wait().await
     }
@@ -403,12 +403,12 @@ impl Handle {
     ///
     /// What every call can meet.
     pub async fn request(&self, request: Request) -> Result<Response, CallError> {
-        let place = self.place().await?;
+        let permit = self.acquire_permit().await?;
         // The driver gives it back.
-        place.forget();
+        permit.forget();
         let ticket = Ticket(self.number());
         let (reply, answer) = oneshot::channel();
-        let caller = Caller { reply, has_place: true };
+        let caller = Caller { reply, has_permit: true };
         self.send(Call::Request { asked: self.clock.now(), ticket, request, caller })?;
         let mut patience = Patience { calls: &self.calls, ticket, ended: false };
         let answer = answer.await;
@@ -416,14 +416,14 @@ impl Handle {
         Ok(answer.map_err(|_| self.ended.torn_down())??)
     }
 
-    /// Waits for a place in the engine.
-    async fn place(&self) -> Result<SemaphorePermit<'_>, CallError> {
-        if let Ok(place) = self.places.try_acquire() {
-            return Ok(place);
+    /// Waits for room in the engine.
+    async fn acquire_permit(&self) -> Result<SemaphorePermit<'_>, CallError> {
+        if let Ok(permit) = self.permits.try_acquire() {
+            return Ok(permit);
         }
         tokio::select! {
             biased;
-            place = self.places.acquire() => Ok(place.expect("it is never closed")),
+            permit = self.permits.acquire() => Ok(permit.expect("it is never closed")),
             () = self.ended.gone.closed() => Err(self.ended.error()),
         }
     }
@@ -440,17 +440,17 @@ impl Handle {
     }
 
     async fn granted(&self, request: Request) -> Result<Granted, CallError> {
-        let Response::Granted { id, ttl, place } = self.request(request).await? else {
+        let Response::Granted { id, ttl, index } = self.request(request).await? else {
             unreachable!("a grant is not answered so")
         };
-        Ok(Granted { id, ttl, place })
+        Ok(Granted { id, ttl, index })
     }
 
     async fn applied(&self, request: Request) -> Result<LogIndex, CallError> {
-        let Response::Applied { place } = self.request(request).await? else {
+        let Response::Applied { index } = self.request(request).await? else {
             unreachable!("a change is not answered so")
         };
-        Ok(place)
+        Ok(index)
     }
 
     async fn done(&self, request: Request) -> Result<(), CallError> {
@@ -492,8 +492,8 @@ pub(super) enum Call {
 #[derive(Debug)]
 pub(super) struct Caller {
     pub(super) reply: oneshot::Sender<Result<Response, RequestError>>,
-    /// Whether it still takes a place in the engine.
-    pub(super) has_place: bool,
+    /// Whether it still holds a permit.
+    pub(super) has_permit: bool,
 }
 
 /// Somebody who waits for an answer; gone before it came, it has the request forgotten.
@@ -586,7 +586,7 @@ impl End {
 /// The driver's ends of its handle.
 pub(super) struct Ends {
     pub(super) calls: mpsc::UnboundedReceiver<Call>,
-    pub(super) places: Arc<Semaphore>,
+    pub(super) permits: Arc<Semaphore>,
     pub(super) aborted: Arc<AtomicBool>,
     pub(super) end: End,
 }
@@ -596,17 +596,17 @@ pub(super) fn handle(queue: usize, clock: Clock) -> (Handle, Ends) {
     let (sender, calls) = mpsc::unbounded_channel();
     let (gone, receiver) = mpsc::channel(1);
     let outcome = Arc::new(OnceLock::new());
-    let places = Arc::new(Semaphore::new(queue.min(Semaphore::MAX_PERMITS)));
+    let permits = Arc::new(Semaphore::new(queue.min(Semaphore::MAX_PERMITS)));
     let aborted = Arc::new(AtomicBool::default());
     let handle = Handle {
         calls: sender,
-        places: places.clone(),
+        permits: permits.clone(),
         numbers: Arc::default(),
         clock,
         aborted: aborted.clone(),
         ended: Ended { outcome: outcome.clone(), gone },
     };
-    (handle, Ends { calls, places, aborted, end: End { outcome, _gone: receiver } })
+    (handle, Ends { calls, permits, aborted, end: End { outcome, _gone: receiver } })
 }
 
 /// How many batches wait for an observer (etcd: the channel of `ExpiredLeasesC`).

@@ -174,7 +174,7 @@ fn describe() {
     describe_gauge!(
         HELD,
         Unit::Count,
-        "The batches of expired leases for which an observer has no place."
+        "The batches of expired leases for which an observer has no room."
     );
     describe_gauge!(PRIMARY, Unit::Count, "1 if this member is the primary, else 0.");
 }

@@ -64,8 +64,8 @@ pub struct Driver<R, B, L> {
     member: Member,
     observer: Option<Box<dyn Observer>>,
     calls: mpsc::UnboundedReceiver<Call>,
-    places: Arc<Semaphore>,
-    /// How many places are to be given back, together.
+    permits: Arc<Semaphore>,
+    /// How many permits are to be given back, together.
     free: usize,
     callers: BTreeMap<Ticket, Caller>,
     expired: Vec<ExpiredQueue>,
@@ -166,7 +166,7 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
             member,
             observer: None,
             calls: ends.calls,
-            places: ends.places,
+            permits: ends.permits,
             free: 0,
             callers: BTreeMap::new(),
             expired: Vec::new(),
@@ -317,12 +317,12 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                 Output::Commit(transaction) => self.commit(transaction),
                 Output::Waits(ticket) => {
                     if let Some(caller) = self.callers.get_mut(&ticket) {
-                        self.free += usize::from(std::mem::take(&mut caller.has_place));
+                        self.free += usize::from(std::mem::take(&mut caller.has_permit));
                     }
                 }
                 Output::Answer { ticket, answer } => {
                     if let Some(caller) = self.callers.remove(&ticket) {
-                        self.free += usize::from(caller.has_place);
+                        self.free += usize::from(caller.has_permit);
                         // Whoever asked may have gone.
                         let _ = caller.reply.send(answer);
                     }
@@ -339,7 +339,7 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                 }
             }
         }
-        self.places.add_permits(std::mem::take(&mut self.free));
+        self.permits.add_permits(std::mem::take(&mut self.free));
     }
 
     fn commit(&mut self, transaction: Transaction) {
@@ -426,7 +426,7 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
             }
             Call::Forget(ticket) => match self.callers.remove(&ticket) {
                 Some(caller) => {
-                    self.free += usize::from(caller.has_place);
+                    self.free += usize::from(caller.has_permit);
                     self.input(MemberInput::Forget(ticket))
                 }
                 None => Ok(()),
@@ -554,7 +554,7 @@ impl ExpiredQueue {
 /// Returns when the first queue that holds things up has room, or has nobody behind it any more.
 async fn room_for_expired(queues: &[ExpiredQueue]) {
     match queues.iter().find(|queue| queue.is_behind()) {
-        // The place is given back at once; only this driver sends, so it stays free.
+        // The slot is given back at once; only this driver sends, so it stays free.
         Some(queue) => drop(queue.sender.reserve().await),
         None => std::future::pending().await,
     }

@@ -20,7 +20,7 @@ pub enum Output {
     /// then, and no answer that speaks of it. If it fails, do nothing more, ever.
     Commit(Transaction),
     /// This renew waits for the revoke of its lease, which may take long. It is answered then; until
-    /// then let it take nobody's place.
+    /// then let it hold no permit that others need.
     Waits(Ticket),
     /// Answer a request.
     Answer {

@@ -111,14 +111,14 @@ pub enum Response {
         id: LeaseId,
         /// The ttl it got.
         ttl: Ttl,
-        /// The place in the log at which it was granted. If a [`Request::GrantOnce`] found it, a place
-        /// at which it was there.
-        place: LogIndex,
+        /// The log index at which it was granted. If a [`Request::GrantOnce`] found it, an index at
+        /// which it existed.
+        index: LogIndex,
     },
-    /// A change was applied, at this place of the log. Places rise, and no two changes share one.
+    /// A change was applied at this log index. Indexes rise, and no two changes share one.
     Applied {
-        /// The place.
-        place: LogIndex,
+        /// The log index.
+        index: LogIndex,
     },
     /// A lease was renewed.
     Renewed {

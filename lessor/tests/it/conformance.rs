@@ -336,7 +336,7 @@ fn a_batch_is_ordered_by_expiry_and_then_by_id() {
     assert_eq!(host.expired(), [9, 3, -4, 1, 5]);
 }
 
-/// etcd's `TestLeaseQueue` again: a lease that is there already gets its new place, and keeps one place.
+/// etcd's `TestLeaseQueue` again: a lease that is there already moves to its new position and is in the queue once.
 #[test]
 fn a_renew_moves_a_lease_behind_those_that_are_due_before() {
     let mut host = Host::primary();
@@ -347,7 +347,7 @@ fn a_renew_moves_a_lease_behind_those_that_are_due_before() {
     assert_eq!(host.renew(2), Some(Ok(Ttl::from_secs(11))), "now it is due after 16 s");
     assert_eq!(host.renew(1), Some(Ok(Ttl::from_secs(10))), "and this one after 15 s");
     host.sleep(9);
-    assert_eq!(host.expired(), [3], "at their first places the others would come with it");
+    assert_eq!(host.expired(), [3], "at their first positions the others would come with it");
     host.revoke(3).unwrap();
     host.sleep(6);
     assert_eq!(host.expired(), [1, 2, 4]);
@@ -400,7 +400,7 @@ fn an_expired_lease_that_is_not_revoked_comes_again_after_the_retry_interval() {
     assert_eq!(host.expired(), NONE);
 }
 
-/// Banks 28 and 29: etcd drops a batch that finds no place, until the retry.
+/// Banks 28 and 29: etcd drops a batch that finds no room, until the retry.
 #[test]
 fn a_batch_that_must_wait_leaves_as_soon_as_it_may() {
     let mut host = Host::primary();
@@ -1011,10 +1011,10 @@ impl Host {
         let ticket = Ticket(self.tickets);
         self.lessor.renew(self.now, ticket, id(number));
         self.drain();
-        let place = self.effects.iter().position(
+        let position = self.effects.iter().position(
             |effect| matches!(effect, Effect::Renewed { ticket: found, .. } if *found == ticket),
         )?;
-        if let Effect::Renewed { result, .. } = self.effects.remove(place) {
+        if let Effect::Renewed { result, .. } = self.effects.remove(position) {
             Some(result)
         } else {
             None

@@ -301,8 +301,8 @@ impl<D: Disk> Host<D> {
             Output::Waits(_) => self.count("waits"),
         }
         self.images.extend(self.disk.images());
-        for place in 1..self.images.len() {
-            let copy = self.images[place].durable();
+        for position in 1..self.images.len() {
+            let copy = self.images[position].durable();
             self.durable = copy.mount().load().expect("what is synced can be read");
             self.look()?;
         }

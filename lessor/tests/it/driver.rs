@@ -56,13 +56,13 @@ async fn an_answer_leaves_only_after_its_commit() {
 
     engine.let_through();
 
-    let granted = Granted { id: id(7), ttl: Ttl::from_secs(60), place: LogIndex(1) };
+    let granted = Granted { id: id(7), ttl: Ttl::from_secs(60), index: LogIndex(1) };
     assert_eq!(grant.await.unwrap().unwrap(), granted);
     assert!(lookup.await.unwrap().unwrap().is_some());
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_beyond_the_queue_wait_for_their_place() {
+async fn requests_beyond_the_queue_wait_for_a_permit() {
     let config = Config { queue: 4.try_into().unwrap(), ..Config::default() };
     let mut engine = Engine::start(&config, true).await;
     let grants: Vec<_> = (1..=50).map(|id| engine.grant(id)).collect();
@@ -321,7 +321,7 @@ async fn a_disk_that_stalls_ends_no_lease_that_is_renewed_in_time() {
     }
 }
 
-/// A renew that waited for its place in the queue of outputs came too late, though it had come in time.
+/// A renew that waited for its turn in the queue of outputs came too late, though it had come in time.
 #[tokio::test(start_paused = true)]
 async fn a_renew_that_came_in_time_succeeds_whenever_it_is_worked_off() {
     let engine = Engine::open().await;
@@ -367,7 +367,7 @@ async fn a_request_is_of_unknown_fate_when_its_time_is_up_whatever_the_disk_does
 
 /// 10,000 late renews let another's grant wait for 14.8 s.
 #[tokio::test(start_paused = true)]
-async fn renews_that_wait_for_their_revoke_hold_no_place() {
+async fn renews_that_wait_for_their_revoke_hold_no_permit() {
     let config = Config { queue: 1.try_into().unwrap(), ..Config::default() };
     let disk = StallingDisk::default();
     let engine = Engine::on(disk.clone(), &config).await;
@@ -566,7 +566,7 @@ async fn an_observer_that_is_slow_loses_nothing_where_patience_has_no_end() {
         sleep(SECOND).await;
     }
     let left = handle.leases(LeaseOrder::Id, None, usize::MAX).await.unwrap().len();
-    assert_eq!(left, 40 - 17, "16 batches wait, and one has no place");
+    assert_eq!(left, 40 - 17, "16 batches wait, and one has no room");
 
     let mut seen = Vec::new();
     while seen.len() < 40 {
@@ -968,7 +968,7 @@ impl Engine {
         tokio::spawn(async move { handle.renew(id(number)).await })
     }
 
-    /// Makes so many batches expire that an observer who takes none has no place for another.
+    /// Makes so many batches expire that an observer who takes none has no room for another.
     async fn fill_observer(&self) {
         for number in 1_001..=1_017 {
             self.handle.grant(Some(id(number)), 2 * SECOND).await.unwrap();

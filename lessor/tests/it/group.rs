@@ -54,9 +54,9 @@ pub(crate) struct Peer {
     /// Proposals that the log has neither committed nor lost.
     pub(crate) road: Vec<Proposal>,
     questions: Vec<Question>,
-    /// The commit that is on its way to the disk ends at this place.
+    /// The commit that is on its way to the disk ends at this index.
     pub(crate) committing: Option<u64>,
-    /// The place at which its store stands.
+    /// The index at which its store stands.
     pub(crate) stored: u64,
 }
 
@@ -243,10 +243,10 @@ impl Group {
             Act::Hear => MemberInput::Role(self.role(member)),
             Act::Doubt => MemberInput::Role(Role::Follower { leader: None }),
             Act::Confirm { which, late, again } => {
-                let place = which.checked_rem(peer.questions.len())?;
-                let question = peer.questions[place];
+                let position = which.checked_rem(peer.questions.len())?;
+                let question = peer.questions[position];
                 if !again {
-                    peer.questions.remove(place);
+                    peer.questions.remove(position);
                 }
                 let now = leads.then_some(length);
                 let committed = question.seen.filter(|_| *late).or(now).map(LogIndex);
@@ -254,8 +254,8 @@ impl Group {
                 MemberInput::Confirmed { confirmation, committed }
             }
             Act::Forget { which } => {
-                let place = which.checked_rem(peer.questions.len())?;
-                peer.questions.remove(place);
+                let position = which.checked_rem(peer.questions.len())?;
+                peer.questions.remove(position);
                 return None;
             }
             Act::Deliver { entries: new, again } => {
@@ -287,8 +287,8 @@ impl Group {
                 let term = self.election.term;
                 let old = |proposal: &Proposal| proposal.term.0 < term;
                 let road = &mut peer.road;
-                let place = road.iter().position(old)?;
-                let proposal = road.remove(place);
+                let position = road.iter().position(old)?;
+                let proposal = road.remove(position);
                 self.history.append(Term(term), Some(proposal));
                 return None;
             }

@@ -1,4 +1,4 @@
-//! What a log has committed, and what it so says at each place: every member, every store and every
+//! What a log has committed, and what it so says at each index: every member, every store and every
 //! answer is compared with it.
 
 use std::num::NonZeroU32;
@@ -15,11 +15,11 @@ use super::model::Model;
 
 #[derive(Clone, Debug)]
 pub(crate) struct History {
-    /// The entry at place 1 is the first.
+    /// The entry at index 1 is the first.
     entries: Vec<Entry>,
     /// What became of each that was to be applied.
     results: Vec<Option<Result<(), Error>>>,
-    /// The state at each place, and the fold that leads there.
+    /// The state at each index, and the fold that leads there.
     states: Vec<Snapshot>,
     fold: Model,
 }
@@ -43,25 +43,25 @@ impl History {
         self.entries.push(Entry { index: LogIndex(self.len() + 1), term, proposal });
     }
 
-    /// Forgets what is behind a place, as a log does that keeps nothing.
+    /// Forgets what is after an index, as a log does that keeps nothing.
     pub(crate) fn truncate(&mut self, len: u64) {
-        self.entries.truncate(place(len));
-        self.results.truncate(place(len));
-        self.states.truncate(place(len) + 1);
-        self.fold.restore(0, &self.states[place(len)]);
+        self.entries.truncate(position(len));
+        self.results.truncate(position(len));
+        self.states.truncate(position(len) + 1);
+        self.fold.restore(0, &self.states[position(len)]);
     }
 
     pub(crate) fn len(&self) -> u64 {
         self.entries.len() as u64
     }
 
-    /// The entries behind a place.
+    /// The entries after an index.
     pub(crate) fn behind(&self, index: u64) -> &[Entry] {
-        &self.entries[place(index)..]
+        &self.entries[position(index)..]
     }
 
     pub(crate) fn state(&self, index: u64) -> &Snapshot {
-        &self.states[place(index)]
+        &self.states[position(index)]
     }
 
     pub(crate) fn state_at(&self, index: u64) -> StateAt {
@@ -77,7 +77,7 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// The first place since the request, up to `until`, at which the log makes this answer right.
+    /// The first index since the request, up to `until`, at which the log makes this answer right.
     /// An answer that says nothing of the log is right before all of it.
     pub(crate) fn reason(&self, answer: &Answer, history: &History, until: u64) -> Option<u64> {
         let request = &self.request;
@@ -93,55 +93,55 @@ impl Asked {
                 Request::Attach { items, .. } | Request::Claim { items, .. },
                 Err(RequestError::Refused(Error::EmptyItem)),
             ) => items.iter().any(|item| item.key().is_empty()).then_some(0),
-            // Granted at that place, or found there; and the place is durable.
-            (Request::GrantOnce { request, .. }, Ok(Response::Granted { id, ttl, place })) => {
+            // Granted at that index, or found there; and the index is durable.
+            (Request::GrantOnce { request, .. }, Ok(Response::Granted { id, ttl, index })) => {
                 let is_it = |state: &Snapshot| {
                     state.leases.iter().any(|record| (record.id, record.ttl) == (*id, *ttl))
                 };
-                let known = (self.since..=until).contains(&place.0);
-                let right = known && *id == request.lease() && is_it(history.state(place.0));
-                right.then_some(place.0)
+                let known = (self.since..=until).contains(&index.0);
+                let right = known && *id == request.lease() && is_it(history.state(index.0));
+                right.then_some(index.0)
             }
             (
                 Request::Grant { id: Some(id), .. },
                 Err(RequestError::Refused(Error::LeaseExists)),
-            ) => self.place_with(history, until, |state| is_granted(state, *id)),
+            ) => self.index_with(history, until, |state| is_granted(state, *id)),
             (Request::Renew { id }, Err(RequestError::Refused(Error::LeaseNotFound))) => {
-                self.place_with(history, until, |state| !is_granted(state, *id))
+                self.index_with(history, until, |state| !is_granted(state, *id))
             }
-            (_, Ok(Response::Granted { place, .. } | Response::Applied { place })) => {
-                let places = place.0.saturating_sub(1)..place.0.min(until);
-                self.place_of(history, places, Ok(()))
+            (_, Ok(Response::Granted { index, .. } | Response::Applied { index })) => {
+                let indexes = index.0.saturating_sub(1)..index.0.min(until);
+                self.index_of(history, indexes, Ok(()))
             }
-            (_, Err(RequestError::Refused(error))) => self.place_of(history, 0..until, Err(*error)),
+            (_, Err(RequestError::Refused(error))) => self.index_of(history, 0..until, Err(*error)),
             (_, Ok(response)) => {
-                self.place_with(history, until, |state| is_right(request, response, state))
+                self.index_with(history, until, |state| is_right(request, response, state))
             }
         }
     }
 
-    /// The place of the entry that asked for the same and had this result.
-    fn place_of(
+    /// The index of the entry that asked for the same and had this result.
+    fn index_of(
         &self,
         history: &History,
-        places: Range<u64>,
+        indexes: Range<u64>,
         result: Result<(), Error>,
     ) -> Option<u64> {
-        let found = (self.since.max(places.start)..places.end).find(|before| {
-            let proposal = history.entries[place(*before)].proposal.as_ref();
-            history.results[place(*before)] == Some(result)
+        let found = (self.since.max(indexes.start)..indexes.end).find(|before| {
+            let proposal = history.entries[position(*before)].proposal.as_ref();
+            history.results[position(*before)] == Some(result)
                 && proposal.is_some_and(|proposal| asks_for(&self.request, &proposal.command))
         });
         found.map(|before| before + 1)
     }
 
-    fn place_with(
+    fn index_with(
         &self,
         history: &History,
         until: u64,
         is_right: impl Fn(&Snapshot) -> bool,
     ) -> Option<u64> {
-        (self.since.min(until)..=until).find(|place| is_right(history.state(*place)))
+        (self.since.min(until)..=until).find(|index| is_right(history.state(*index)))
     }
 }
 
@@ -202,8 +202,8 @@ fn is_granted(state: &Snapshot, id: LeaseId) -> bool {
     state.leases.iter().any(|record| record.id == id)
 }
 
-/// As a place in a `Vec`.
-fn place(index: u64) -> usize {
+/// As a position in a `Vec`.
+fn position(index: u64) -> usize {
     usize::try_from(index).expect("logs are short")
 }
 

@@ -19,7 +19,7 @@ use super::member_model::Answer;
 pub(crate) struct Ledger {
     pub(crate) history: History,
     asked: BTreeMap<Ticket, Asked>,
-    /// The last place of the log that an answer speaks of.
+    /// The last index of the log that an answer speaks of.
     acknowledged: u64,
     /// The latest term of which the process before this one left an entry.
     left: Term,

@@ -134,7 +134,7 @@ fn an_answer_comes_behind_the_commit_of_what_it_speaks_of() {
     let proposal = host.proposals().remove(0);
     host.member.handle_committed(host.now, vec![entry(1, 1, Some(proposal))]);
     let outputs = host.outputs();
-    let granted = Ok(Response::Granted { id: id(7), ttl: Ttl::from_secs(10), place: LogIndex(1) });
+    let granted = Ok(Response::Granted { id: id(7), ttl: Ttl::from_secs(10), index: LogIndex(1) });
     assert!(
         matches!(&outputs[0], Output::Commit(transaction) if transaction.applied == LogIndex(1))
     );
@@ -207,7 +207,7 @@ fn a_proposal_that_a_later_one_has_overtaken_is_of_unknown_fate() {
     host.ask(grant(2, 10));
     let second = host.proposals().remove(1);
     host.commit(vec![entry(1, 1, Some(second))]);
-    let granted = Response::Granted { id: id(2), ttl: Ttl::from_secs(10), place: LogIndex(1) };
+    let granted = Response::Granted { id: id(2), ttl: Ttl::from_secs(10), index: LogIndex(1) };
     assert_eq!(host.answers(), [(1, Err(RequestError::Unknown)), (2, Ok(granted))]);
 }
 
@@ -444,7 +444,7 @@ fn an_installed_state_replaces_everything_in_one_transaction() {
     assert_eq!(host.member.state().as_ref(), Some(&state), "one that is behind is ignored");
 }
 
-/// Members that differ in role, settings and deliveries: same places, same digests, same stores.
+/// Members that differ in role, settings and deliveries: same indexes, same digests, same stores.
 #[test]
 fn members_that_apply_the_same_log_are_equal_however_it_was_delivered() {
     let slow = Config { min_ttl: Ttl::from_secs(60), hash_key: Some(7), ..Config::default() };
@@ -510,7 +510,7 @@ fn an_empty_item_is_not_attached() {
 // Claims and wishes
 
 #[test]
-fn a_claim_is_answered_with_its_place_or_with_who_holds_the_item() {
+fn a_claim_is_answered_with_its_index_or_with_who_holds_the_item() {
     let mut host = Host::with_lease(7, 60);
     host.ask(grant(8, 60));
     for number in [7, 8, 7] {
@@ -518,8 +518,8 @@ fn a_claim_is_answered_with_its_place_or_with_who_holds_the_item() {
     }
     let proposals = host.proposals().into_iter();
     host.commit((2..).zip(proposals).map(|(at, one)| entry(at, 1, Some(one))).collect());
-    let at = |place| Ok(Response::Applied { place: LogIndex(place) });
-    let granted = Response::Granted { id: id(8), ttl: Ttl::from_secs(60), place: LogIndex(2) };
+    let at = |index| Ok(Response::Applied { index: LogIndex(index) });
+    let granted = Response::Granted { id: id(8), ttl: Ttl::from_secs(60), index: LogIndex(2) };
     let held = Err(RequestError::Refused(Error::ItemHeld(id(7))));
     assert_eq!(host.answers(), [(2, Ok(granted)), (3, at(3)), (4, held), (5, at(5))]);
 }
@@ -532,9 +532,9 @@ fn a_wish_that_is_made_again_finds_its_lease() {
     let ask = |host: &mut Host, secs| {
         host.ask(Request::GrantOnce { request: wish, ttl: Ttl::from_secs(secs) });
     };
-    let granted = |place| {
+    let granted = |index| {
         let ttl = Ttl::from_secs(10);
-        Ok(Response::Granted { id: wish.lease(), ttl, place: LogIndex(place) })
+        Ok(Response::Granted { id: wish.lease(), ttl, index: LogIndex(index) })
     };
     ask(&mut host, 10);
     host.sleep(7);
@@ -588,7 +588,7 @@ impl Host {
         host
     }
 
-    /// And has granted one lease, at place 1.
+    /// And has granted one lease, at index 1.
     fn with_lease(number: i64, secs: u64) -> Self {
         let mut host = Self::primary();
         host.ask(grant(number, secs));

@@ -21,7 +21,7 @@ use super::model::nanos;
 pub(crate) struct Host {
     pub(crate) adapter: Adapter,
     pub(crate) store: MemoryBackend,
-    /// The place at which the store stands.
+    /// The index at which the store stands.
     pub(crate) stored: u64,
     pub(crate) committing: Option<Transaction>,
     /// Who waits for an answer, with the latest question when they asked.

@@ -285,7 +285,7 @@ impl World {
         let state = group.history.state(applied);
         prop_assert_eq!(&stored.snapshot, state, "the store holds what the log says");
         let digest = *self.digests.entry(applied).or_insert(stored.digest);
-        prop_assert_eq!(stored.digest, digest, "one digest for one place of the log");
+        prop_assert_eq!(stored.digest, digest, "one digest for one index of the log");
         let clock = group.peers[group.did.member].clock;
         let persisted = MemberInput::Persisted(stored.applied);
         self.hosts[group.did.member].adapter.input(clock, persisted, &group.history);
@@ -300,7 +300,7 @@ impl World {
         prop_assert_eq!(&member.lessor().snapshot(), state, "the member holds what the log says");
         let found = member.lessor().digest();
         let digest = *self.digests.entry(applied).or_insert(found);
-        prop_assert_eq!(found, digest, "one digest for one place of the log");
+        prop_assert_eq!(found, digest, "one digest for one index of the log");
         Ok(())
     }
 

@@ -172,7 +172,7 @@ pub(crate) struct Reign {
 struct Pending {
     deadline: u64,
     sequence: u64,
-    /// Who asked, the answer if it succeeds but for its place, and for what.
+    /// Who asked, the answer if it succeeds but for its index, and for what.
     asked: Option<(Ticket, Response, Request)>,
 }
 
@@ -267,7 +267,7 @@ impl MemberModel {
                 self.request(now, asker, request);
             }
             MemberInput::Persisted(LogIndex(applied)) => {
-                self.committing = self.committing.filter(|place| place > applied);
+                self.committing = self.committing.filter(|index| index > applied);
                 self.durable = self.durable.max(*applied);
                 self.changed.retain(|changed| changed.at > *applied);
             }
@@ -414,17 +414,17 @@ impl MemberModel {
 
     /// What a change proposes, and what is answered if it succeeds. D1: a short ttl is raised here.
     fn command(&self, request: &Request) -> (Command, Response) {
-        let place = LogIndex(0);
-        let applied = Response::Applied { place };
+        let index = LogIndex(0);
+        let applied = Response::Applied { index };
         match request.clone() {
             Request::Grant { id, ttl } => {
                 let picked = || picked(self.reign.expect("it leads").term, self.proposed + 1);
                 let (id, ttl) = (id.unwrap_or_else(picked), ttl.max(self.settings.min_ttl));
-                (Command::Grant { id, ttl }, Response::Granted { id, ttl, place })
+                (Command::Grant { id, ttl }, Response::Granted { id, ttl, index })
             }
             Request::GrantOnce { request, ttl } => {
                 let (id, ttl) = (request.lease(), ttl.max(self.settings.min_ttl));
-                (Command::Grant { id, ttl }, Response::Granted { id, ttl, place })
+                (Command::Grant { id, ttl }, Response::Granted { id, ttl, index })
             }
             Request::Revoke { id } => (Command::Revoke { id }, applied),
             Request::Attach { id, items } => (Command::Attach { id, items }, applied),
@@ -521,10 +521,10 @@ impl MemberModel {
                     self.answer(ticket, Err(RequestError::Unknown));
                 } else {
                     let at = LogIndex(self.applied);
-                    if let Response::Granted { place, .. } | Response::Applied { place } =
+                    if let Response::Granted { index, .. } | Response::Applied { index } =
                         &mut response
                     {
-                        *place = at;
+                        *index = at;
                     }
                     let answer = match (request, result) {
                         (Request::GrantOnce { request, .. }, Err(Error::LeaseExists)) => {
@@ -542,7 +542,7 @@ impl MemberModel {
     /// The lease of a request that was there already, as it stands here.
     fn found(&self, id: LeaseId) -> Response {
         let ttl = self.core.leases[&id].record(id).ttl;
-        Response::Granted { id, ttl, place: LogIndex(self.applied) }
+        Response::Granted { id, ttl, index: LogIndex(self.applied) }
     }
 
     fn role(&mut self, now: u64, role: Role) {
@@ -617,8 +617,8 @@ impl MemberModel {
             self.forget(now, ticket);
             self.answer(ticket, Err(RequestError::Unknown));
         }
-        for place in 0..self.pending.len() {
-            let pending = &mut self.pending[place];
+        for position in 0..self.pending.len() {
+            let pending = &mut self.pending[position];
             if pending.deadline <= now
                 && let Some((ticket, ..)) = pending.asked.take()
             {
@@ -720,15 +720,15 @@ impl MemberModel {
                 items
             })),
             Request::Leases { order, after, limit } => {
-                let place = |lease: &Lease| match order {
+                let key = |lease: &Lease| match order {
                     LeaseOrder::Id => (None, lease.record.id),
                     LeaseOrder::Expiry | LeaseOrder::ExpiryUntil(_) => {
                         (lease.expiry, lease.record.id)
                     }
                 };
-                let after = after.as_ref().map(place);
+                let after = after.as_ref().map(key);
                 let leases = self.leases(*order).into_iter();
-                let leases = leases.filter(|lease| after.is_none_or(|after| place(lease) > after));
+                let leases = leases.filter(|lease| after.is_none_or(|after| key(lease) > after));
                 Response::Leases(leases.take(*limit).collect())
             }
             Request::LeaseOf { item } => Response::LeaseOf(self.core.items.get(item).copied()),

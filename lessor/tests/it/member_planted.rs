@@ -52,7 +52,7 @@ impl Planted {
         (Self::LostWrite, "the store holds what the log says"),
         (Self::KeptByInstall, "the store holds what the log says"),
         (Self::AppliedTwice, "the member holds what the log says"),
-        (Self::WrongDigest, "one digest for one place"),
+        (Self::WrongDigest, "one digest for one index"),
         (Self::StaleEntry, "the member holds what the log says"),
         (Self::EarlyPromotion, "it was not told to lead"),
         (Self::ForgottenDemotion, "it was not told to lead"),

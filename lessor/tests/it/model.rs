@@ -168,11 +168,11 @@ impl Model {
             return;
         }
         let kind = if checkpoint.remaining.is_some() { Proposed::Left } else { Proposed::Unset };
-        let place = row.road.iter().position(|proposed| *proposed == kind);
-        let behind = match place {
-            Some(place) => {
-                row.road.remove(place);
-                row.road.split_off(place)
+        let position = row.road.iter().position(|proposed| *proposed == kind);
+        let behind = match position {
+            Some(position) => {
+                row.road.remove(position);
+                row.road.split_off(position)
             }
             None => Vec::new(),
         };

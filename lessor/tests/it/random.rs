@@ -57,17 +57,17 @@ fn a_log_that_is_split_anywhere_by_a_snapshot_folds_to_the_same_state() {
     let logs = (rate(), vec(command(), 0..40));
     explore(CASES, &logs, |(rate, log)| {
         let whole = fold(Lessor::new(&Config::default()), &log);
-        for place in 0..=log.len() {
-            let (prefix, suffix) = log.split_at(place);
+        for position in 0..=log.len() {
+            let (prefix, suffix) = log.split_at(position);
             let mut primary = Lessor::new(&Config::default());
-            primary.promote(Instant::from_secs(1), Duration::from_secs(place as u64 % 3));
+            primary.promote(Instant::from_secs(1), Duration::from_secs(position as u64 % 3));
             let before = fold(primary, prefix);
             let mut recovered = Lessor::new(&Config { revoke_rate: rate, ..Config::default() });
             recovered.recover(Instant::from_secs(5), &before.snapshot).expect("its own snapshot");
             prop_assert_eq!(recovered.digest(), before.digest);
             let after = fold(recovered, suffix);
-            prop_assert_eq!(&after.snapshot, &whole.snapshot, "split at {}", place);
-            prop_assert_eq!(after.digest, whole.digest, "split at {}", place);
+            prop_assert_eq!(&after.snapshot, &whole.snapshot, "split at {}", position);
+            prop_assert_eq!(after.digest, whole.digest, "split at {}", position);
             let changes: Vec<_> = before.changes.iter().chain(&after.changes).collect();
             prop_assert_eq!(changes, whole.changes.iter().collect::<Vec<_>>());
         }

@@ -262,7 +262,7 @@ fn a_changed_row_is_found_through_the_digest() {
 }
 
 #[test]
-fn a_changed_place_in_the_log_is_no_damage_that_the_rows_could_show() {
+fn a_changed_log_index_is_no_damage_that_the_rows_could_show() {
     // Canary of the test above: what the digest does not cover is trusted.
     let (store, stored) = Store::filled();
     store.with_redb(|database| insert(database, META, "applied", 99));
@@ -348,11 +348,11 @@ fn a_store_that_a_crash_left_open_loses_no_commit_and_none_to_damage() {
     // Half a page of the last commit is lost although it was answered: redb must not fall back to
     // the commit before, in silence.
     let needle = b"item 19";
-    let places: Vec<usize> =
+    let positions: Vec<usize> =
         (0..bytes.len() - 7).filter(|at| &bytes[*at..*at + 7] == needle).collect();
-    assert!(!places.is_empty());
+    assert!(!positions.is_empty());
     let mut damaged = bytes.clone();
-    for at in places {
+    for at in positions {
         damaged[at..at + 7].fill(0);
     }
     assert!(store.either_refused_or(&damaged, &model.stored(), "a lost page"));
@@ -685,7 +685,7 @@ const LEASES: TableDefinition<i64, (u64, u64)> = TableDefinition::new("lessor.le
 const ITEMS: TableDefinition<&[u8], i64> = TableDefinition::new("lessor.items");
 pub(crate) const HOSTS: TableDefinition<&str, u64> = TableDefinition::new("host.rows");
 
-/// A folder of its own with a place for a store.
+/// A folder of its own with room for a store.
 pub(crate) struct Store {
     folder: TempDir,
     pub(crate) path: PathBuf,

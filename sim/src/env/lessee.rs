@@ -268,7 +268,7 @@ mod tests {
         let now = Duration::from_secs(1);
         let id = LeaseId::new(7).expect("it is not 0");
         let (ttl, place) = (Ttl::from_secs(12), lessor::LogIndex(1));
-        let granted = Ok(Response::Granted { id, ttl, place });
+        let granted = Ok(Response::Granted { id, ttl, index: place });
         let next = lessee.answered(now, now, Some((A, &granted)));
         assert_eq!((lessee.whom(), next.at), (Whom::Member(A), Some(now + 4 * now)));
         let next = lessee.gave_up(now, A);

@@ -12,10 +12,10 @@ use lessor::{
 /// An answer.
 pub(crate) fn answer(answer: &Result<Response, RequestError>) -> String {
     match answer {
-        Ok(Response::Granted { id, ttl, place }) => {
+        Ok(Response::Granted { id, ttl, index: place }) => {
             format!("granted lease {id}, ttl {ttl}, at {place}")
         }
-        Ok(Response::Applied { place }) => format!("done at {place}"),
+        Ok(Response::Applied { index: place }) => format!("done at {place}"),
         Ok(Response::Renewed { ttl }) => format!("renewed, ttl {ttl}"),
         Ok(Response::Done) => "done".to_owned(),
         Ok(Response::Lookup(None)) => "no such lease".to_owned(),

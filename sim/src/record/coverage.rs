@@ -399,7 +399,7 @@ impl Coverage {
         self.mark_if(*answer == Err(RequestError::Unknown), Mark::AnsweredUnknown);
         let exists = *answer == Err(RequestError::Refused(Error::LeaseExists));
         self.mark_if(exists, Mark::ExistsRefused);
-        if let (Request::GrantOnce { .. }, Ok(Response::Granted { id, place, .. })) =
+        if let (Request::GrantOnce { .. }, Ok(Response::Granted { id, index: place, .. })) =
             (request, answer)
         {
             self.mark_if(self.granted.get(id) != Some(place), Mark::FoundAgain);

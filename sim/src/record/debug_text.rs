@@ -1,7 +1,8 @@
 //! What only the hash of a trace sees: inputs and outputs of members, as their `Debug` has them.
 //!
 //! There is one of these for each event, and `Debug` is slow where structures are nested. So the commonest
-//! few, which say that somebody asks for a renew and gets it, are written out here, byte by byte the same.
+//! few, which say that somebody asks for a renew and gets it, are written out here, byte by byte the same. Only
+//! the index of an answer has another name, `place`, as the hashes of all traces have it.
 #![expect(clippy::wildcard_enum_match_arm, reason = "all that is not common is left to `Debug`")]
 
 use std::fmt::{self, Display};
@@ -38,10 +39,10 @@ pub(crate) fn output(output: &Output) -> impl Display {
 /// What a request was answered.
 pub(crate) fn answer(answer: &Result<Response, RequestError>) -> impl Display {
     fmt::from_fn(move |f| match answer {
-        Ok(Response::Granted { id, ttl, place }) => {
+        Ok(Response::Granted { id, ttl, index: place }) => {
             write!(f, "Ok(Granted {{ id: {id}, ttl: {}, place: {place} }})", span(*ttl))
         }
-        Ok(Response::Applied { place }) => write!(f, "Ok(Applied {{ place: {place} }})"),
+        Ok(Response::Applied { index: place }) => write!(f, "Ok(Applied {{ place: {place} }})"),
         Ok(Response::Renewed { ttl }) => write!(f, "Ok(Renewed {{ ttl: {} }})", span(*ttl)),
         Ok(Response::Done) => f.write_str("Ok(Done)"),
         other => write!(f, "{other:?}"),
@@ -99,8 +100,8 @@ mod tests {
             ];
             let propose = |command| Proposal { term: Term(3), sequence: 1_234, command };
             let answers = [
-                Ok(Response::Granted { id, ttl, place: LogIndex(12) }),
-                Ok(Response::Applied { place: LogIndex(12) }),
+                Ok(Response::Granted { id, ttl, index: LogIndex(12) }),
+                Ok(Response::Applied { index: LogIndex(12) }),
                 Ok(Response::Renewed { ttl }),
                 Ok(Response::Done),
                 Ok(Response::Lookup(None)),
@@ -121,9 +122,10 @@ mod tests {
                 assert_eq!(output(&of).to_string(), format!("{of:?}"));
             }
             for of in answers {
-                assert_eq!(answer(&of).to_string(), format!("{of:?}"));
+                let debug = |of: &dyn fmt::Debug| format!("{of:?}").replace("index: ", "place: ");
+                assert_eq!(answer(&of).to_string(), debug(&of));
                 let of = Output::Answer { ticket: Ticket(17), answer: of };
-                assert_eq!(output(&of).to_string(), format!("{of:?}"));
+                assert_eq!(output(&of).to_string(), debug(&of));
             }
             for request in requests {
                 let of = MemberInput::Request { ticket: Ticket(17), request };

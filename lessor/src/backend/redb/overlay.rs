@@ -162,7 +162,7 @@ impl Image {
     }
 }
 
-/// Splits a range of bytes into parts of one block each: block, place within it, place in the range.
+/// Splits a range of bytes into parts of one block each: block, offset within it, offset in the range.
 fn split(offset: u64, len: usize) -> impl Iterator<Item = (u64, usize, std::ops::Range<usize>)> {
     let mut done = 0;
     std::iter::from_fn(move || {

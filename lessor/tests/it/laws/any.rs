@@ -68,14 +68,14 @@ pub(super) fn below(g: &mut Gen, end: u64) -> u64 {
 macro_rules! one_of {
     ($g:ident, $($weight:literal: $kind:pat => $draw:expr,)+) => {{
         let _all = |kind: Self| match kind { $($kind => ()),+ };
-        let mut place = below($g, 0 $(+ $weight)+);
+        let mut rest = below($g, 0 $(+ $weight)+);
         $(
-            if place < $weight {
+            if rest < $weight {
                 return $draw;
             }
-            place -= $weight;
+            rest -= $weight;
         )+
-        unreachable!("{place} is left over, though it was below the sum of the weights")
+        unreachable!("{rest} is left over, though it was below the sum of the weights")
     }};
 }
 pub(super) use one_of;

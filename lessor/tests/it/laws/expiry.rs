@@ -103,15 +103,15 @@ fn smoothing(smooth: fn(&Pile) -> Dues, pile: &Pile) -> Outcome {
         ensure(pair[0] <= pair[1], || format!("{id} is overtaken: {smoothed:?}"))?;
     }
     let room = if before.len() < rate { rate } else { target(rate) as usize };
-    for (place, from) in smoothed.iter().enumerate() {
+    for (position, from) in smoothed.iter().enumerate() {
         let end = from.saturating_add(SECOND);
-        let many = smoothed[place..].iter().take_while(|at| **at < end).count();
+        let many = smoothed[position..].iter().take_while(|at| **at < end).count();
         ensure(many <= room, || format!("{many} are due in the second from {from}"))?;
     }
-    for (place, (at, id)) in in_order.iter().enumerate() {
-        let full = place.checked_sub(room).map(|before| smoothed[before].saturating_add(SECOND));
+    for (position, (at, id)) in in_order.iter().enumerate() {
+        let full = position.checked_sub(room).map(|before| smoothed[before].saturating_add(SECOND));
         let soonest = full.max(Some(*at));
-        ensure(soonest == Some(smoothed[place]), || format!("{id} is delayed by more: {at}"))?;
+        ensure(soonest == Some(smoothed[position]), || format!("{id} is delayed by more: {at}"))?;
     }
     Ok(())
 }
@@ -189,10 +189,10 @@ fn at_a_distance(pile: &Pile) -> Dues {
     let mut in_order: Vec<_> = as_they_pile_up(pile).into_iter().collect();
     in_order.sort_unstable_by_key(|(id, at)| (*at, *id));
     let most = target(pile.rate.get() as usize);
-    for place in most as usize..in_order.len() {
-        let full = in_order[place - most as usize].1.saturating_add(SECOND);
-        let before = in_order[place - 1].1;
-        let at = &mut in_order[place].1;
+    for position in most as usize..in_order.len() {
+        let full = in_order[position - most as usize].1.saturating_add(SECOND);
+        let before = in_order[position - 1].1;
+        let at = &mut in_order[position].1;
         *at = if *at < full { full.max(before + SECOND / most) } else { before.max(*at) };
     }
     in_order.into_iter().collect()

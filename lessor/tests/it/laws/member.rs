@@ -68,7 +68,7 @@ enum Step {
     Deny,
     Lead,
     Follow,
-    /// The state of a member that is so many places ahead comes.
+    /// The state of a member that is so many entries ahead comes.
     Install(u64, Vec<Entry>),
     Hold(bool),
     Ahead(Duration),
@@ -222,7 +222,7 @@ impl Host {
         }
     }
 
-    /// Takes its place at the end of the log.
+    /// Is appended to the end of the log.
     fn entry(&mut self, entry: Entry) -> Entry {
         self.end = self.end.next();
         Entry { index: self.end, ..entry }

@@ -80,8 +80,8 @@ fn early_is_harmless(replay: fn(&Record) -> Vec<Seen>, Any(life): &Any<Vec<Step>
     let record = live(life);
     let plain = replay(&record);
     let (mut longer, mut added, mut latest) = (Record::new(), Vec::new(), Instant::ZERO);
-    for (place, (now, input)) in record.iter().enumerate() {
-        let due = place.checked_sub(1).and_then(|before| plain[before].timeout);
+    for (position, (now, input)) in record.iter().enumerate() {
+        let due = position.checked_sub(1).and_then(|before| plain[before].timeout);
         let due = due.unwrap_or(Instant::MAX).as_nanos();
         let early = Instant::from_nanos(now.as_nanos().min(due.saturating_sub(1)));
         if early >= latest {
@@ -92,9 +92,9 @@ fn early_is_harmless(replay: fn(&Record) -> Vec<Seen>, Any(life): &Any<Vec<Step>
         longer.push((*now, input.clone()));
     }
     let (early, others): (Vec<_>, Vec<_>) =
-        replay(&longer).into_iter().enumerate().partition(|(place, _)| added.contains(place));
-    for (place, seen) in early {
-        equal(&seen.effects, &Vec::new(), &format!("input {place} was not early"))?;
+        replay(&longer).into_iter().enumerate().partition(|(position, _)| added.contains(position));
+    for (position, seen) in early {
+        equal(&seen.effects, &Vec::new(), &format!("input {position} was not early"))?;
     }
     for ((_, found), expected) in others.into_iter().zip(plain) {
         // How exactly the next deadline is known may differ.
@@ -278,8 +278,8 @@ fn with_late_wakes(record: &Record) -> Vec<Seen> {
 /// Its state is right in the end, too late.
 fn one_step_behind(record: &Record) -> Vec<Seen> {
     let mut seen = as_data(record);
-    for place in (1..seen.len()).rev() {
-        seen[place].digest = seen[place - 1].digest;
+    for position in (1..seen.len()).rev() {
+        seen[position].digest = seen[position - 1].digest;
     }
     seen
 }

@@ -12,7 +12,7 @@ use super::any::Any;
 use super::{Outcome, equal, holds, refuted};
 
 #[test]
-fn a_member_goes_on_from_its_state_at_any_place_of_the_log() {
+fn a_member_goes_on_from_its_state_at_any_index_of_the_log() {
     holds(CASES, |log| split(restarted, log));
     holds(CASES, |log| split(reopened, log));
     holds(CASES, |log| split(installed, log));
@@ -23,7 +23,7 @@ fn a_restart_that_forgets_something_is_refuted() {
     let another = "goes on to another state";
     refuted(CASES, another, |log| split(restarted_without_items, log));
     refuted(CASES, another, |log| split(restarted_without_checkpoints, log));
-    refuted(CASES, another, |log| split(installed_one_place_ahead, log));
+    refuted(CASES, another, |log| split(installed_one_entry_ahead, log));
     refuted(CASES, "is stored as another state", |log| split(installed_over_the_old, log));
 }
 
@@ -34,23 +34,23 @@ struct End {
     stored: Stored,
 }
 
-/// At every place of the log somebody else goes on from the state there.
+/// At every index of the log somebody else goes on from the state there.
 fn split(
     resume: fn(&[Entry], &StateAt, MemoryBackend) -> Life,
     Any(log): &Any<Vec<Entry>>,
 ) -> Outcome {
     let log = numbered(log);
     let whole = follow(&log);
-    for place in 0..=log.len() {
+    for position in 0..=log.len() {
         let mut first = Life::new();
-        first.apply(&log[..place]);
-        let mut second = resume(&log[..place], &first.state(), first.store);
+        first.apply(&log[..position]);
+        let mut second = resume(&log[..position], &first.state(), first.store);
         // The log may repeat itself.
-        second.apply(&log[place.saturating_sub(2)..]);
+        second.apply(&log[position.saturating_sub(2)..]);
         let end = second.end();
-        let broken = format!("who goes on at {place} goes on to another state");
+        let broken = format!("who goes on at {position} goes on to another state");
         equal(&(end.state, end.digest), &(whole.state.clone(), whole.digest), &broken)?;
-        let broken = format!("what goes on at {place} is stored as another state");
+        let broken = format!("what goes on at {position} is stored as another state");
         equal(&end.stored, &whole.stored, &broken)?;
     }
     Ok(())
@@ -132,14 +132,14 @@ pub(super) fn transactions(log: &[Entry]) -> Vec<Transaction> {
     outputs.into_iter().filter_map(commit).collect()
 }
 
-/// At their places in a log, most of them in the term of their proposal.
+/// At their indexes in a log, most of them in the term of their proposal.
 fn numbered(entries: &[Entry]) -> Vec<Entry> {
-    let place = |(index, entry): (u64, &Entry)| {
+    let at_index = |(index, entry): (u64, &Entry)| {
         let proposal = entry.proposal.clone();
         let term = proposal.as_ref().filter(|_| index % 8 != 0).map_or(entry.term, |own| own.term);
         Entry { index: LogIndex(index), term, proposal }
     };
-    (1..).zip(entries).map(place).collect()
+    (1..).zip(entries).map(at_index).collect()
 }
 
 /// Under other settings, on which nothing that is replicated depends.
@@ -179,7 +179,7 @@ fn restarted_without_checkpoints(log: &[Entry], state: &StateAt, store: MemoryBa
     restarted(log, &state, store)
 }
 
-fn installed_one_place_ahead(log: &[Entry], state: &StateAt, store: MemoryBackend) -> Life {
+fn installed_one_entry_ahead(log: &[Entry], state: &StateAt, store: MemoryBackend) -> Life {
     let state = StateAt { applied: state.applied.next(), ..state.clone() };
     installed(log, &state, store)
 }

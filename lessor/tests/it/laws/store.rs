@@ -34,7 +34,7 @@ fn a_store_that_loses_something_or_believes_anything_is_refuted() {
     refuted(CASES, other, |commits| same_as_memory(without_checkpoints, commits));
     refuted(CASES, other, |commits| same_as_memory(in_reverse, commits));
     refuted(CASES, other, |commits| same_as_memory(without_reset, commits));
-    refuted(CASES, "where memory says", |commits| same_as_memory(one_place_ahead, commits));
+    refuted(CASES, "where memory says", |commits| same_as_memory(one_entry_ahead, commits));
 
     refuted(CASES, "is taken for a store", |bytes| is_refused(anew, bytes));
     refuted(CASES, "was written to", |bytes| is_refused(tidied, bytes));
@@ -132,7 +132,7 @@ fn without_reset(transaction: Transaction) -> Transaction {
     Transaction { reset: false, ..transaction }
 }
 
-fn one_place_ahead(transaction: Transaction) -> Transaction {
+fn one_entry_ahead(transaction: Transaction) -> Transaction {
     Transaction { after: LogIndex(transaction.after.0.wrapping_add(1)), ..transaction }
 }
 

@@ -63,7 +63,7 @@ impl Invariant for Claims {
             }
             Fact::Answered { request: Request::Claim { id, items }, began, answer, .. } => {
                 match answer {
-                    Ok(Response::Applied { place }) => {
+                    Ok(Response::Applied { index: place }) => {
                         self.judge_success(*id, items, *place)?;
                         self.judge_token(*id, items, *place, *began)?;
                         self.tell(items, *place, scene.now);
@@ -162,7 +162,7 @@ mod tests {
     }
 
     fn at(place: u64) -> Result<Response, RequestError> {
-        Ok(Response::Applied { place: LogIndex(place) })
+        Ok(Response::Applied { index: LogIndex(place) })
     }
 
     fn held_by(id: i64) -> Result<Response, RequestError> {

@@ -152,7 +152,7 @@ mod tests {
     ) -> Result<Judged, &'static str> {
         let request = Request::Grant { id: Some(lease(7)), ttl: Ttl::from_millis(asked) };
         let (ttl, place) = (Ttl::from_millis(told), LogIndex(1));
-        let response = Response::Granted { id: lease(7), ttl, place };
+        let response = Response::Granted { id: lease(7), ttl, index: place };
         let (asked, came) = (millis(0), Duration::ZERO);
         let served = Fact::Served { request: &request, asked, came, response: &response };
         history.see(served).map_err(|broken| broken.property)
@@ -174,7 +174,7 @@ mod tests {
         let mut told = |id, secs| {
             let (ttl, place) = (Ttl::from_secs(secs), LogIndex(2));
             let request = Request::GrantOnce { request, ttl: Ttl::from_secs(20) };
-            let response = Response::Granted { id, ttl, place };
+            let response = Response::Granted { id, ttl, index: place };
             let (asked, came) = (millis(0), Duration::ZERO);
             let served = Fact::Served { request: &request, asked, came, response: &response };
             history.see(served).map_err(|broken| broken.property)

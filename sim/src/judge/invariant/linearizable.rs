@@ -117,29 +117,32 @@ impl Linearizable {
     ) -> Option<Option<LogIndex>> {
         let exists = |lease: Option<&Lease>| lease.is_some();
         Some(match (request, answer) {
-            (Request::Grant { .. }, Ok(Response::Granted { id, ttl, place })) => {
+            (Request::Grant { .. }, Ok(Response::Granted { id, ttl, index: place })) => {
                 let command = Command::Grant { id: *id, ttl: *ttl };
                 self.place_of(&command, *id, at(*place, between))
             }
             // Granted there, or found.
-            (Request::GrantOnce { request, .. }, Ok(Response::Granted { id, ttl, place })) => {
+            (
+                Request::GrantOnce { request, .. },
+                Ok(Response::Granted { id, ttl, index: place }),
+            ) => {
                 let granted = |lease: Option<&Lease>| {
                     *id == request.lease() && lease.is_some_and(|is| is.ttl == *ttl)
                 };
                 self.place_where(*id, at(*place, between), granted)
             }
-            (Request::Revoke { id }, Ok(Response::Applied { place })) => {
+            (Request::Revoke { id }, Ok(Response::Applied { index: place })) => {
                 self.place_of(&Command::Revoke { id: *id }, *id, at(*place, between))
             }
-            (Request::Attach { id, items }, Ok(Response::Applied { place })) => {
+            (Request::Attach { id, items }, Ok(Response::Applied { index: place })) => {
                 let command = Command::Attach { id: *id, items: items.clone() };
                 self.place_of(&command, *id, at(*place, between))
             }
-            (Request::Detach { id, items }, Ok(Response::Applied { place })) => {
+            (Request::Detach { id, items }, Ok(Response::Applied { index: place })) => {
                 let command = Command::Detach { id: *id, items: items.clone() };
                 self.place_of(&command, *id, at(*place, between))
             }
-            (Request::Claim { id, items }, Ok(Response::Applied { place })) => {
+            (Request::Claim { id, items }, Ok(Response::Applied { index: place })) => {
                 let command = Command::Claim { id: *id, items: items.clone() };
                 self.place_of(&command, *id, at(*place, between))
             }
@@ -323,10 +326,10 @@ mod tests {
         history.log(1, granted(7, 10_000));
         let grant = Request::Grant { id: Some(lease(7)), ttl: Ttl::from_secs(10) };
         let (ttl, place) = (Ttl::from_secs(10), LogIndex(1));
-        let ok = Ok(Response::Granted { id: lease(7), ttl, place });
+        let ok = Ok(Response::Granted { id: lease(7), ttl, index: place });
         assert_eq!(ask(&mut history, 0, &grant, &ok), Ok(Judged::Holds));
         let revoke = Request::Revoke { id: lease(7) };
-        let done = Ok(Response::Applied { place: LogIndex(2) });
+        let done = Ok(Response::Applied { index: LogIndex(2) });
         assert_eq!(ask(&mut history, 0, &revoke, &done), Err("S14"));
         history.log(2, revoked(7));
         assert_eq!(ask(&mut history, 1_000, &revoke, &done), Ok(Judged::Holds));
@@ -340,7 +343,7 @@ mod tests {
         history.log(1, granted(7, 10_000));
         history.log(2, revoked(7));
         let revoke = Request::Revoke { id: lease(7) };
-        let done = Ok(Response::Applied { place: LogIndex(2) });
+        let done = Ok(Response::Applied { index: LogIndex(2) });
         assert_eq!(ask(&mut history, 1_000, &revoke, &done), Ok(Judged::Holds));
         let renewed = Ok(renewed(10_000));
         assert_eq!(ask(&mut history, 500, &renew(7), &renewed), Ok(Judged::Holds));
@@ -356,7 +359,7 @@ mod tests {
         history.log(3, Command::Claim { id: lease(7), items: vec!["k".into()] });
         history.log(4, Command::Claim { id: lease(8), items: vec!["k".into()] });
         let claim = |id| Request::Claim { id: lease(id), items: vec!["k".into()] };
-        let at = |place| Ok(Response::Applied { place: LogIndex(place) });
+        let at = |place| Ok(Response::Applied { index: LogIndex(place) });
         let held = |by| Err(RequestError::Refused(Error::ItemHeld(lease(by))));
         assert_eq!(ask(&mut history, 0, &claim(7), &at(2)), Err("S14"));
         assert_eq!(ask(&mut history, 0, &claim(7), &at(3)), Ok(Judged::Holds));

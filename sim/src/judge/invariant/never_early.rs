@@ -116,7 +116,7 @@ mod tests {
         history.log(3, granted(7, 1_000));
         let request = Request::Grant { id: Some(lease(7)), ttl: Ttl::from_secs(38) };
         let (ttl, place) = (Ttl::from_secs(38), lessor::LogIndex(1));
-        let response = Response::Granted { id: lease(7), ttl, place };
+        let response = Response::Granted { id: lease(7), ttl, index: place };
         let asked = millis(0);
         history.holds(Fact::Served {
             request: &request,

@@ -98,8 +98,8 @@ impl Draw for TimeToLive {
 impl Draw for Response {
     fn draw(g: &mut Gen) -> Self {
         one_of!(g,
-            1: Self::Granted { .. } => Self::Granted { id: any(g), ttl: any(g), place: any(g) },
-            1: Self::Applied { .. } => Self::Applied { place: any(g) },
+            1: Self::Granted { .. } => Self::Granted { id: any(g), ttl: any(g), index: any(g) },
+            1: Self::Applied { .. } => Self::Applied { index: any(g) },
             1: Self::Renewed { .. } => Self::Renewed { ttl: any(g) },
             1: Self::Done => Self::Done,
             1: Self::Lookup(_) => Self::Lookup(any(g)),
