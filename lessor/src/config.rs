@@ -61,12 +61,12 @@ pub struct Config {
     /// Default 7 s (etcd: `ReqTimeout`, 5 s and two election timeouts).
     #[cfg_attr(feature = "serde", serde(with = "millis"))]
     pub request_timeout: Duration,
-    /// How long leases that have expired stay because an observer takes no batches: then it misses
-    /// them, and its stream says how many. One patience for all observers together.
+    /// How long leases that have expired stay because a subscriber takes no batches: then it misses
+    /// them, and its stream says how many. One patience for all subscribers together.
     ///
-    /// Default 10 s (etcd: none, it drops at once). Zero makes an observer miss what it has no room
+    /// Default 10 s (etcd: none, it drops at once). Zero makes a subscriber miss what it has no room
     /// for; [`Duration::MAX`] lets it hold up revokes for ever.
-    pub observer_patience: Duration,
+    pub subscriber_patience: Duration,
     /// The most requests that a driver works on; the next one waits for a permit. A renew that waits
     /// for the revoke of its lease has given its permit back.
     ///
@@ -140,7 +140,7 @@ impl Default for Config {
             checkpoint_interval: Duration::from_secs(300),
             extend: Duration::from_secs(1),
             request_timeout: Duration::from_secs(7),
-            observer_patience: Duration::from_secs(10),
+            subscriber_patience: Duration::from_secs(10),
             queue: const { NonZeroU32::new(4_096).unwrap() },
             piece: const { NonZeroU32::new(1_000).unwrap() },
             hash_key: None,

@@ -44,7 +44,7 @@ pub struct Member {
     min_ttl: Ttl,
     extend: Duration,
     request_timeout: Duration,
-    observer_patience: Duration,
+    subscriber_patience: Duration,
     applied: LogIndex,
     /// The last entry that it was handed, and those that it has not applied.
     received: LogIndex,
@@ -82,7 +82,7 @@ pub struct Member {
     unsetting: VecDeque<(Instant, Ticket)>,
     /// Promotions and demotions that were asked for.
     turns: VecDeque<Turn>,
-    observer_hold: ObserverHold,
+    subscriber_hold: SubscriberHold,
     changes: Vec<Change>,
     outputs: Outputs,
     #[cfg(feature = "metrics")]
@@ -106,7 +106,7 @@ impl Member {
             min_ttl: config.min_ttl,
             extend: config.extend,
             request_timeout: config.request_timeout,
-            observer_patience: config.observer_patience,
+            subscriber_patience: config.subscriber_patience,
             applied: stored.applied,
             received: stored.applied,
             backlog: VecDeque::new(),
@@ -128,7 +128,7 @@ impl Member {
             renewing: BTreeMap::new(),
             unsetting: VecDeque::new(),
             turns: VecDeque::new(),
-            observer_hold: ObserverHold::None,
+            subscriber_hold: SubscriberHold::None,
             changes: Vec::new(),
             outputs: Outputs::new(stored.applied),
             #[cfg(feature = "metrics")]
@@ -382,19 +382,19 @@ impl Member {
         Ok(())
     }
 
-    /// Says whether expired batches must wait because an observer has no room for one. They wait for
-    /// [`Config::observer_patience`] at most; then they come whether there is room or not, until
+    /// Says whether expired batches must wait because a subscriber has no room for one. They wait for
+    /// [`Config::subscriber_patience`] at most; then they come whether there is room or not, until
     /// this is called with `false`.
     pub fn hold_expired(&mut self, now: Instant, hold: bool) {
         let now = self.set_clock(now);
-        self.observer_hold = match (hold, self.observer_hold) {
-            (false, _) => ObserverHold::None,
-            (true, ObserverHold::None) => {
-                ObserverHold::Until(now.saturating_add(self.observer_patience))
+        self.subscriber_hold = match (hold, self.subscriber_hold) {
+            (false, _) => SubscriberHold::None,
+            (true, SubscriberHold::None) => {
+                SubscriberHold::Until(now.saturating_add(self.subscriber_patience))
             }
-            (true, held @ (ObserverHold::Until(_) | ObserverHold::Ended)) => held,
+            (true, held @ (SubscriberHold::Until(_) | SubscriberHold::Ended)) => held,
         };
-        self.lessor.hold_expired(now, self.observer_hold.until().is_some());
+        self.lessor.hold_expired(now, self.subscriber_hold.until().is_some());
     }
 
     /// Does what is due: expired batches, checkpoints, requests that got no answer in time.
@@ -405,8 +405,8 @@ impl Member {
         if self.stopped {
             return;
         }
-        if self.observer_hold.until().is_some_and(|until| until <= now) {
-            self.observer_hold = ObserverHold::Ended;
+        if self.subscriber_hold.until().is_some_and(|until| until <= now) {
+            self.subscriber_hold = SubscriberHold::Ended;
             self.lessor.hold_expired(now, false);
         }
         while let Some(&(deadline, ticket)) = self.unsetting.front()
@@ -464,8 +464,8 @@ impl Member {
         let held = self.held.front().map(|held| held.deadline);
         let turn = self.turns.front().map(|turn| turn.deadline);
         let unset = self.unsetting.front().map(|(deadline, _)| *deadline);
-        let observer = self.observer_hold.until();
-        let work = [lessor, self.give_up, held, turn, unset, observer].into_iter().flatten();
+        let subscriber = self.subscriber_hold.until();
+        let work = [lessor, self.give_up, held, turn, unset, subscriber].into_iter().flatten();
         let work = work.filter(|_| !self.stopped);
         work.chain(self.outputs.poll_timeout()).min().filter(|at| *at < Instant::MAX)
     }
@@ -1064,16 +1064,16 @@ enum Work {
     Revoke(ExpiredBatch),
 }
 
-/// Whether expired batches wait for an observer.
+/// Whether expired batches wait for a subscriber.
 #[derive(Clone, Copy, Debug)]
-enum ObserverHold {
+enum SubscriberHold {
     None,
     Until(Instant),
     /// They did for long enough.
     Ended,
 }
 
-impl ObserverHold {
+impl SubscriberHold {
     fn until(self) -> Option<Instant> {
         match self {
             Self::Until(until) => Some(until),

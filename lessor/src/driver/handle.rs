@@ -25,7 +25,7 @@ use crate::{
 pub struct Handle {
     calls: mpsc::UnboundedSender<Call>,
     permits: Arc<Semaphore>,
-    /// How many tickets and observers there were.
+    /// How many tickets and subscribers there were.
     numbers: Arc<AtomicU64>,
     clock: Clock,
     aborted: Arc<AtomicBool>,
@@ -94,16 +94,16 @@ impl CallError {
 ///
 /// It shows what the engine revokes by itself. A lease whose revoke was lost comes again. While 16
 /// batches wait here no further lease is revoked, for up to
-/// [`Config::observer_patience`](crate::Config::observer_patience); what comes after that is missed,
+/// [`Config::subscriber_patience`](crate::Config::subscriber_patience); what comes after that is missed,
 /// and [`Missed`] says how much it was. So take them, or drop this.
 #[derive(Debug)]
 pub struct Expired {
     batches: mpsc::Receiver<Result<ExpiredBatch, Missed>>,
-    observer: u64,
+    subscriber: u64,
     calls: mpsc::WeakUnboundedSender<Call>,
 }
 
-/// What an observer has not seen, because it did not take its batches in time.
+/// What a subscriber has not seen, because it did not take its batches in time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, thiserror::Error)]
 #[error("{leases} expired leases in {batches} batches were missed; take batches sooner")]
 pub struct Missed {
@@ -138,7 +138,7 @@ impl Drop for Expired {
     fn drop(&mut self) {
         if let Some(calls) = self.calls.upgrade() {
             // The engine may have ended.
-            let _ = calls.send(Call::Leave { observer: self.observer });
+            let _ = calls.send(Call::Unsubscribe { subscriber: self.subscriber });
         }
     }
 }
@@ -363,10 +363,10 @@ impl Handle {
     pub async fn expired(&self) -> Result<Expired, CallError> {
         let (sender, batches) = mpsc::channel(EXPIRED_BATCHES);
         let (reply, ready) = oneshot::channel();
-        let observer = self.number();
+        let subscriber = self.number();
         // From here on, so that it also leaves if nobody waits until it is ready.
-        let expired = Expired { batches, observer, calls: self.calls.downgrade() };
-        self.send(Call::Observe { observer, sender, reply })?;
+        let expired = Expired { batches, subscriber, calls: self.calls.downgrade() };
+        self.send(Call::Subscribe { subscriber, sender, reply })?;
         ready.await.map_err(|_| self.ended.error())?;
         Ok(expired)
     }
@@ -434,7 +434,7 @@ impl Handle {
         self.ended.torn_down()
     }
 
-    /// A number for a ticket or an observer, which no other has.
+    /// A number for a ticket or a subscriber, which no other has.
     fn number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -477,13 +477,13 @@ pub(super) enum Call {
     },
     /// Nobody waits for this answer any more.
     Forget(Ticket),
-    Observe {
-        observer: u64,
+    Subscribe {
+        subscriber: u64,
         sender: mpsc::Sender<Result<ExpiredBatch, Missed>>,
         reply: oneshot::Sender<()>,
     },
-    /// This observer is gone.
-    Leave { observer: u64 },
+    /// This subscriber is gone.
+    Unsubscribe { subscriber: u64 },
     /// The engine is to end, when all that came before is served.
     Stop,
 }
@@ -609,5 +609,5 @@ pub(super) fn handle(queue: usize, clock: Clock) -> (Handle, Ends) {
     (handle, Ends { calls, permits, aborted, end: End { outcome, _gone: receiver } })
 }
 
-/// How many batches wait for an observer (etcd: the channel of `ExpiredLeasesC`).
+/// How many batches wait for a subscriber (etcd: the channel of `ExpiredLeasesC`).
 const EXPIRED_BATCHES: usize = 16;

@@ -87,9 +87,9 @@ impl Metrics {
         }
     }
 
-    /// So many observers miss a batch.
-    pub(super) fn missed(&self, observers: usize) {
-        self.missed.increment(observers as u64);
+    /// So many subscribers miss a batch.
+    pub(super) fn missed(&self, subscribers: usize) {
+        self.missed.increment(subscribers as u64);
     }
 
     pub(super) fn commit_begins(&mut self, runtime: &impl Runtime) {
@@ -155,7 +155,7 @@ fn describe() {
     describe_counter!(
         MISSED,
         Unit::Count,
-        "The batches of expired leases that an observer has missed, counted for each observer."
+        "The batches of expired leases that a subscriber has missed, counted for each subscriber."
     );
     describe_histogram!(TTL, Unit::Seconds, "The ttls of the leases that were granted.");
     describe_histogram!(COMMIT, Unit::Seconds, "How long a commit took, with its sync.");
@@ -174,7 +174,7 @@ fn describe() {
     describe_gauge!(
         HELD,
         Unit::Count,
-        "The batches of expired leases for which an observer has no room."
+        "The batches of expired leases for which a subscriber has no room."
     );
     describe_gauge!(PRIMARY, Unit::Count, "1 if this member is the primary, else 0.");
 }

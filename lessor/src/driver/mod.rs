@@ -272,7 +272,7 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                     }
                 }
                 Wake::Retry => self.delete_again = self.retry.handle_timeout(self.runtime.now()),
-                Wake::Observers => self.deliver()?,
+                Wake::Subscribers => self.deliver()?,
                 Wake::Calls(calls) => {
                     for call in calls {
                         self.take(call)?;
@@ -405,7 +405,7 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
             event = self.log.next() => Wake::Log(event),
             () = timeout => Wake::Timeout,
             () = retry => Wake::Retry,
-            () = room_for_expired(&self.expired) => Wake::Observers,
+            () = room_for_expired(&self.expired) => Wake::Subscribers,
             _ = self.calls.recv_many(&mut calls, CALLS_AT_ONCE), if !no_more => Wake::Calls(calls),
             // Last, so that whatever has come is served between two pieces.
             () = std::future::ready(()), if self.member.is_applying() => Wake::GoOn,
@@ -431,16 +431,16 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                 }
                 None => Ok(()),
             },
-            Call::Observe { observer, sender, reply } => {
+            Call::Subscribe { subscriber, sender, reply } => {
                 let backlog = VecDeque::new();
-                self.expired.push(ExpiredQueue { observer, sender, backlog });
+                self.expired.push(ExpiredQueue { subscriber, sender, backlog });
                 // Whoever asked may have gone; then the queue is closed and goes too.
                 let _ = reply.send(());
                 Ok(())
             }
-            Call::Leave { observer } => {
-                let held = self.is_held_by_observers();
-                self.expired.retain(|queue| queue.observer != observer);
+            Call::Unsubscribe { subscriber } => {
+                let held = self.is_held_by_subscribers();
+                self.expired.retain(|queue| queue.subscriber != subscriber);
                 self.hold_expired(held)
             }
             Call::Stop => {
@@ -452,18 +452,18 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
 
     /// Hands expired batches to those who watch, and holds further ones while somebody has no room.
     fn deliver(&mut self) -> Result<(), DriverError> {
-        let held = self.is_held_by_observers();
+        let held = self.is_held_by_subscribers();
         self.expired.retain_mut(ExpiredQueue::deliver);
         self.hold_expired(held)
     }
 
-    fn is_held_by_observers(&self) -> bool {
+    fn is_held_by_subscribers(&self) -> bool {
         self.expired.iter().any(ExpiredQueue::is_behind)
     }
 
     /// Tells the member whether batches must wait, if they must or did before.
     fn hold_expired(&mut self, held: bool) -> Result<(), DriverError> {
-        let hold = self.is_held_by_observers();
+        let hold = self.is_held_by_subscribers();
         if held || hold { self.input(MemberInput::HoldExpired(hold)) } else { Ok(()) }
     }
 
@@ -504,7 +504,7 @@ enum Wake<B> {
     Log(Option<LogEvent>),
     Timeout,
     Retry,
-    Observers,
+    Subscribers,
     Calls(Vec<Call>),
     GoOn,
 }
@@ -515,7 +515,7 @@ type Committing<B> =
 
 /// One who watches expired batches.
 struct ExpiredQueue {
-    observer: u64,
+    subscriber: u64,
     sender: mpsc::Sender<Result<ExpiredBatch, Missed>>,
     /// What had no room when it came: a batch, and then perhaps what was missed.
     backlog: VecDeque<Result<ExpiredBatch, Missed>>,

@@ -29,6 +29,6 @@ pub enum Output {
         /// With what.
         answer: Result<Response, RequestError>,
     },
-    /// Show an observer which leases have expired; the member revokes them itself.
+    /// Show the subscribers which leases have expired; the member revokes them itself.
     Expired(ExpiredBatch),
 }

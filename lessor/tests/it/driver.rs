@@ -125,7 +125,7 @@ async fn stop_serves_what_was_asked_before_and_may_be_called_by_many() {
 async fn stop_tells_renews_that_wait() {
     let engine = Engine::open().await;
     let (handle, mut expired) = (&engine.handle, engine.handle.expired().await.unwrap());
-    engine.fill_observer().await;
+    engine.fill_subscriber().await;
     handle.grant(Some(id(7)), 2 * SECOND).await.unwrap();
     advance(3 * SECOND).await;
     let renew = engine.renew(7);
@@ -148,7 +148,7 @@ async fn stop_gets_through_when_renews_that_wait_have_taken_all_room() {
     let config = Config { queue: 2.try_into().unwrap(), ..Config::default() };
     let engine = Engine::start(&config, false).await;
     let (handle, _expired) = (&engine.handle, engine.handle.expired().await.unwrap());
-    engine.fill_observer().await;
+    engine.fill_subscriber().await;
     handle.grant(Some(id(7)), 2 * SECOND).await.unwrap();
     advance(3 * SECOND).await;
     let renews: Vec<_> = (0..6).map(|_| engine.renew(7)).collect();
@@ -385,7 +385,7 @@ async fn renews_that_wait_for_their_revoke_hold_no_permit() {
     }
 }
 
-/// With an observer that did not read, 200 such renews let nobody in for as long as it slept.
+/// With a subscriber that did not read, 200 such renews let nobody in for as long as it slept.
 #[tokio::test(start_paused = true)]
 async fn a_request_whose_future_is_dropped_frees_what_it_held() {
     let config = Config { queue: 2.try_into().unwrap(), ..Config::default() };
@@ -420,10 +420,10 @@ async fn a_request_whose_future_is_dropped_holds_up_no_stop() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observer_that_takes_nothing_misses_batches_and_is_told_how_much() {
+async fn a_subscriber_that_takes_nothing_misses_batches_and_is_told_how_much() {
     let config = Config {
         revoke_rate: 2.try_into().unwrap(),
-        observer_patience: 5 * SECOND,
+        subscriber_patience: 5 * SECOND,
         ..Config::default()
     };
     let engine = Engine::start(&config, false).await;
@@ -450,18 +450,18 @@ async fn an_observer_that_takes_nothing_misses_batches_and_is_told_how_much() {
 
 /// 80,000 of them held 120 MiB, and made a renew three times as dear.
 #[test]
-fn an_observer_that_is_gone_leaves_nothing_behind() {
+fn a_subscriber_that_is_gone_leaves_nothing_behind() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let engine = runtime.block_on(Engine::open());
-    let come_and_go = async |observers| {
-        for _ in 0..observers {
+    let come_and_go = async |subscribers| {
+        for _ in 0..subscribers {
             drop(engine.handle.expired().await.unwrap());
         }
         settle().await;
     };
     runtime.block_on(come_and_go(100));
     let left = allocation_counter::measure(|| runtime.block_on(come_and_go(1_000))).bytes_current;
-    assert!(left < 10_000, "1,000 observers that are gone hold {left} bytes");
+    assert!(left < 10_000, "1,000 subscribers that are gone hold {left} bytes");
 }
 
 #[tokio::test(start_paused = true)]
@@ -543,10 +543,10 @@ async fn every_batch_is_shown_before_its_leases_go() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observer_that_is_slow_loses_nothing_where_patience_has_no_end() {
+async fn a_subscriber_that_is_slow_loses_nothing_where_patience_has_no_end() {
     let config = Config {
         revoke_rate: 2.try_into().unwrap(),
-        observer_patience: Duration::MAX,
+        subscriber_patience: Duration::MAX,
         ..Config::default()
     };
     let engine = Engine::start(&config, false).await;
@@ -582,7 +582,7 @@ async fn an_observer_that_is_slow_loses_nothing_where_patience_has_no_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observer_that_has_gone_holds_up_nothing() {
+async fn a_subscriber_that_has_gone_holds_up_nothing() {
     let config = Config { revoke_rate: 2.try_into().unwrap(), ..Config::default() };
     let engine = Engine::start(&config, false).await;
     let expired = engine.handle.expired().await.unwrap();
@@ -617,7 +617,7 @@ async fn expired_batches_are_a_stream() {
 async fn renew_of_an_expired_lease_waits_for_its_revoke() {
     let engine = Engine::open().await;
     let mut expired = engine.handle.expired().await.unwrap();
-    engine.fill_observer().await;
+    engine.fill_subscriber().await;
     engine.handle.grant(Some(id(7)), 2 * SECOND).await.unwrap();
     advance(3 * SECOND).await;
     let renew = engine.renew(7);
@@ -636,7 +636,7 @@ async fn a_demotion_ends_renews_that_wait_and_keeps_the_leases() {
     let engine = Engine::open().await;
     let handle = &engine.handle;
     let _expired = handle.expired().await.unwrap();
-    engine.fill_observer().await;
+    engine.fill_subscriber().await;
     handle.grant(Some(id(7)), 2 * SECOND).await.unwrap();
     advance(3 * SECOND).await;
     let renew = engine.renew(7);
@@ -968,8 +968,8 @@ impl Engine {
         tokio::spawn(async move { handle.renew(id(number)).await })
     }
 
-    /// Makes so many batches expire that an observer who takes none has no room for another.
-    async fn fill_observer(&self) {
+    /// Makes so many batches expire that a subscriber who takes none has no room for another.
+    async fn fill_subscriber(&self) {
         for number in 1_001..=1_017 {
             self.handle.grant(Some(id(number)), 2 * SECOND).await.unwrap();
             sleep(3 * SECOND).await;

@@ -445,10 +445,10 @@ pub(crate) fn settings() -> impl Strategy<Value = Settings> {
     let interval = prop_oneof![4 => millis(&[50, 500, 4_000]), 1 => Just(Duration::MAX)];
     let spans =
         (millis(&[1, 300, 3_000]), interval, millis(&[0, 1_000]), millis(&[400, 2_000, 7_000]));
-    let observers = prop_oneof![4 => millis(&[0, 500, 5_000]), 1 => Just(Duration::MAX)];
+    let subscribers = prop_oneof![4 => millis(&[0, 500, 5_000]), 1 => Just(Duration::MAX)];
     let piece = prop::sample::select(&[1, 2, 1_000][..]);
-    let all = (rate, spans, observers, piece, any::<bool>());
-    all.prop_map(|(rate, (retry, interval, extend, patience), observers, piece, as_data)| {
+    let all = (rate, spans, subscribers, piece, any::<bool>());
+    all.prop_map(|(rate, (retry, interval, extend, patience), subscribers, piece, as_data)| {
         Settings {
             piece: piece.try_into().unwrap(),
             rate: rate.try_into().unwrap(),
@@ -457,7 +457,7 @@ pub(crate) fn settings() -> impl Strategy<Value = Settings> {
             min_ttl: Ttl::from_millis(100),
             extend,
             patience,
-            observers,
+            subscribers,
             as_data,
         }
     })

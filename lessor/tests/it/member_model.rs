@@ -70,7 +70,7 @@ pub(crate) struct Settings {
     pub(crate) min_ttl: Ttl,
     pub(crate) extend: Duration,
     pub(crate) patience: Duration,
-    pub(crate) observers: Duration,
+    pub(crate) subscribers: Duration,
     pub(crate) piece: NonZeroU32,
     /// Whether the members' inputs are made as data.
     pub(crate) as_data: bool,
@@ -85,7 +85,7 @@ impl Settings {
             checkpoint_interval: self.interval,
             extend: self.extend,
             request_timeout: self.patience,
-            observer_patience: self.observers,
+            subscriber_patience: self.subscribers,
             piece: self.piece,
             ..Config::default()
         }
@@ -125,8 +125,8 @@ pub(crate) struct MemberModel {
     kept: BTreeSet<LeaseId>,
     /// Renews inside the core, and when each is given up, if it is not late.
     renewing: BTreeMap<Ticket, (LeaseId, Option<u64>)>,
-    /// Until when an observer holds batches up, or that it did for long enough.
-    observer: Option<Result<u64, Enough>>,
+    /// Until when a subscriber holds batches up, or that it did for long enough.
+    subscriber: Option<Result<u64, Enough>>,
 }
 
 /// An output, and what must be durable before it leaves. An answer is given up at its deadline.
@@ -231,7 +231,7 @@ impl MemberModel {
             turns: VecDeque::new(),
             kept: BTreeSet::new(),
             renewing: BTreeMap::new(),
-            observer: None,
+            subscriber: None,
         }
     }
 
@@ -312,9 +312,9 @@ impl MemberModel {
         let held = self.held.iter().map(|held| held.deadline);
         let turn = self.turns.iter().map(|turn| turn.deadline);
         let renewing = self.renewing.values().filter_map(|(_, deadline)| *deadline);
-        let observer = self.observer.and_then(Result::ok);
+        let subscriber = self.subscriber.and_then(Result::ok);
         let work = pending.chain(held).chain(turn).chain(renewing);
-        let work = work.chain(self.core.next()).chain(observer).filter(|_| !self.stopped);
+        let work = work.chain(self.core.next()).chain(subscriber).filter(|_| !self.stopped);
         let answers = self.said.iter().filter(|waiting| waiting.after > self.durable);
         let next = work.chain(answers.map(|waiting| waiting.deadline)).min();
         next.filter(|at| *at < u64::MAX)
@@ -344,11 +344,11 @@ impl MemberModel {
         items.map(|(item, _)| item.clone()).collect()
     }
 
-    /// They wait for an observer's patience, and then come whether it takes them or not.
+    /// They wait for a subscriber's patience, and then come whether it takes them or not.
     fn hold_expired(&mut self, now: u64, hold: bool) {
-        let until = now.saturating_add(nanos(self.settings.observers));
-        self.observer = hold.then(|| self.observer.unwrap_or(Ok(until)));
-        let held = self.observer.is_some_and(|observer| observer.is_ok());
+        let until = now.saturating_add(nanos(self.settings.subscribers));
+        self.subscriber = hold.then(|| self.subscriber.unwrap_or(Ok(until)));
+        let held = self.subscriber.is_some_and(|subscriber| subscriber.is_ok());
         self.core(now, &Input::HoldExpired(held)).expect("no command");
     }
 
@@ -604,10 +604,10 @@ impl MemberModel {
         if self.stopped {
             return;
         }
-        if let Some(Ok(until)) = self.observer
+        if let Some(Ok(until)) = self.subscriber
             && until <= now
         {
-            self.observer = Some(Err(Enough));
+            self.subscriber = Some(Err(Enough));
             self.core(now, &Input::HoldExpired(false)).expect("no command");
         }
         let unset =

@@ -74,7 +74,7 @@ fn commits_are_timed_and_what_waits_is_counted() {
 }
 
 #[test]
-fn an_observer_that_takes_nothing_shows_and_so_do_the_renews_that_wait_for_it() {
+fn a_subscriber_that_takes_nothing_shows_and_so_do_the_renews_that_wait_for_it() {
     let seen = Seen::default();
     seen.run(async |engine| {
         let _slow = engine.expired().await.unwrap();
@@ -89,7 +89,7 @@ fn an_observer_that_takes_nothing_shows_and_so_do_the_renews_that_wait_for_it() 
         sleep(SECOND).await;
         assert_eq!(seen.of("lessor_renews_waiting"), [1.0]);
         assert_eq!(seen.of("lessor_expired_batches_missed_total"), [0.0]);
-        sleep(Config::default().observer_patience).await;
+        sleep(Config::default().subscriber_patience).await;
         late.await.unwrap().unwrap_err();
         assert_eq!(seen.of("lessor_renews_waiting"), [0.0]);
         assert_eq!(seen.of("lessor_expired_batches_missed_total"), [1.0]);

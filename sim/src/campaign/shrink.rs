@@ -415,7 +415,7 @@ fn settings(scenario: &Scenario) -> Vec<Scenario> {
     change(&|s| s.config.checkpoint_interval = default.checkpoint_interval);
     change(&|s| s.config.extend = default.extend);
     change(&|s| s.config.request_timeout = default.request_timeout);
-    change(&|s| s.config.observer_patience = default.observer_patience);
+    change(&|s| s.config.subscriber_patience = default.subscriber_patience);
     change(&|s| s.config.queue = default.queue);
     change(&|s| s.config.piece = default.piece);
     change(&|s| s.store = PartName::REDB);

@@ -164,7 +164,7 @@ fn config(draw: &mut Draw) -> Config {
         extend: ms(draw, &[0, 500, 1_000, 3_000]),
         request_timeout: ms(draw, &[2_000, 5_000, 15_000]),
         piece: NonZeroU32::new(draw.pick(&[1, 2, 1_000, 1_000])).expect("it is not 0"),
-        observer_patience: ms(draw, &[1_000, 10_000, 30_000]),
+        subscriber_patience: ms(draw, &[1_000, 10_000, 30_000]),
         hash_key: Some(0),
         ..Config::default()
     }

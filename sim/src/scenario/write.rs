@@ -82,7 +82,7 @@ fn config(config: &Config) -> Fields {
         .span_unless("checkpoint_interval", config.checkpoint_interval, default.checkpoint_interval)
         .span_unless("extend", config.extend, default.extend)
         .span_unless("request_timeout", config.request_timeout, default.request_timeout)
-        .span_unless("observer_patience", config.observer_patience, default.observer_patience)
+        .span_unless("observer_patience", config.subscriber_patience, default.subscriber_patience)
         .field_unless("queue", config.queue, &default.queue)
         .field_unless("piece", config.piece, &default.piece)
 }

@@ -129,7 +129,7 @@ impl Invariant for DueFirst {
             }
             Fact::Timer { .. } => {
                 let Some(reign) = self.reigns.get_mut(&scene.member) else { return Ok(()) };
-                let patience = scene.config.observer_patience;
+                let patience = scene.config.subscriber_patience;
                 let held = self.held.get(&scene.member);
                 let held = held.is_some_and(|at| scene.clock <= at.saturating_add(patience));
                 let few = scene.config.revoke_rate.get().div_ceil(2) as usize;

@@ -48,7 +48,7 @@ impl Invariant for Reigns {
         match fact {
             Fact::Promoted { .. } => self.total.reigns += 1,
             Fact::Held { hold: true } => {
-                let until = scene.now.saturating_add(scene.config.observer_patience);
+                let until = scene.now.saturating_add(scene.config.subscriber_patience);
                 self.held.entry(scene.member).or_insert(until);
             }
             Fact::Held { hold: false } | Fact::Demoted | Fact::Opened { .. } => {
@@ -154,7 +154,7 @@ mod tests {
     fn canary_an_observer_is_waited_for_no_longer_than_its_patience() {
         for (patience, verdict) in [(12, Ok(Judged::NotConcerned)), (2, Err("L5"))] {
             let mut history = History::<Reigns>::default();
-            history.config.observer_patience = Duration::from_secs(patience * 60);
+            history.config.subscriber_patience = Duration::from_secs(patience * 60);
             history.config.checkpoint_interval = Duration::from_secs(20);
             history.holds(promoted());
             history.log(1, granted(7, 60_000));

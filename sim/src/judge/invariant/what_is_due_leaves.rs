@@ -129,7 +129,7 @@ impl WhatIsDueLeaves {
 
     /// Whether nothing hinders a member from letting go of all that is due.
     fn may_let_go(&mut self, scene: &Scene<'_>) -> bool {
-        let patience = scene.config.observer_patience;
+        let patience = scene.config.subscriber_patience;
         let held = self.held.get(&scene.member);
         let waits = held.is_some_and(|at| scene.latest <= at.saturating_add(patience));
         let in_a_batch = scene.config.revoke_rate.get().div_ceil(2) as usize;

@@ -44,7 +44,7 @@ pub(super) fn config(file: &file::Config) -> Config {
         checkpoint_interval: or(file.checkpoint_interval, default.checkpoint_interval),
         extend: or(file.extend, default.extend),
         request_timeout: or(file.request_timeout, default.request_timeout),
-        observer_patience: or(file.observer_patience, default.observer_patience),
+        subscriber_patience: or(file.observer_patience, default.subscriber_patience),
         queue: file.queue.unwrap_or(default.queue),
         piece: file.piece.unwrap_or(default.piece),
         // Nothing observable depends on it, but a simulation draws nothing from the system.
