@@ -66,22 +66,22 @@ pub struct Member {
     pending: VecDeque<Pending>,
     /// The first moment at which somebody whose change was proposed may have to wait no longer.
     give_up: Option<Instant>,
-    /// What waits for a confirmation of leadership, then for the log to be applied, in order.
-    held: VecDeque<Held>,
+    /// Tasks that wait for a confirmation of leadership, then for the log to be applied, in order.
+    waiting: VecDeque<WaitingTask>,
     /// The number of the latest confirmation asked for, and whether its answer is still to come.
     confirmation: u64,
     confirming: bool,
-    /// The first question of this reign that has no answer yet: an answer counts for all that was held
-    /// when its question was asked, even if another one was asked since.
+    /// The first question of this reign that has no answer yet: an answer counts for all tasks that
+    /// waited when its question was asked, even if another one was asked since.
     unconfirmed: u64,
-    /// Leases that are due and were kept for a renew that is held.
+    /// Leases that are due and were kept for a renew that waits.
     kept: BTreeSet<LeaseId>,
     /// Renews that wait inside the lessor.
     renewing: BTreeMap<Ticket, Renewing>,
     /// Those of them that wait for an unset, in the order of their deadlines; some are answered.
     unsetting: VecDeque<(Instant, Ticket)>,
-    /// Promotions and demotions that were asked for.
-    turns: VecDeque<Turn>,
+    /// Promotions and demotions that were asked for and have no answer yet, in order.
+    role_changes: VecDeque<RoleChange>,
     subscriber_hold: SubscriberHold,
     changes: Vec<Change>,
     outputs: Outputs,
@@ -120,14 +120,14 @@ impl Member {
             id_salt: config.id_salt.unwrap_or_default(),
             pending: VecDeque::new(),
             give_up: None,
-            held: VecDeque::new(),
+            waiting: VecDeque::new(),
             confirmation: 0,
             confirming: false,
             unconfirmed: 0,
             kept: BTreeSet::new(),
             renewing: BTreeMap::new(),
             unsetting: VecDeque::new(),
-            turns: VecDeque::new(),
+            role_changes: VecDeque::new(),
             subscriber_hold: SubscriberHold::None,
             changes: Vec::new(),
             outputs: Outputs::new(stored.applied),
@@ -221,7 +221,7 @@ impl Member {
         if let Some((term, sequence)) = self.applying.take() {
             let result = self.lessor.go_on(now);
             self.outputs.touch_all(self.lessor.moved_from(), self.applied.next());
-            self.pump(now);
+            self.drain_effects(now);
             if result == Ok(false) {
                 self.applying = Some((term, sequence));
                 return;
@@ -242,7 +242,7 @@ impl Member {
             };
             if self.is_large(&command) {
                 // What a part of it writes belongs to no commit of those before.
-                self.stand(now, before);
+                self.commit_applied(now, before);
                 before = self.applied;
             }
             self.outputs.touch(&command, entry.index);
@@ -253,7 +253,7 @@ impl Member {
             self.outputs.touch_all(self.lessor.moved_from(), entry.index);
             #[cfg(feature = "metrics")]
             self.tally.granted.extend(granted.filter(|_| result.is_ok()));
-            self.pump(now);
+            self.drain_effects(now);
             if result == Ok(false) {
                 self.applying = Some((term, sequence));
                 let behind = self.backlog.iter().filter_map(Entry::decides_on);
@@ -262,7 +262,7 @@ impl Member {
             }
             self.finish_entry(term, sequence, result.map(drop));
         }
-        self.stand(now, before);
+        self.commit_applied(now, before);
     }
 
     /// Whether there is more that was committed and is to be applied, by [`go_on`](Self::go_on).
@@ -283,10 +283,10 @@ impl Member {
     pub fn forget(&mut self, now: Instant, ticket: Ticket) {
         let now = self.set_clock(now);
         self.outputs.forget(ticket);
-        self.turns.retain(|turn| turn.ticket != ticket);
-        let held = self.held.iter().position(|held| held.is_asked_by(ticket));
-        if let Some(held) = held.and_then(|position| self.held.remove(position)) {
-            self.give_up_renew(&held.work);
+        self.role_changes.retain(|role_change| role_change.ticket != ticket);
+        let waiting = self.waiting.iter().position(|waiting| waiting.is_asked_by(ticket));
+        if let Some(waiting) = waiting.and_then(|position| self.waiting.remove(position)) {
+            self.give_up_renew(&waiting.task);
         }
         for pending in &mut self.pending {
             pending.asked.take_if(|(asked, _)| *asked == ticket);
@@ -343,17 +343,17 @@ impl Member {
         let Some(committed) = committed else {
             return self.abdicate(now);
         };
-        for held in &mut self.held {
-            match held.stage {
-                Stage::Confirmation(number) if number <= confirmation.0 => {
-                    held.stage = Stage::Applied(committed);
+        for waiting in &mut self.waiting {
+            match waiting.waits_for {
+                WaitsFor::Confirmation(number) if number <= confirmation.0 => {
+                    waiting.waits_for = WaitsFor::Applied(committed);
                 }
-                Stage::Confirmation(_) => break,
-                Stage::Applied(_) => {}
+                WaitsFor::Confirmation(_) => break,
+                WaitsFor::Applied(_) => {}
             }
         }
-        self.work_off(now);
-        self.confirm_if_held();
+        self.run_ready_tasks(now);
+        self.confirm_if_waiting();
     }
 
     /// Replaces all state by that of a member which is ahead; ignored if this one is not behind.
@@ -392,7 +392,7 @@ impl Member {
             (true, SubscriberHold::None) => {
                 SubscriberHold::Until(now.saturating_add(self.subscriber_patience))
             }
-            (true, held @ (SubscriberHold::Until(_) | SubscriberHold::Ended)) => held,
+            (true, hold @ (SubscriberHold::Until(_) | SubscriberHold::Ended)) => hold,
         };
         self.lessor.hold_expired(now, self.subscriber_hold.until().is_some());
     }
@@ -419,23 +419,23 @@ impl Member {
             }
         }
         self.give_up_proposals(now);
-        while self.held.front().is_some_and(|held| held.deadline <= now) {
+        while self.waiting.front().is_some_and(|waiting| waiting.deadline <= now) {
             // The confirmation that it waited for was lost: the next one asks anew.
             self.confirming = false;
-            let Some(held) = self.held.pop_front() else { break };
-            if let Work::Request(ticket, _) = held.work {
-                self.give_up_renew(&held.work);
+            let Some(waiting) = self.waiting.pop_front() else { break };
+            if let Task::Request(ticket, _) = waiting.task {
+                self.give_up_renew(&waiting.task);
                 self.fail(ticket, RequestError::Unknown);
             }
         }
-        // Behind what is given up: a lease may have been kept for it.
+        // After tasks are given up: a lease may have been kept for one of them.
         self.lessor.handle_timeout(now);
-        self.work_off(now);
-        self.pump_now(now);
-        self.confirm_if_held();
-        while self.turns.front().is_some_and(|turn| turn.deadline <= now) {
-            if let Some(turn) = self.turns.pop_front() {
-                self.fail(turn.ticket, RequestError::Unknown);
+        self.run_ready_tasks(now);
+        self.drain_local_effects(now);
+        self.confirm_if_waiting();
+        while self.role_changes.front().is_some_and(|role_change| role_change.deadline <= now) {
+            if let Some(role_change) = self.role_changes.pop_front() {
+                self.fail(role_change.ticket, RequestError::Unknown);
             }
         }
     }
@@ -446,8 +446,8 @@ impl Member {
         let now = self.set_clock(now);
         if !self.stopped {
             self.abdicate(now);
-            for turn in core::mem::take(&mut self.turns) {
-                self.fail(turn.ticket, RequestError::Stopped);
+            for role_change in core::mem::take(&mut self.role_changes) {
+                self.fail(role_change.ticket, RequestError::Stopped);
             }
             self.backlog.clear();
             self.applying = None;
@@ -461,13 +461,14 @@ impl Member {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let lessor = self.lessor.poll_timeout();
-        let held = self.held.front().map(|held| held.deadline);
-        let turn = self.turns.front().map(|turn| turn.deadline);
+        let waiting = self.waiting.front().map(|waiting| waiting.deadline);
+        let role_change = self.role_changes.front().map(|role_change| role_change.deadline);
         let unset = self.unsetting.front().map(|(deadline, _)| *deadline);
         let subscriber = self.subscriber_hold.until();
-        let work = [lessor, self.give_up, held, turn, unset, subscriber].into_iter().flatten();
-        let work = work.filter(|_| !self.stopped);
-        work.chain(self.outputs.poll_timeout()).min().filter(|at| *at < Instant::MAX)
+        let deadlines =
+            [lessor, self.give_up, waiting, role_change, unset, subscriber].into_iter().flatten();
+        let deadlines = deadlines.filter(|_| !self.stopped);
+        deadlines.chain(self.outputs.poll_timeout()).min().filter(|at| *at < Instant::MAX)
     }
 
     /// The next thing that the host must do now. An answer that speaks of what is not durable yet is
@@ -487,8 +488,8 @@ impl Member {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.pending.iter().all(|pending| pending.asked.is_none())
-            && self.held.iter().all(|held| matches!(held.work, Work::Revoke(_)))
-            && self.turns.is_empty()
+            && self.waiting.iter().all(|waiting| matches!(waiting.task, Task::Revoke(_)))
+            && self.role_changes.is_empty()
             && self.renewing.values().all(|renewing| renewing.deadline.is_none())
     }
 
@@ -554,8 +555,8 @@ impl Member {
             return;
         }
         self.lessor.promote(now, self.extend);
-        self.pump_now(now);
-        self.answer_turns(true);
+        self.drain_local_effects(now);
+        self.answer_role_changes(true);
     }
 
     /// Ends the reign, if there is one.
@@ -563,7 +564,7 @@ impl Member {
         let Some(reign) = self.reign.take() else { return };
         self.left = Some(reign.term);
         self.lessor.demote(now);
-        self.pump_now(now);
+        self.drain_local_effects(now);
         self.unsetting.clear();
         self.kept.clear();
         for pending in core::mem::take(&mut self.pending) {
@@ -573,12 +574,12 @@ impl Member {
         }
         self.confirming = false;
         self.unconfirmed = self.confirmation + 1;
-        for held in core::mem::take(&mut self.held) {
-            if let Work::Request(ticket, _) = held.work {
+        for waiting in core::mem::take(&mut self.waiting) {
+            if let Task::Request(ticket, _) = waiting.task {
                 self.fail(ticket, self.not_primary());
             }
         }
-        self.answer_turns(false);
+        self.answer_role_changes(false);
     }
 
     fn accept(&mut self, now: Instant, asker: Asked, request: Request) {
@@ -587,7 +588,7 @@ impl Member {
             return self.fail(ticket, RequestError::Stopped);
         }
         if matches!(request, Request::Promote | Request::Demote) {
-            return self.turn(now, asker, request == Request::Promote);
+            return self.change_role(now, asker, request == Request::Promote);
         }
         if !self.is_primary() {
             return self.fail(ticket, self.not_primary());
@@ -601,7 +602,7 @@ impl Member {
             // lease could be followed by the grant and then by a second, repeated revoke, which would
             // end the new lease. So that is a read.
             Request::Grant { id: Some(id), .. } if self.lessor.lookup(id).is_some() => {
-                self.hold(asked, deadline, Work::Request(ticket, request));
+                self.queue_task(asked, deadline, Task::Request(ticket, request));
             }
             Request::Grant { id, ttl } => {
                 let id = id.unwrap_or_else(|| self.pick_id());
@@ -611,7 +612,7 @@ impl Member {
             }
             // A read for the same reason.
             Request::GrantOnce { request: of, .. } if self.lessor.lookup(of.lease()).is_some() => {
-                self.hold(asked, deadline, Work::Request(ticket, request));
+                self.queue_task(asked, deadline, Task::Request(ticket, request));
             }
             Request::GrantOnce { request, ttl } => {
                 let id = request.lease();
@@ -636,31 +637,33 @@ impl Member {
             | Request::TimeToLive { .. }
             | Request::Items { .. }
             | Request::Leases { .. }
-            | Request::LeaseOf { .. } => self.hold(asked, deadline, Work::Request(ticket, request)),
+            | Request::LeaseOf { .. } => {
+                self.queue_task(asked, deadline, Task::Request(ticket, request));
+            }
             Request::Promote | Request::Demote => unreachable!("taken above"),
         }
     }
 
-    fn turn(&mut self, now: Instant, asker: Asked, promote: bool) {
+    fn change_role(&mut self, now: Instant, asker: Asked, promote: bool) {
         let Asked { ticket, deadline, .. } = asker;
         if promote && self.is_primary() {
             self.lessor.promote(now, self.extend);
-            self.pump_now(now);
+            self.drain_local_effects(now);
             return self.done(ticket);
         }
         if !promote && self.reign.is_none() {
             return self.done(ticket);
         }
-        self.turns.push_back(Turn { deadline, ticket, promote });
+        self.role_changes.push_back(RoleChange { deadline, ticket, promote });
         self.outputs.push(if promote { Output::Campaign } else { Output::Resign });
     }
 
-    fn answer_turns(&mut self, promoted: bool) {
-        for turn in core::mem::take(&mut self.turns) {
-            if turn.promote == promoted {
-                self.done(turn.ticket);
+    fn answer_role_changes(&mut self, promoted: bool) {
+        for role_change in core::mem::take(&mut self.role_changes) {
+            if role_change.promote == promoted {
+                self.done(role_change.ticket);
             } else {
-                self.turns.push_back(turn);
+                self.role_changes.push_back(role_change);
             }
         }
     }
@@ -688,24 +691,24 @@ impl Member {
         items > self.piece as usize
     }
 
-    /// Stands at the index that it has come to: commits what led there, and does what waited for it.
-    fn stand(&mut self, now: Instant, before: LogIndex) {
+    /// Commits what was applied after `before`, and runs what waited for it.
+    fn commit_applied(&mut self, now: Instant, before: LogIndex) {
         if self.applied > before {
             self.commit(before, false);
             self.promote_if_ready(now);
-            self.work_off(now);
+            self.run_ready_tasks(now);
         }
     }
 
     /// The next entry is applied as a whole.
     fn finish_entry(&mut self, term: Term, sequence: u64, result: Result<(), Error>) {
         self.applied = self.applied.next();
-        self.settle(term, sequence, result);
+        self.complete_proposals(term, sequence, result);
     }
 
-    /// Notes that a proposal was applied. Those of the same reign before it that are still pending
+    /// Answers a proposal that was applied. Those of the same reign before it that are still pending
     /// were lost, because a log keeps the order of one leader's proposals.
-    fn settle(&mut self, term: Term, sequence: u64, result: Result<(), Error>) {
+    fn complete_proposals(&mut self, term: Term, sequence: u64, result: Result<(), Error>) {
         if self.term() != Some(term) {
             return;
         }
@@ -761,42 +764,43 @@ impl Member {
         self.give_up = open.map(|pending| pending.deadline).min();
     }
 
-    fn hold(&mut self, asked: Instant, deadline: Instant, work: Work) {
-        let stage = Stage::Confirmation(self.confirmation + 1);
-        self.held.push_back(Held { asked, deadline, stage, work });
-        self.confirm_if_held();
+    /// Has a task wait until a question that is asked from now on is answered.
+    fn queue_task(&mut self, asked: Instant, deadline: Instant, task: Task) {
+        let waits_for = WaitsFor::Confirmation(self.confirmation + 1);
+        self.waiting.push_back(WaitingTask { asked, deadline, waits_for, task });
+        self.confirm_if_waiting();
     }
 
     /// Asks whether this member leads if something waits for that and no question is on its way.
-    fn confirm_if_held(&mut self) {
-        let waits = |held: &Held| matches!(held.stage, Stage::Confirmation(_));
-        if !self.confirming && self.held.back().is_some_and(waits) {
+    fn confirm_if_waiting(&mut self) {
+        let waits = |waiting: &WaitingTask| matches!(waiting.waits_for, WaitsFor::Confirmation(_));
+        if !self.confirming && self.waiting.back().is_some_and(waits) {
             self.confirming = true;
             self.confirmation += 1;
             self.outputs.push(Output::Confirm(Confirmation(self.confirmation)));
         }
     }
 
-    /// Does the held work that waits for nothing any more.
-    fn work_off(&mut self, now: Instant) {
+    /// Runs the tasks that wait for nothing any more.
+    fn run_ready_tasks(&mut self, now: Instant) {
         let mut position = 0;
-        while let Some(held) = self.held.get(position)
-            && let Stage::Applied(index) = held.stage
+        while let Some(waiting) = self.waiting.get(position)
+            && let WaitsFor::Applied(index) = waiting.waits_for
             && (index <= self.applied || self.applying.is_some())
         {
-            if self.applying.is_some() && !self.goes_beside(held, index)
+            if self.applying.is_some() && !self.goes_beside(waiting, index)
                 || !self.lists(now, position)
             {
                 position += 1;
                 continue;
             }
-            let Some(held) = self.held.remove(position) else { break };
-            match held.work {
-                Work::Request(ticket, request) => {
-                    let (asked, deadline) = (held.asked, held.deadline);
+            let Some(waiting) = self.waiting.remove(position) else { break };
+            match waiting.task {
+                Task::Request(ticket, request) => {
+                    let (asked, deadline) = (waiting.asked, waiting.deadline);
                     self.serve(now, Asked { ticket, asked, deadline }, request);
                 }
-                Work::Revoke(batch) => {
+                Task::Revoke(batch) => {
                     for id in batch.leases {
                         // Meanwhile it may be gone, and its id even granted anew.
                         if self.lessor.remaining(now, id) == Some(Duration::ZERO) {
@@ -810,8 +814,8 @@ impl Member {
 
     /// Whether this is no listing that waits until the leases are in its order.
     fn lists(&mut self, now: Instant, position: usize) -> bool {
-        match self.held.get(position).map(|held| &held.work) {
-            Some(&Work::Request(_, Request::Leases { order, .. })) => {
+        match self.waiting.get(position).map(|waiting| &waiting.task) {
+            Some(&Task::Request(_, Request::Leases { order, .. })) => {
                 self.lessor.put_in_order(now, order)
             }
             Some(_) | None => true,
@@ -820,12 +824,12 @@ impl Member {
 
     /// Whether this waits neither for the command that is applied in part nor for what is behind it. A
     /// renew does for what decides on its lease; nothing else that may be there bears on it.
-    fn goes_beside(&self, held: &Held, index: LogIndex) -> bool {
-        match &held.work {
-            Work::Request(_, Request::Renew { id }) => {
+    fn goes_beside(&self, waiting: &WaitingTask, index: LogIndex) -> bool {
+        match &waiting.task {
+            Task::Request(_, Request::Renew { id }) => {
                 index <= self.applied || !self.undecided.contains(id)
             }
-            Work::Request(..) | Work::Revoke(_) => index <= self.applied && !held.reads_items(),
+            Task::Request(..) | Task::Revoke(_) => index <= self.applied && !waiting.reads_items(),
         }
     }
 
@@ -884,7 +888,7 @@ impl Member {
         }
         self.renewing.insert(ticket, Renewing { id, deadline: Some(deadline) });
         self.lessor.renew_asked(now, asked, ticket, id);
-        self.pump_now(now);
+        self.drain_local_effects(now);
         let Some(renewing) = self.renewing.get_mut(&ticket) else { return };
         if self.lessor.is_expired(id) {
             renewing.deadline = None;
@@ -910,13 +914,14 @@ impl Member {
     }
 
     /// Hands on the effects of the lessor outside of an apply, where there is nothing to commit.
-    fn pump_now(&mut self, now: Instant) {
-        self.pump(now);
+    fn drain_local_effects(&mut self, now: Instant) {
+        self.drain_effects(now);
         let entry = self.applying.is_some();
         assert!(entry || self.changes.is_empty(), "only an applied entry changes what is stored");
     }
 
-    fn pump(&mut self, now: Instant) {
+    /// Hands on the effects of the lessor.
+    fn drain_effects(&mut self, now: Instant) {
         while let Some(effect) = self.lessor.poll_effect() {
             #[cfg(feature = "metrics")]
             self.tally.see(&effect);
@@ -935,24 +940,24 @@ impl Member {
     /// Shows and revokes what has expired, but for leases whose renew is being worked on and came in
     /// time.
     fn expired(&mut self, now: Instant, mut batch: ExpiredBatch) {
-        let in_time = self.held.iter().filter_map(|held| {
-            let Work::Request(_, Request::Renew { id }) = held.work else { return None };
+        let in_time = self.waiting.iter().filter_map(|waiting| {
+            let Task::Request(_, Request::Renew { id }) = waiting.task else { return None };
             let expiry = self.lessor.lookup(id)?.expiry?;
-            (expiry > held.asked).then_some(id)
+            (expiry > waiting.asked).then_some(id)
         });
         let in_time: BTreeSet<LeaseId> = in_time.collect();
         self.kept.extend(batch.leases.extract_if(.., |id| in_time.contains(id)));
         if !batch.leases.is_empty() {
             self.outputs.push(Output::Expired(batch.clone()));
-            self.hold(now, now.saturating_add(self.request_timeout), Work::Revoke(batch));
+            self.queue_task(now, now.saturating_add(self.request_timeout), Task::Revoke(batch));
         }
     }
 
-    /// A renew that was held comes to nothing. A lease that was kept for it leaves, unless there is another.
-    fn give_up_renew(&mut self, work: &Work) {
-        let Work::Request(_, Request::Renew { id }) = work else { return };
-        let renews = |held: &Held| matches!(&held.work, Work::Request(_, Request::Renew { id: of }) if of == id);
-        if !self.held.iter().any(renews) && self.kept.remove(id) {
+    /// A renew that waited is given up. A lease that was kept for it leaves, unless another renew of it waits.
+    fn give_up_renew(&mut self, task: &Task) {
+        let Task::Request(_, Request::Renew { id }) = task else { return };
+        let renews = |waiting: &WaitingTask| waiting.renews(*id);
+        if !self.waiting.iter().any(renews) && self.kept.remove(id) {
             self.lessor.let_go(*id);
         }
     }
@@ -1035,12 +1040,14 @@ enum Success {
     Applied,
 }
 
+/// A task that waits, and since when.
 #[derive(Clone, Debug)]
-struct Held {
+struct WaitingTask {
     asked: Instant,
+    /// When it is given up.
     deadline: Instant,
-    stage: Stage,
-    work: Work,
+    waits_for: WaitsFor,
+    task: Task,
 }
 
 /// A renew that waits inside the lessor.
@@ -1051,15 +1058,16 @@ struct Renewing {
     deadline: Option<Instant>,
 }
 
-/// What a held piece of work waits for.
+/// What a task waits for.
 #[derive(Clone, Copy, Debug)]
-enum Stage {
+enum WaitsFor {
     Confirmation(u64),
     Applied(LogIndex),
 }
 
+/// What is done as soon as this member is known to lead still.
 #[derive(Clone, Debug)]
-enum Work {
+enum Task {
     Request(Ticket, Request),
     Revoke(ExpiredBatch),
 }
@@ -1082,19 +1090,21 @@ impl SubscriberHold {
     }
 }
 
+/// A change of the role that was asked for.
 #[derive(Clone, Debug)]
-struct Turn {
+struct RoleChange {
     deadline: Instant,
     ticket: Ticket,
+    /// Whether to promote; else to demote.
     promote: bool,
 }
 
-impl Held {
+impl WaitingTask {
     /// Whether it shows items, which may be neither as before nor as after while a command is applied.
     fn reads_items(&self) -> bool {
-        match &self.work {
-            Work::Revoke(_) => false,
-            Work::Request(_, request) => match request {
+        match &self.task {
+            Task::Revoke(_) => false,
+            Task::Request(_, request) => match request {
                 Request::Lookup { .. }
                 | Request::TimeToLive { .. }
                 | Request::Items { .. }
@@ -1113,8 +1123,12 @@ impl Held {
         }
     }
 
+    fn renews(&self, id: LeaseId) -> bool {
+        matches!(self.task, Task::Request(_, Request::Renew { id: of }) if of == id)
+    }
+
     fn is_asked_by(&self, ticket: Ticket) -> bool {
-        matches!(self.work, Work::Request(asked, _) if asked == ticket)
+        matches!(self.task, Task::Request(asked, _) if asked == ticket)
     }
 }
 

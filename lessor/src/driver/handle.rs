@@ -455,7 +455,7 @@ impl Handle {
 
     async fn done(&self, request: Request) -> Result<(), CallError> {
         let Response::Done = self.request(request).await? else {
-            unreachable!("a turn is not answered so")
+            unreachable!("a change of the role is not answered so")
         };
         Ok(())
     }

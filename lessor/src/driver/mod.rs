@@ -202,7 +202,7 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
     /// Why it failed. Requests that were under way are then answered with the same error, and nothing
     /// is acknowledged that is not durable.
     pub async fn run(mut self) -> Result<(), Arc<DriverError>> {
-        let outcome = self.turn_until_ended().await.map_err(Arc::new);
+        let outcome = self.run_until_ended().await.map_err(Arc::new);
         match &outcome {
             Ok(()) => info!(applied = self.member.applied().0, "lease engine stopped"),
             Err(error) => error!(%error, "lease engine failed"),
@@ -220,7 +220,7 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
         outcome
     }
 
-    async fn turn_until_ended(&mut self) -> Result<(), DriverError> {
+    async fn run_until_ended(&mut self) -> Result<(), DriverError> {
         loop {
             if self.aborted.load(Ordering::Acquire) {
                 return Err(DriverError::Aborted);
@@ -266,7 +266,7 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                         self.take(call)?;
                     }
                     self.input(MemberInput::Timeout)?;
-                    // More is due at once: whoever shares the thread has a turn in between.
+                    // More is due at once: other tasks of this thread run in between.
                     if self.member.poll_timeout().is_some_and(|at| at <= self.runtime.now()) {
                         yield_now().await;
                     }

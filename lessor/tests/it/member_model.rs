@@ -120,7 +120,7 @@ pub(crate) struct MemberModel {
     question: u64,
     closed: u64,
     asking: bool,
-    turns: VecDeque<Turn>,
+    role_changes: VecDeque<RoleChange>,
     /// Leases that are due and are kept for a renew that is held.
     kept: BTreeSet<LeaseId>,
     /// Renews inside the core, and when each is given up, if it is not late.
@@ -197,7 +197,7 @@ enum Work {
 }
 
 #[derive(Clone, Debug)]
-struct Turn {
+struct RoleChange {
     deadline: u64,
     ticket: Ticket,
     promote: bool,
@@ -228,7 +228,7 @@ impl MemberModel {
             question: 0,
             closed: 0,
             asking: false,
-            turns: VecDeque::new(),
+            role_changes: VecDeque::new(),
             kept: BTreeSet::new(),
             renewing: BTreeMap::new(),
             subscriber: None,
@@ -284,8 +284,8 @@ impl MemberModel {
             MemberInput::Installed(state) => self.installed(now, state),
             MemberInput::Stop => {
                 self.abdicate(now);
-                for turn in std::mem::take(&mut self.turns) {
-                    self.answer(turn.ticket, Err(RequestError::Stopped));
+                for role_change in std::mem::take(&mut self.role_changes) {
+                    self.answer(role_change.ticket, Err(RequestError::Stopped));
                 }
                 self.stopped = true;
             }
@@ -299,7 +299,7 @@ impl MemberModel {
     /// Whether nobody waits for what the log must make possible.
     pub(crate) fn is_idle(&self) -> bool {
         let serves = |held: &Held| matches!(held.work, Work::Serve(..));
-        self.turns.is_empty()
+        self.role_changes.is_empty()
             && !self.held.iter().any(serves)
             && !self.pending.iter().any(|pending| pending.asked.is_some())
             && !self.renewing.values().any(|(_, deadline)| deadline.is_some())
@@ -310,10 +310,10 @@ impl MemberModel {
         let pending = self.pending.iter().filter(|pending| pending.asked.is_some());
         let pending = pending.map(|pending| pending.deadline);
         let held = self.held.iter().map(|held| held.deadline);
-        let turn = self.turns.iter().map(|turn| turn.deadline);
+        let role_change = self.role_changes.iter().map(|role_change| role_change.deadline);
         let renewing = self.renewing.values().filter_map(|(_, deadline)| *deadline);
         let subscriber = self.subscriber.and_then(Result::ok);
-        let work = pending.chain(held).chain(turn).chain(renewing);
+        let work = pending.chain(held).chain(role_change).chain(renewing);
         let work = work.chain(self.core.next()).chain(subscriber).filter(|_| !self.stopped);
         let answers = self.said.iter().filter(|waiting| waiting.after > self.durable);
         let next = work.chain(answers.map(|waiting| waiting.deadline)).min();
@@ -356,7 +356,7 @@ impl MemberModel {
         let of_it =
             |said: &Said| matches!(said, Said::Answer(of, _) | Said::Waits(of) if *of == ticket);
         self.said.retain(|waiting| !of_it(&waiting.said));
-        self.turns.retain(|turn| turn.ticket != ticket);
+        self.role_changes.retain(|role_change| role_change.ticket != ticket);
         let of_it = |held: &Held| matches!(held.work, Work::Serve(of, _) if of == ticket);
         if let Some(held) = self.held.iter().position(of_it).and_then(|at| self.held.remove(at)) {
             self.give_up_renew(&held.work);
@@ -373,7 +373,7 @@ impl MemberModel {
         let ticket = asker.ticket;
         match request {
             Request::Promote | Request::Demote => {
-                return self.turn(now, asker, *request == Request::Promote);
+                return self.change_role(now, asker, *request == Request::Promote);
             }
             _ if !self.is_primary() => return self.answer(ticket, Err(self.not_primary())),
             Request::Grant { ttl, .. } | Request::GrantOnce { ttl, .. } if *ttl > Ttl::MAX => {
@@ -441,7 +441,7 @@ impl MemberModel {
         }
     }
 
-    fn turn(&mut self, now: u64, asker: Asker, promote: bool) {
+    fn change_role(&mut self, now: u64, asker: Asker, promote: bool) {
         let Asker { ticket, deadline, .. } = asker;
         if promote && self.is_primary() {
             self.core(now, &Input::Promote { extend: self.settings.extend }).expect("no command");
@@ -449,7 +449,7 @@ impl MemberModel {
         } else if !promote && self.reign.is_none() {
             self.answer(ticket, Ok(Response::Done));
         } else {
-            self.turns.push_back(Turn { deadline, ticket, promote });
+            self.role_changes.push_back(RoleChange { deadline, ticket, promote });
             self.say(if promote { Said::Campaign } else { Said::Resign });
         }
     }
@@ -465,7 +465,7 @@ impl MemberModel {
             let counts = entry.proposal.as_ref().filter(|proposal| proposal.term == entry.term);
             let large = counts.is_some_and(|proposal| self.items_of(&proposal.command) > piece);
             if left == 0 || large {
-                self.stand(now, before);
+                self.commit_applied(now, before);
                 before = self.applied;
                 left = if left == 0 { piece } else { left };
             }
@@ -475,12 +475,12 @@ impl MemberModel {
             let late = self.is_refused_late(&proposal.command);
             let applied = self.apply(now, proposal);
             if large && (applied.is_ok() || late) {
-                self.stand(now, before);
+                self.commit_applied(now, before);
                 before = self.applied;
                 left = piece;
             }
         }
-        self.stand(now, before);
+        self.commit_applied(now, before);
     }
 
     fn items_of(&self, command: &Command) -> usize {
@@ -502,11 +502,11 @@ impl MemberModel {
                 >= Some(self.settings.piece.get() as usize)
     }
 
-    fn stand(&mut self, now: u64, before: u64) {
+    fn commit_applied(&mut self, now: u64, before: u64) {
         if self.applied > before {
             self.commit(before, false);
             self.promote_if_ready(now);
-            self.work_off(now);
+            self.run_ready_tasks(now);
         }
     }
 
@@ -575,7 +575,7 @@ impl MemberModel {
                 held.until = Until::Applied(committed);
             }
         }
-        self.work_off(now);
+        self.run_ready_tasks(now);
         self.ask_if_held();
     }
 
@@ -635,8 +635,10 @@ impl MemberModel {
         }
         self.core(now, &Input::Timeout).expect("no command");
         self.ask_if_held();
-        while let Some(turn) = self.turns.pop_front_if(|turn| turn.deadline <= now) {
-            self.answer(turn.ticket, Err(RequestError::Unknown));
+        while let Some(role_change) =
+            self.role_changes.pop_front_if(|role_change| role_change.deadline <= now)
+        {
+            self.answer(role_change.ticket, Err(RequestError::Unknown));
         }
     }
 
@@ -669,16 +671,16 @@ impl MemberModel {
     }
 
     fn end_turns(&mut self, promoted: bool) {
-        for turn in std::mem::take(&mut self.turns) {
-            if turn.promote == promoted {
-                self.answer(turn.ticket, Ok(Response::Done));
+        for role_change in std::mem::take(&mut self.role_changes) {
+            if role_change.promote == promoted {
+                self.answer(role_change.ticket, Ok(Response::Done));
             } else {
-                self.turns.push_back(turn);
+                self.role_changes.push_back(role_change);
             }
         }
     }
 
-    fn work_off(&mut self, now: u64) {
+    fn run_ready_tasks(&mut self, now: u64) {
         let applied = self.applied;
         let ready = |held: &mut Held| matches!(held.until, Until::Applied(at) if at <= applied);
         while let Some(held) = self.held.pop_front_if(ready) {

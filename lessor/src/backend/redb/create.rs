@@ -135,27 +135,27 @@ fn give_name(new: &Path, path: &Path, link: Link) -> io::Result<bool> {
 
 /// Renames it unless something has that name, while nobody else who creates this store does the same.
 fn rename_alone(new: &Path, path: &Path) -> io::Result<bool> {
-    let turn = beside(path, "lock");
-    let held = take_turn(&turn)?;
+    let lock_path = beside(path, "lock");
+    let held = lock_file(&lock_path)?;
     let free =
         fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
     let renamed = if free { fs::rename(new, path).map(|()| true) } else { Ok(false) };
     // Where one file cannot be told from another it stays, so that all go on to mean the same one.
     if cfg!(unix) {
-        let _ = fs::remove_file(&turn);
+        let _ = fs::remove_file(&lock_path);
     }
     drop(held);
     renamed
 }
 
 /// Waits until this file is locked, and still is the one with this name.
-fn take_turn(turn: &Path) -> io::Result<File> {
+fn lock_file(path: &Path) -> io::Result<File> {
     loop {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(turn)?;
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
         match file.lock() {
             Ok(()) => {
                 let own = Identity::of_file(&file)?;
-                if Identity::of(turn).is_ok_and(|found| found == own) {
+                if Identity::of(path).is_ok_and(|found| found == own) {
                     return Ok(file);
                 }
             }
