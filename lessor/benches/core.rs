@@ -297,7 +297,7 @@ fn drain(lessor: &mut Lessor) {
 
 /// A primary with so many leases, which may expire all at once.
 fn primary(leases: u64, ttl: impl Fn(u64) -> Ttl) -> Lessor {
-    let mut lessor = Lessor::new(&Config { revoke_rate: NonZeroU32::MAX, ..Config::default() });
+    let mut lessor = Lessor::new(&Config::default().with_revoke_rate(NonZeroU32::MAX));
     lessor.recover(NOW, &snapshot(leases, ttl)).expect("it is sound");
     lessor.promote(NOW, Duration::ZERO);
     lessor

@@ -256,7 +256,7 @@ impl Backend for Counting {
 }
 
 async fn open(backend: impl Backend) -> Outcome<Handle> {
-    let config = Config { queue: 8192.try_into()?, ..Config::default() };
+    let config = Config::default().with_queue(8192.try_into()?);
     let (handle, driver) =
         Driver::open(&config, TokioRuntime::new(), backend, LocalLog::new()).await?;
     drop(tokio::spawn(driver.run()));

@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep};
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let folder = tempfile::tempdir()?;
     // A short ttl, so that nobody has to watch for long.
-    let config = Config { min_ttl: TTL, ..Config::default() };
+    let config = Config::default().with_min_ttl(TTL);
     let leases = lessor::open(folder.path().join("election.redb"), config).await?;
     let office = Arc::new(Office { clock: start(), seen: watch::Sender::default() });
 

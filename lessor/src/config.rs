@@ -10,6 +10,18 @@ use crate::Ttl;
 ///
 /// Nothing that is replicated depends on them, so members may differ.
 ///
+/// Settings may be added in any release. So it is made from the [default](Self::default), by methods or
+/// by its fields, and not by a literal:
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use lessor::{Config, Ttl};
+///
+/// let config = Config::default().with_min_ttl(Ttl::from_secs(5)).with_extend(Duration::ZERO);
+/// assert_eq!(config.retry_interval, Duration::from_secs(3));
+/// ```
+///
 /// With the feature `serde` it reads and writes as a map of its fields, of which any may be left out and
 /// no other is taken. Times are whole milliseconds, of which the largest number is [`Duration::MAX`];
 /// what is finer is rounded up. As JSON:
@@ -27,6 +39,7 @@ use crate::Ttl;
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
+#[non_exhaustive]
 pub struct Config {
     /// What a shorter ttl is raised to where a grant is *proposed*, by [`Member`](crate::Member).
     /// The lessor itself never raises one, or members with different settings would part.
@@ -95,6 +108,83 @@ pub struct Config {
 }
 
 impl Config {
+    /// Sets [`min_ttl`](Self::min_ttl).
+    #[must_use]
+    pub fn with_min_ttl(mut self, min_ttl: impl Into<Ttl>) -> Self {
+        self.min_ttl = min_ttl.into();
+        self
+    }
+
+    /// Sets [`revoke_rate`](Self::revoke_rate).
+    #[must_use]
+    pub fn with_revoke_rate(mut self, revoke_rate: NonZeroU32) -> Self {
+        self.revoke_rate = revoke_rate;
+        self
+    }
+
+    /// Sets [`retry_interval`](Self::retry_interval).
+    #[must_use]
+    pub fn with_retry_interval(mut self, retry_interval: Duration) -> Self {
+        self.retry_interval = retry_interval;
+        self
+    }
+
+    /// Sets [`checkpoint_interval`](Self::checkpoint_interval).
+    #[must_use]
+    pub fn with_checkpoint_interval(mut self, checkpoint_interval: Duration) -> Self {
+        self.checkpoint_interval = checkpoint_interval;
+        self
+    }
+
+    /// Sets [`extend`](Self::extend).
+    #[must_use]
+    pub fn with_extend(mut self, extend: Duration) -> Self {
+        self.extend = extend;
+        self
+    }
+
+    /// Sets [`request_timeout`](Self::request_timeout).
+    #[must_use]
+    pub fn with_request_timeout(mut self, request_timeout: Duration) -> Self {
+        self.request_timeout = request_timeout;
+        self
+    }
+
+    /// Sets [`subscriber_patience`](Self::subscriber_patience).
+    #[must_use]
+    pub fn with_subscriber_patience(mut self, subscriber_patience: Duration) -> Self {
+        self.subscriber_patience = subscriber_patience;
+        self
+    }
+
+    /// Sets [`queue`](Self::queue).
+    #[must_use]
+    pub fn with_queue(mut self, queue: NonZeroU32) -> Self {
+        self.queue = queue;
+        self
+    }
+
+    /// Sets [`piece`](Self::piece).
+    #[must_use]
+    pub fn with_piece(mut self, piece: NonZeroU32) -> Self {
+        self.piece = piece;
+        self
+    }
+
+    /// Sets [`hash_key`](Self::hash_key).
+    #[must_use]
+    pub fn with_hash_key(mut self, hash_key: impl Into<Option<u128>>) -> Self {
+        self.hash_key = hash_key.into();
+        self
+    }
+
+    /// Sets [`id_salt`](Self::id_salt).
+    #[must_use]
+    pub fn with_id_salt(mut self, id_salt: impl Into<Option<u64>>) -> Self {
+        self.id_salt = id_salt.into();
+        self
+    }
+
     /// Whether a lease engine can work with these settings; a driver asks when it is opened.
     ///
     /// # Errors

@@ -23,14 +23,12 @@ impl Settings {
             u64::MAX => Duration::MAX,
             millis => Duration::from_millis(millis),
         };
-        Config {
-            revoke_rate: NonZeroU32::new(pick(&[1, 2, 3, 10, 1_000], self.rate)).unwrap(),
-            retry_interval: millis(&[3_000, 0, 1, 200, 700], self.retry),
-            checkpoint_interval: millis(&[u64::MAX, 0, 50, 1_000, 4_000], self.interval),
-            request_timeout: millis(&[7_000, 0, 300, u64::MAX], self.patience),
-            piece: NonZeroU32::new(pick(&[10_000, 1, 2, 4], self.piece)).unwrap(),
-            ..Config::default()
-        }
+        Config::default()
+            .with_revoke_rate(NonZeroU32::new(pick(&[1, 2, 3, 10, 1_000], self.rate)).unwrap())
+            .with_retry_interval(millis(&[3_000, 0, 1, 200, 700], self.retry))
+            .with_checkpoint_interval(millis(&[u64::MAX, 0, 50, 1_000, 4_000], self.interval))
+            .with_request_timeout(millis(&[7_000, 0, 300, u64::MAX], self.patience))
+            .with_piece(NonZeroU32::new(pick(&[10_000, 1, 2, 4], self.piece)).unwrap())
     }
 }
 

@@ -81,7 +81,7 @@ struct Host {
 
 impl Host {
     fn new(config: &Config, planted: Planted) -> Self {
-        let twin = Config { hash_key: Some(u128::MAX / 3), ..config.clone() };
+        let twin = config.clone().with_hash_key(u128::MAX / 3);
         Self {
             lessor: Lessor::new(config),
             twin: Lessor::new(&twin),

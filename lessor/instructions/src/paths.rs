@@ -125,7 +125,7 @@ fn attach_and_detach(lessor: &mut Lessor, leases: u64, count: &mut dyn Count) {
 }
 
 fn any_rate() -> Config {
-    Config { revoke_rate: NonZeroU32::MAX, ..Config::default() }
+    Config::default().with_revoke_rate(NonZeroU32::MAX)
 }
 
 fn apply(lessor: &mut Lessor, now: Instant, command: Command) {

@@ -148,8 +148,8 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
         let (stored, backend) = runtime.run_blocking(load).await;
         let Stored { applied, digest, id_salt, snapshot } = stored?;
         let stored = StateAt { applied, snapshot };
-        let id_salt = Some(config.id_salt.unwrap_or(id_salt));
-        let member = Member::new(&Config { id_salt, ..config.clone() }, &stored)?;
+        let id_salt = config.id_salt.unwrap_or(id_salt);
+        let member = Member::new(&config.clone().with_id_salt(id_salt), &stored)?;
         let found = member.lessor().digest();
         if found != digest {
             return Err(DriverError::Digest { stored: digest, found });

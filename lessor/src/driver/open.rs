@@ -44,7 +44,7 @@ pub async fn open(path: impl AsRef<Path>, config: Config) -> Result<Handle, Driv
     let hash_key = config.hash_key.unwrap_or_else(draw_hash_key);
     // Not the store's: that would come back with an older copy of it.
     let id_salt = config.id_salt.unwrap_or_else(chance::draw);
-    let config = Config { hash_key: Some(hash_key), id_salt: Some(id_salt), ..config };
+    let config = config.with_hash_key(hash_key).with_id_salt(id_salt);
     let runtime = TokioRuntime::new();
     let backend = runtime.run_blocking(move || RedbBackend::open(path)).await?;
     let (handle, driver) = Driver::open(&config, runtime, backend, LocalLog::new()).await?;

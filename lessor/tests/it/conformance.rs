@@ -266,7 +266,7 @@ fn promoting_again_never_shortens_a_lease() {
 
 #[test]
 fn demote_forgets_all_deadlines() {
-    let mut host = Host::with(&Config { checkpoint_interval: secs(5), ..Config::default() });
+    let mut host = Host::with(&Config::default().with_checkpoint_interval(secs(5)));
     host.grant(1, 10).unwrap();
     host.demote();
     assert_eq!(host.lessor.poll_timeout(), None);
@@ -281,13 +281,13 @@ fn demote_forgets_all_deadlines() {
 /// 100 of 11 s, all due from one promotion.
 #[test]
 fn a_pileup_is_spread_below_the_rate_and_above_half_of_it() {
-    let mut host = Host::new(&Config { revoke_rate: rate(10), ..Config::default() });
+    let mut host = Host::new(&Config::default().with_revoke_rate(rate(10)));
     for number in 1..=100 {
         host.grant(number, 10).unwrap();
         host.grant(number + 100, 11).unwrap();
     }
     let snapshot = host.lessor.snapshot();
-    let mut host = Host::new(&Config { revoke_rate: rate(10), ..Config::default() });
+    let mut host = Host::new(&Config::default().with_revoke_rate(rate(10)));
     host.lessor.recover(host.now, &snapshot).unwrap();
     host.promote(0);
     let dues = host.lessor.leases(LeaseOrder::Expiry, None, usize::MAX);
@@ -306,7 +306,7 @@ fn a_pileup_is_spread_below_the_rate_and_above_half_of_it() {
 
 #[test]
 fn a_few_leases_are_not_spread() {
-    let mut host = Host::new(&Config { revoke_rate: rate(10), ..Config::default() });
+    let mut host = Host::new(&Config::default().with_revoke_rate(rate(10)));
     for number in 1..=9 {
         host.grant(number, 10).unwrap();
     }
@@ -356,7 +356,7 @@ fn a_renew_moves_a_lease_behind_those_that_are_due_before() {
 /// etcd #9360, bank 47: the bound is of any half second, not of a tick.
 #[test]
 fn no_more_than_half_the_rate_leaves_in_any_half_second() {
-    let mut host = Host::with(&Config { revoke_rate: rate(10), ..Config::default() });
+    let mut host = Host::with(&Config::default().with_revoke_rate(rate(10)));
     for number in 1..=12 {
         host.grant(number, 1).unwrap();
     }
@@ -373,7 +373,7 @@ fn no_more_than_half_the_rate_leaves_in_any_half_second() {
 
 #[test]
 fn a_rate_of_one_is_one_a_second() {
-    let mut host = Host::with(&Config { revoke_rate: rate(1), ..Config::default() });
+    let mut host = Host::with(&Config::default().with_revoke_rate(rate(1)));
     host.grant(1, 1).unwrap();
     host.grant(2, 1).unwrap();
     host.sleep(1);
@@ -418,7 +418,7 @@ fn a_batch_that_must_wait_leaves_as_soon_as_it_may() {
 /// Bank 48.
 #[test]
 fn a_full_batch_leaves_no_timeout_in_the_past() {
-    let mut host = Host::with(&Config { revoke_rate: rate(2), ..Config::default() });
+    let mut host = Host::with(&Config::default().with_revoke_rate(rate(2)));
     for number in 1..=5 {
         host.grant(number, 1).unwrap();
     }
@@ -446,7 +446,7 @@ fn a_clock_that_goes_back_stands_still() {
 
 #[test]
 fn a_lease_with_more_than_an_interval_left_is_checkpointed_each_interval() {
-    let mut host = Host::with(&Config { checkpoint_interval: secs(300), ..Config::default() });
+    let mut host = Host::with(&Config::default().with_checkpoint_interval(secs(300)));
     host.grant(1, 300).unwrap();
     host.grant(2, 700).unwrap();
     host.sleep(300);
@@ -464,7 +464,7 @@ fn a_lease_with_more_than_an_interval_left_is_checkpointed_each_interval() {
 
 #[test]
 fn with_an_interval_of_a_second_a_ttl_of_two_is_checkpointed_once() {
-    let mut host = Host::with(&Config { checkpoint_interval: secs(1), ..Config::default() });
+    let mut host = Host::with(&Config::default().with_checkpoint_interval(secs(1)));
     host.grant(1, 2).unwrap();
     host.sleep(1);
     let checkpoints = host.checkpoints();
@@ -488,7 +488,7 @@ fn a_ttl_of_ten_that_was_checkpointed_at_five_has_five_left_after_a_promotion() 
 /// etcd #13491, #17132: also after the second promotion.
 #[test]
 fn a_promotion_counts_from_the_checkpoint_and_schedules_the_next_one() {
-    let mut host = Host::new(&Config { checkpoint_interval: secs(10), ..Config::default() });
+    let mut host = Host::new(&Config::default().with_checkpoint_interval(secs(10)));
     host.grant(1, 100).unwrap();
     for left in [90, 80, 70] {
         host.promote(0);
@@ -505,7 +505,7 @@ fn a_promotion_counts_from_the_checkpoint_and_schedules_the_next_one() {
 /// Bank 27: etcd pushes another entry with each promotion.
 #[test]
 fn a_lease_has_one_checkpoint_due_however_often_it_is_promoted() {
-    let mut host = Host::with(&Config { checkpoint_interval: secs(10), ..Config::default() });
+    let mut host = Host::with(&Config::default().with_checkpoint_interval(secs(10)));
     host.grant(1, 100).unwrap();
     (0..5).for_each(|_| host.promote(0));
     host.sleep(10);
@@ -515,7 +515,7 @@ fn a_lease_has_one_checkpoint_due_however_often_it_is_promoted() {
 /// Issue 14: the schedule goes on, it does not begin again.
 #[test]
 fn promoting_again_leaves_the_schedule_of_checkpoints_alone() {
-    let mut host = Host::with(&Config { checkpoint_interval: secs(10), ..Config::default() });
+    let mut host = Host::with(&Config::default().with_checkpoint_interval(secs(10)));
     host.grant(1, 100).unwrap();
     host.sleep(6);
     host.promote(0);
@@ -530,7 +530,7 @@ fn promoting_again_leaves_the_schedule_of_checkpoints_alone() {
 
 #[test]
 fn checkpoints_leave_in_batches_of_a_thousand() {
-    let mut host = Host::with(&Config { checkpoint_interval: secs(10), ..Config::default() });
+    let mut host = Host::with(&Config::default().with_checkpoint_interval(secs(10)));
     for number in 1..=2_500 {
         host.grant(number, 100).unwrap();
     }
@@ -552,7 +552,7 @@ fn checkpoints_leave_in_batches_of_a_thousand() {
 /// etcd: 500 batches at each tick of half a second.
 #[test]
 fn no_more_than_half_a_million_checkpoints_leave_in_any_half_second() {
-    let mut host = Host::with(&Config { checkpoint_interval: secs(10), ..Config::default() });
+    let mut host = Host::with(&Config::default().with_checkpoint_interval(secs(10)));
     for number in 1..=500_001 {
         host.grant(number, 100).unwrap();
     }
@@ -592,7 +592,7 @@ fn a_checkpoint_of_what_is_gone_is_ignored() {
 /// S1c: else the next primary would count from the checkpoint and cut the renew short.
 #[test]
 fn a_renew_of_a_checkpointed_lease_waits_until_the_checkpoint_is_taken_back() {
-    let mut host = Host::with(&Config { checkpoint_interval: secs(10), ..Config::default() });
+    let mut host = Host::with(&Config::default().with_checkpoint_interval(secs(10)));
     host.grant(1, 100).unwrap();
     host.checkpoint(1, Some(60));
     host.take();
@@ -606,7 +606,7 @@ fn a_renew_of_a_checkpointed_lease_waits_until_the_checkpoint_is_taken_back() {
 /// Bank 46: a checkpoint that is only proposed may still land behind the answer.
 #[test]
 fn a_renew_waits_for_a_checkpoint_that_is_on_its_way() {
-    let mut host = Host::with(&Config { checkpoint_interval: secs(10), ..Config::default() });
+    let mut host = Host::with(&Config::default().with_checkpoint_interval(secs(10)));
     host.grant(1, 100).unwrap();
     host.sleep(10);
     let late = host.checkpoints();
@@ -634,7 +634,7 @@ fn an_unset_that_was_lost_is_proposed_again() {
 /// A primary that proposed two "unsets" of lease 1, the second as a retry, and answered its renew with the one
 /// that came. In ten seconds it proposes a checkpoint.
 fn renewed_by_one_of_two_unsets() -> Host {
-    let mut host = Host::with(&Config { checkpoint_interval: secs(10), ..Config::default() });
+    let mut host = Host::with(&Config::default().with_checkpoint_interval(secs(10)));
     host.grant(1, 100).unwrap();
     host.checkpoint(1, Some(60));
     assert_eq!(host.renew(1), None);
@@ -688,7 +688,7 @@ fn an_unset_behind_a_checkpoint_that_came_answers_at_once() {
 /// etcd #14078, bank 40.
 #[test]
 fn a_demoted_member_proposes_no_checkpoint() {
-    let mut host = Host::with(&Config { checkpoint_interval: secs(10), ..Config::default() });
+    let mut host = Host::with(&Config::default().with_checkpoint_interval(secs(10)));
     host.grant(1, 100).unwrap();
     host.demote();
     host.sleep(1_000);
@@ -859,12 +859,12 @@ fn a_listing_by_expiry_until_a_moment_ends_though_leases_are_renewed() {
 #[test]
 fn the_key_of_the_index_changes_no_effect() {
     let run = |hash_key| {
-        let mut host = Host::with(&Config {
-            hash_key: Some(hash_key),
-            revoke_rate: rate(20),
-            checkpoint_interval: secs(3),
-            ..Config::default()
-        });
+        let mut host = Host::with(
+            &Config::default()
+                .with_hash_key(hash_key)
+                .with_revoke_rate(rate(20))
+                .with_checkpoint_interval(secs(3)),
+        );
         let mut effects = Vec::new();
         for step in 0..2_000_i64 {
             let number = step * 7_919 % 211 + 1;

@@ -63,7 +63,7 @@ async fn an_answer_leaves_only_after_its_commit() {
 
 #[tokio::test(start_paused = true)]
 async fn requests_beyond_the_queue_wait_for_a_permit() {
-    let config = Config { queue: 4.try_into().unwrap(), ..Config::default() };
+    let config = Config::default().with_queue(4.try_into().unwrap());
     let mut engine = Engine::start(&config, true).await;
     let grants: Vec<_> = (1..=50).map(|id| engine.grant(id)).collect();
     engine.commit_begun().await;
@@ -145,7 +145,7 @@ async fn stop_tells_renews_that_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn stop_gets_through_when_renews_that_wait_have_taken_all_room() {
-    let config = Config { queue: 2.try_into().unwrap(), ..Config::default() };
+    let config = Config::default().with_queue(2.try_into().unwrap());
     let engine = Engine::start(&config, false).await;
     let (handle, _expired) = (&engine.handle, engine.handle.expired().await.unwrap());
     engine.fill_subscriber().await;
@@ -345,7 +345,7 @@ async fn a_renew_that_came_in_time_succeeds_whenever_it_is_worked_off() {
 /// With a second configured, a grant was answered after the 8 s that its commit took.
 #[tokio::test(start_paused = true)]
 async fn a_request_is_of_unknown_fate_when_its_time_is_up_whatever_the_disk_does() {
-    let config = Config { request_timeout: SECOND, ..Config::default() };
+    let config = Config::default().with_request_timeout(SECOND);
     let disk = StallingDisk::default();
     let engine = Engine::on(disk.clone(), &config).await;
     disk.stall(8 * SECOND);
@@ -368,7 +368,7 @@ async fn a_request_is_of_unknown_fate_when_its_time_is_up_whatever_the_disk_does
 /// 10,000 late renews let another's grant wait for 14.8 s.
 #[tokio::test(start_paused = true)]
 async fn renews_that_wait_for_their_revoke_hold_no_permit() {
-    let config = Config { queue: 1.try_into().unwrap(), ..Config::default() };
+    let config = Config::default().with_queue(1.try_into().unwrap());
     let disk = StallingDisk::default();
     let engine = Engine::on(disk.clone(), &config).await;
     engine.handle.grant(Some(id(7)), 2 * SECOND).await.unwrap();
@@ -388,7 +388,7 @@ async fn renews_that_wait_for_their_revoke_hold_no_permit() {
 /// With a subscriber that did not read, 200 such renews let nobody in for as long as it slept.
 #[tokio::test(start_paused = true)]
 async fn a_request_whose_future_is_dropped_frees_what_it_held() {
-    let config = Config { queue: 2.try_into().unwrap(), ..Config::default() };
+    let config = Config::default().with_queue(2.try_into().unwrap());
     let engine = Engine::start(&config, false).await;
     engine.handle.grant(Some(id(7)), 60 * SECOND).await.unwrap();
     engine.log.confirm_nothing();
@@ -421,11 +421,9 @@ async fn a_request_whose_future_is_dropped_holds_up_no_stop() {
 
 #[tokio::test(start_paused = true)]
 async fn a_subscriber_that_takes_nothing_misses_batches_and_is_told_how_much() {
-    let config = Config {
-        revoke_rate: 2.try_into().unwrap(),
-        subscriber_patience: 5 * SECOND,
-        ..Config::default()
-    };
+    let config = Config::default()
+        .with_revoke_rate(2.try_into().unwrap())
+        .with_subscriber_patience(5 * SECOND);
     let engine = Engine::start(&config, false).await;
     let handle = &engine.handle;
     let mut slow = handle.expired().await.unwrap();
@@ -484,7 +482,7 @@ async fn a_log_that_ends_ends_the_engine_and_closes_its_store() {
 #[tokio::test]
 async fn settings_that_no_grant_could_meet_are_not_opened() {
     let min_ttl = Ttl::from_millis(Ttl::MAX.as_millis() + 1);
-    let config = Config { min_ttl, ..Config::default() };
+    let config = Config::default().with_min_ttl(min_ttl);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("leases.redb");
     let error = lessor::open(&path, config.clone()).await.unwrap_err();
@@ -494,7 +492,7 @@ async fn settings_that_no_grant_could_meet_are_not_opened() {
     let store = MemoryBackend::new();
     let opened = Driver::open(&config, TokioRuntime::new(), store, LocalLog::new()).await;
     assert!(matches!(opened.err(), Some(DriverError::Config(_))));
-    let longest = Config { min_ttl: Ttl::MAX, ..config };
+    let longest = config.with_min_ttl(Ttl::MAX);
     let leases = lessor::open(&path, longest).await.unwrap();
     assert_eq!(leases.grant(None, SECOND).await.unwrap().ttl, Ttl::MAX);
     leases.stop().await.unwrap();
@@ -544,11 +542,9 @@ async fn every_batch_is_shown_before_its_leases_go() {
 
 #[tokio::test(start_paused = true)]
 async fn a_subscriber_that_is_slow_loses_nothing_where_patience_has_no_end() {
-    let config = Config {
-        revoke_rate: 2.try_into().unwrap(),
-        subscriber_patience: Duration::MAX,
-        ..Config::default()
-    };
+    let config = Config::default()
+        .with_revoke_rate(2.try_into().unwrap())
+        .with_subscriber_patience(Duration::MAX);
     let engine = Engine::start(&config, false).await;
     let handle = &engine.handle;
     let (mut slow, mut fast) = (handle.expired().await.unwrap(), handle.expired().await.unwrap());
@@ -583,7 +579,7 @@ async fn a_subscriber_that_is_slow_loses_nothing_where_patience_has_no_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_subscriber_that_has_gone_holds_up_nothing() {
-    let config = Config { revoke_rate: 2.try_into().unwrap(), ..Config::default() };
+    let config = Config::default().with_revoke_rate(2.try_into().unwrap());
     let engine = Engine::start(&config, false).await;
     let expired = engine.handle.expired().await.unwrap();
     for number in 1..=40 {
@@ -871,7 +867,7 @@ async fn a_lease_is_lost_when_no_renew_has_succeeded_for_a_ttl() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lease_is_lost_in_time_though_the_renew_hangs() {
-    let config = Config { request_timeout: 1_000 * SECOND, ..Config::default() };
+    let config = Config::default().with_request_timeout(1_000 * SECOND);
     let engine = Engine::start(&config, false).await;
     engine.handle.grant(Some(id(7)), 6 * SECOND).await.unwrap();
     let asked = tokio_now();

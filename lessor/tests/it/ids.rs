@@ -54,7 +54,7 @@ async fn after_an_old_copy_is_put_back_nobodys_id_comes_again() {
 #[tokio::test]
 async fn the_same_salt_gives_the_same_ids() {
     for salt in [0, 7, u64::MAX] {
-        let config = Config { id_salt: Some(salt), ..Config::default() };
+        let config = Config::default().with_id_salt(salt);
         let store = MemoryBackend::new().with_id_salt(salt);
         let mut picked = vec![
             picked_by(driven(MemoryBackend::new(), &config).await).await,

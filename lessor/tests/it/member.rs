@@ -447,7 +447,7 @@ fn an_installed_state_replaces_everything_in_one_transaction() {
 /// Members that differ in role, settings and deliveries: same indexes, same digests, same stores.
 #[test]
 fn members_that_apply_the_same_log_are_equal_however_it_was_delivered() {
-    let slow = Config { min_ttl: Ttl::from_secs(60), hash_key: Some(7), ..Config::default() };
+    let slow = Config::default().with_min_ttl(Ttl::from_secs(60)).with_hash_key(7);
     let commands = (1..=400_u64).map(|step| {
         let id = id(i64::try_from(step * 7 % 23).unwrap() + 1);
         let items =

@@ -78,17 +78,15 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn config(&self) -> Config {
-        Config {
-            min_ttl: self.min_ttl,
-            revoke_rate: self.rate,
-            retry_interval: self.retry,
-            checkpoint_interval: self.interval,
-            extend: self.extend,
-            request_timeout: self.patience,
-            subscriber_patience: self.subscribers,
-            piece: self.piece,
-            ..Config::default()
-        }
+        Config::default()
+            .with_min_ttl(self.min_ttl)
+            .with_revoke_rate(self.rate)
+            .with_retry_interval(self.retry)
+            .with_checkpoint_interval(self.interval)
+            .with_extend(self.extend)
+            .with_request_timeout(self.patience)
+            .with_subscriber_patience(self.subscribers)
+            .with_piece(self.piece)
     }
 }
 

@@ -62,7 +62,7 @@ fn a_log_that_is_split_anywhere_by_a_snapshot_folds_to_the_same_state() {
             let mut primary = Lessor::new(&Config::default());
             primary.promote(Instant::from_secs(1), Duration::from_secs(position as u64 % 3));
             let before = fold(primary, prefix);
-            let mut recovered = Lessor::new(&Config { revoke_rate: rate, ..Config::default() });
+            let mut recovered = Lessor::new(&Config::default().with_revoke_rate(rate));
             recovered.recover(Instant::from_secs(5), &before.snapshot).expect("its own snapshot");
             prop_assert_eq!(recovered.digest(), before.digest);
             let after = fold(recovered, suffix);
@@ -497,12 +497,10 @@ struct Harness {
 
 impl Harness {
     fn new(case: &Case, planted: Planted) -> Self {
-        let config = Config {
-            revoke_rate: case.rate,
-            retry_interval: case.retry,
-            checkpoint_interval: case.interval,
-            ..Config::default()
-        };
+        let config = Config::default()
+            .with_revoke_rate(case.rate)
+            .with_retry_interval(case.retry)
+            .with_checkpoint_interval(case.interval);
         Self {
             adapter: Adapter {
                 core: Lessor::new(&config),

@@ -197,16 +197,14 @@ fn a_config_is_a_map_of_any_of_its_fields() {
 
 #[test]
 fn a_config_survives_the_way_through_text_rounded_up_to_the_millisecond() {
-    let config = Config {
-        retry_interval: Duration::from_micros(1_001),
-        extend: Duration::ZERO,
-        checkpoint_interval: Duration::MAX,
-        hash_key: Some(u128::MAX),
-        ..Config::default()
-    };
+    let config = Config::default()
+        .with_retry_interval(Duration::from_micros(1_001))
+        .with_extend(Duration::ZERO)
+        .with_checkpoint_interval(Duration::MAX)
+        .with_hash_key(u128::MAX);
     let text = serde_json::to_string(&config).unwrap();
     let back: Config = serde_json::from_str(&text).unwrap();
-    assert_eq!(back, Config { retry_interval: Duration::from_millis(2), ..config });
+    assert_eq!(back, config.with_retry_interval(Duration::from_millis(2)));
 }
 
 #[test]

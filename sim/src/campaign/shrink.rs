@@ -399,7 +399,7 @@ fn weaker_fault(fault: &Fault) -> Vec<Fault> {
 
 /// Settings at their defaults, and ids that do not stand out.
 fn settings(scenario: &Scenario) -> Vec<Scenario> {
-    let default = Config { hash_key: scenario.config.hash_key, ..Config::default() };
+    let default = Config::default().with_hash_key(scenario.config.hash_key);
     let mut simpler = Vec::new();
     let mut change = |change: &dyn Fn(&mut Scenario)| {
         let mut candidate = scenario.clone();

@@ -46,7 +46,7 @@ pub fn generate(seed: u64) -> Scenario {
         duration: unrest + rest,
         store: stream("store").weighted(&[(80, PartName::JOURNAL), (20, PartName::REDB)]),
         host: PartName::DRIVER,
-        config: Config { queue: queue(&mut stream("queue")), ..config(&mut stream("config")) },
+        config: config(&mut stream("config")).with_queue(queue(&mut stream("queue"))),
         log: delays(&mut stream("log")),
         upkeep,
         disks: disks(&mut stream("disks")),
@@ -155,19 +155,18 @@ fn clocks(draw: &mut Draw, members: u8) -> Clocks {
 
 fn config(draw: &mut Draw) -> Config {
     let ms = |draw: &mut Draw, spans: &[u64]| Duration::from_millis(draw.pick(spans));
-    Config {
-        min_ttl: ms(draw, &[250, 1_000, 2_000]).into(),
-        revoke_rate: NonZeroU32::new(draw.pick(&[1, 4, 20, 100, 1_000, 1_000]))
-            .expect("it is not 0"),
-        retry_interval: ms(draw, &[500, 3_000, 3_000, 7_000]),
-        checkpoint_interval: ms(draw, &[1_000, 3_000, 10_000, 300_000]),
-        extend: ms(draw, &[0, 500, 1_000, 3_000]),
-        request_timeout: ms(draw, &[2_000, 5_000, 15_000]),
-        piece: NonZeroU32::new(draw.pick(&[1, 2, 1_000, 1_000])).expect("it is not 0"),
-        subscriber_patience: ms(draw, &[1_000, 10_000, 30_000]),
-        hash_key: Some(0),
-        ..Config::default()
-    }
+    let count =
+        |draw: &mut Draw, counts: &[u32]| NonZeroU32::new(draw.pick(counts)).expect("it is not 0");
+    Config::default()
+        .with_min_ttl(ms(draw, &[250, 1_000, 2_000]))
+        .with_revoke_rate(count(draw, &[1, 4, 20, 100, 1_000, 1_000]))
+        .with_retry_interval(ms(draw, &[500, 3_000, 3_000, 7_000]))
+        .with_checkpoint_interval(ms(draw, &[1_000, 3_000, 10_000, 300_000]))
+        .with_extend(ms(draw, &[0, 500, 1_000, 3_000]))
+        .with_request_timeout(ms(draw, &[2_000, 5_000, 15_000]))
+        .with_piece(count(draw, &[1, 2, 1_000, 1_000]))
+        .with_subscriber_patience(ms(draw, &[1_000, 10_000, 30_000]))
+        .with_hash_key(0)
 }
 
 fn delays(draw: &mut Draw) -> Delays {

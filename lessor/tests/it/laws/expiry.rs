@@ -132,7 +132,7 @@ fn dues(pile: &Pile, revoke_rate: NonZeroU32) -> Dues {
         remaining: Some(*left),
     };
     let leases = pile.leases.iter().map(record).collect();
-    let mut lessor = Lessor::new(&Config { revoke_rate, ..Config::default() });
+    let mut lessor = Lessor::new(&Config::default().with_revoke_rate(revoke_rate));
     lessor.recover(pile.now, &Snapshot { leases, items: Vec::new() }).expect("ids differ");
     lessor.promote(pile.now, pile.extend);
     let due = |lease: lessor::Lease| (lease.record.id, lease.expiry.expect("it is primary"));
@@ -284,13 +284,13 @@ fn recovered(grants: &Grants) -> Vec<LeaseId> {
 }
 
 fn lessor_for(grants: &Grants) -> Lessor {
-    Lessor::new(&Config {
-        revoke_rate: grants.rate,
-        // What has expired does not come again.
-        retry_interval: Duration::MAX,
-        hash_key: Some(grants.hash_key),
-        ..Config::default()
-    })
+    Lessor::new(
+        &Config::default()
+            .with_revoke_rate(grants.rate)
+            // What has expired does not come again.
+            .with_retry_interval(Duration::MAX)
+            .with_hash_key(grants.hash_key),
+    )
 }
 
 /// Everything that leaves, in order.

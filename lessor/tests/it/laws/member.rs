@@ -230,13 +230,11 @@ impl Host {
 }
 
 fn config() -> Config {
-    Config {
-        min_ttl: Ttl::from_millis(500),
-        checkpoint_interval: Duration::from_millis(700),
-        request_timeout: Duration::from_secs(2),
-        piece: 2.try_into().expect("it is not 0"),
-        ..Config::default()
-    }
+    Config::default()
+        .with_min_ttl(Ttl::from_millis(500))
+        .with_checkpoint_interval(Duration::from_millis(700))
+        .with_request_timeout(Duration::from_secs(2))
+        .with_piece(2.try_into().expect("it is not 0"))
 }
 
 fn replay(

@@ -195,11 +195,9 @@ impl Host {
 }
 
 fn config() -> Config {
-    Config {
-        revoke_rate: const { NonZeroU32::new(3).unwrap() },
-        checkpoint_interval: Duration::from_millis(700),
-        ..Config::default()
-    }
+    Config::default()
+        .with_revoke_rate(const { NonZeroU32::new(3).unwrap() })
+        .with_checkpoint_interval(Duration::from_millis(700))
 }
 
 // Replays
@@ -245,7 +243,7 @@ fn as_text(record: &Record) -> Vec<Seen> {
 }
 
 fn under_another_key(record: &Record) -> Vec<Seen> {
-    replay(&Config { hash_key: Some(u128::MAX / 3), ..config() }, record, Lessor::handle_input)
+    replay(&config().with_hash_key(u128::MAX / 3), record, Lessor::handle_input)
 }
 
 // What the laws refute

@@ -144,7 +144,7 @@ fn numbered(entries: &[Entry]) -> Vec<Entry> {
 
 /// Under other settings, on which nothing that is replicated depends.
 fn restarted(_: &[Entry], state: &StateAt, store: MemoryBackend) -> Life {
-    let config = Config { min_ttl: Ttl::from_secs(60), hash_key: Some(7), ..Config::default() };
+    let config = Config::default().with_min_ttl(Ttl::from_secs(60)).with_hash_key(7);
     Life { member: Member::new(&config, state).expect("it is a member's state"), store }
 }
 

@@ -127,7 +127,7 @@ impl Arbitrary for Look {
 
 /// The interval is the moment itself, so that a checkpoint is due then.
 fn noted(note: fn(Checkpoint) -> Checkpoint, &Look { ttl, at }: &Look) -> Outcome {
-    let config = Config { checkpoint_interval: at, ..Config::default() };
+    let config = Config::default().with_checkpoint_interval(at);
     let mut lessor = Lessor::new(&config);
     lessor.promote(Instant::ZERO, Duration::ZERO);
     let id = const { LeaseId::new(7).unwrap() };

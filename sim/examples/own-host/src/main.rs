@@ -30,7 +30,7 @@ impl Host for PlainLoop {
         let (stored, backend) = (stored?, Some(backend));
         let id_salt = Some(seat.config().id_salt.unwrap_or(stored.id_salt));
         let at = StateAt { applied: stored.applied, snapshot: stored.snapshot };
-        let member = Member::new(&Config { id_salt, ..seat.config() }, &at)?;
+        let member = Member::new(&seat.config().with_id_salt(id_salt), &at)?;
         if member.lessor().digest() != stored.digest {
             return Err("the store has another digest than its leases".into());
         }

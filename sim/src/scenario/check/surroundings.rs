@@ -37,21 +37,19 @@ pub(super) fn share(name: &str, ppm: Option<&Spanned<u32>>) -> Result<u32, Mista
 pub(super) fn config(file: &file::Config) -> Config {
     let default = Config::default();
     let or = |span: Option<Span>, default| span.map_or(default, |span| span.0);
-    Config {
-        min_ttl: file.min_ttl.map_or(default.min_ttl, |span| span.0.into()),
-        revoke_rate: file.revoke_rate.unwrap_or(default.revoke_rate),
-        retry_interval: or(file.retry_interval, default.retry_interval),
-        checkpoint_interval: or(file.checkpoint_interval, default.checkpoint_interval),
-        extend: or(file.extend, default.extend),
-        request_timeout: or(file.request_timeout, default.request_timeout),
-        subscriber_patience: or(file.observer_patience, default.subscriber_patience),
-        queue: file.queue.unwrap_or(default.queue),
-        piece: file.piece.unwrap_or(default.piece),
+    // The salt of ids stays that of the simulated store, which is none.
+    Config::default()
+        .with_min_ttl(file.min_ttl.map_or(default.min_ttl, |span| span.0.into()))
+        .with_revoke_rate(file.revoke_rate.unwrap_or(default.revoke_rate))
+        .with_retry_interval(or(file.retry_interval, default.retry_interval))
+        .with_checkpoint_interval(or(file.checkpoint_interval, default.checkpoint_interval))
+        .with_extend(or(file.extend, default.extend))
+        .with_request_timeout(or(file.request_timeout, default.request_timeout))
+        .with_subscriber_patience(or(file.observer_patience, default.subscriber_patience))
+        .with_queue(file.queue.unwrap_or(default.queue))
+        .with_piece(file.piece.unwrap_or(default.piece))
         // Nothing observable depends on it, but a simulation draws nothing from the system.
-        hash_key: Some(0),
-        // That of the simulated store, which is none.
-        id_salt: default.id_salt,
-    }
+        .with_hash_key(0)
 }
 
 impl Checker {
