@@ -34,6 +34,46 @@ pub use self::request::{LeaseStatus, Request, RequestError, Response, TimeToLive
 /// [`poll_timeout`](Self::poll_timeout).
 ///
 /// A clone is a fork, for trying out what would come of something: only one of the two may serve.
+///
+/// A member that is alone, on a log that commits and confirms at once and a store that forgets:
+///
+/// ```
+/// use lessor::{
+///     Config, Entry, Instant, LeaseId, LogIndex, Member, Output, Request, Response, Role, StateAt,
+///     Term, Ticket, Ttl,
+/// };
+///
+/// let mut member = Member::new(&Config::default(), &StateAt::default())?;
+/// let (now, term, mut index) = (Instant::ZERO, Term(1), LogIndex(0));
+/// member.handle_role(now, Role::Leader { term, barrier: index });
+///
+/// let (id, ttl) = (LeaseId::new(7).unwrap(), Ttl::from_secs(10));
+/// member.request(now, Ticket(1), Request::Grant { id: Some(id), ttl });
+/// member.request(now, Ticket(2), Request::LeaseOf { item: "service/web".into() });
+/// let mut answers = Vec::new();
+/// while let Some(output) = member.poll_output() {
+///     match output {
+///         Output::Propose(proposal) => {
+///             index = index.next();
+///             member.handle_committed(now, vec![Entry { index, term, proposal: Some(proposal) }]);
+///         }
+///         Output::Confirm(confirmation) => {
+///             member.handle_confirmed(now, confirmation, Some(index));
+///         }
+///         // Here a host makes the transaction durable first.
+///         Output::Commit(transaction) => member.handle_persisted(now, transaction.applied),
+///         Output::Answer { ticket, answer } => answers.push((ticket, answer)),
+///         Output::Waits(_) | Output::Expired(_) | Output::Campaign | Output::Resign => {}
+///     }
+///     while member.is_applying() {
+///         member.go_on(now);
+///     }
+/// }
+/// answers.sort_unstable_by_key(|(ticket, _)| *ticket);
+/// let granted = Response::Granted { id, ttl, index: LogIndex(1) };
+/// assert_eq!(answers, [(Ticket(1), Ok(granted)), (Ticket(2), Ok(Response::LeaseOf(None)))]);
+/// # Ok::<(), lessor::SnapshotError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Member {
     lessor: Lessor,

@@ -20,6 +20,68 @@ pub use self::retry::DeletionRetry;
 ///
 /// Both calls may block; the [driver](crate::driver) makes them through
 /// [`Runtime::run_blocking`](crate::driver::Runtime::run_blocking), one at a time.
+///
+/// One that keeps all transactions, and reads the state back from them:
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use lessor::backend::{Backend, BackendError, Stored};
+/// use lessor::{Change, LogIndex, Snapshot, Transaction, Write};
+///
+/// #[derive(Default)]
+/// struct Journal(Vec<Transaction>);
+///
+/// impl Backend for Journal {
+///     fn load(&mut self) -> Result<Stored, BackendError> {
+///         let Some(last) = self.0.last() else { return Ok(Stored::default()) };
+///         let (mut leases, mut items) = (BTreeMap::new(), BTreeMap::new());
+///         for transaction in &self.0 {
+///             if transaction.reset {
+///                 leases.clear();
+///                 items.clear();
+///             }
+///             for change in &transaction.changes {
+///                 match change {
+///                     Change::Write(Write::PutLease(record)) => {
+///                         leases.insert(record.id, *record);
+///                     }
+///                     Change::Write(Write::DeleteLease(id)) => {
+///                         leases.remove(id);
+///                     }
+///                     Change::Write(Write::PutItem(item, id)) => {
+///                         items.insert(item.clone(), *id);
+///                     }
+///                     Change::Write(Write::DeleteItem(item)) => {
+///                         items.remove(item);
+///                     }
+///                     Change::RangeDelete(delete) => {
+///                         items.retain(|item, _| !delete.items.contains(item));
+///                     }
+///                 }
+///             }
+///         }
+///         let snapshot = Snapshot {
+///             leases: leases.into_values().collect(),
+///             items: items.into_iter().collect(),
+///         };
+///         Ok(Stored { applied: last.applied, digest: last.digest, id_salt: 0, snapshot })
+///     }
+///
+///     fn commit(&mut self, transaction: Transaction) -> Result<(), BackendError> {
+///         let stored = self.0.last().map_or(LogIndex(0), |last| last.applied);
+///         if transaction.after != stored {
+///             return Err(BackendError::OutOfOrder { after: transaction.after, stored });
+///         }
+///         self.0.push(transaction); // A durable one writes and syncs here.
+///         Ok(())
+///     }
+/// }
+///
+/// let mut journal = Journal::default();
+/// assert_eq!(journal.load()?, Stored::default());
+/// # Ok::<(), BackendError>(())
+/// ```
 pub trait Backend: Send + 'static {
     /// Reads everything that is stored.
     ///

@@ -13,6 +13,66 @@ use crate::{Confirmation, Entry, LogIndex, Proposal, Role, StateAt, Term};
 /// - the proposals of one term are committed in the order in which they were made; any may be lost;
 /// - at most one member leads in a term, and it is told the last index of earlier terms;
 /// - a member that stops leading leads again in a later term only.
+///
+/// One whose consensus runs in a task of its own, behind two channels:
+///
+/// ```
+/// use lessor::driver::{Log, LogEvent};
+/// use lessor::{Confirmation, LogIndex, Proposal};
+/// use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+///
+/// /// What the task is asked to do.
+/// enum Ask {
+///     Start(LogIndex),
+///     Propose(Proposal),
+///     Confirm(Confirmation),
+///     Compact(LogIndex),
+///     Campaign,
+///     Resign,
+/// }
+///
+/// struct ChannelLog {
+///     consensus: UnboundedSender<Ask>,
+///     events: UnboundedReceiver<LogEvent>,
+/// }
+///
+/// impl ChannelLog {
+///     fn ask(&self, what: Ask) {
+///         // If the task has ended, so have its events, and `next` says so.
+///         let _ = self.consensus.send(what);
+///     }
+/// }
+///
+/// impl Log for ChannelLog {
+///     fn start(&mut self, applied: LogIndex) {
+///         self.ask(Ask::Start(applied));
+///     }
+///
+///     fn propose(&mut self, proposal: Proposal) {
+///         self.ask(Ask::Propose(proposal));
+///     }
+///
+///     fn confirm(&mut self, confirmation: Confirmation) {
+///         self.ask(Ask::Confirm(confirmation));
+///     }
+///
+///     fn applied(&mut self, applied: LogIndex) {
+///         self.ask(Ask::Compact(applied));
+///     }
+///
+///     fn campaign(&mut self) {
+///         self.ask(Ask::Campaign);
+///     }
+///
+///     fn resign(&mut self) {
+///         self.ask(Ask::Resign);
+///     }
+///
+///     async fn next(&mut self) -> Option<LogEvent> {
+///         self.events.recv().await
+///     }
+/// }
+/// ```
 pub trait Log: Send + 'static {
     /// Begins. Called once, before all else: entries are wanted from behind `applied` on.
     fn start(&mut self, applied: LogIndex);

@@ -8,6 +8,46 @@ use crate::Instant;
 /// What the driver asks of an async runtime.
 ///
 /// [`TokioRuntime`] is the real one. The simulator brings another, whose clocks it can bend.
+///
+/// One whose clock runs sixty times as fast, for a test that has no minutes to wait:
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use lessor::backend::MemoryBackend;
+/// use lessor::driver::{Driver, LocalLog, Runtime, TokioRuntime};
+/// use lessor::{Config, Instant, Ttl};
+///
+/// struct Hasty(TokioRuntime);
+///
+/// impl Runtime for Hasty {
+///     fn now(&self) -> Instant {
+///         Instant::from_nanos(self.0.now().as_nanos().saturating_mul(60))
+///     }
+///
+///     async fn sleep_until(&self, deadline: Instant) {
+///         self.0.sleep_until(Instant::from_nanos(deadline.as_nanos().div_ceil(60))).await;
+///     }
+///
+///     fn run_blocking<T, F>(&self, work: F) -> impl Future<Output = T> + Send + 'static
+///     where
+///         T: Send + 'static,
+///         F: FnOnce() -> T + Send + 'static,
+///     {
+///         self.0.run_blocking(work)
+///     }
+/// }
+///
+/// let (backend, log) = (MemoryBackend::new(), LocalLog::new());
+/// let runtime = Hasty(TokioRuntime::new());
+/// let (leases, driver) = Driver::open(&Config::default(), runtime, backend, log).await?;
+/// tokio::spawn(driver.run());
+/// let mut expired = leases.expired().await?;
+/// let id = leases.grant(None, Ttl::from_secs(6)).await?.id;
+/// let batch = expired.recv().await.expect("the engine runs")?;
+/// assert_eq!(batch.leases, [id], "after a tenth of a second");
+/// # Ok(()) }
+/// ```
 pub trait Runtime: Send + Sync + 'static {
     /// The moment on this member's clock, which must never go back.
     fn now(&self) -> Instant;
