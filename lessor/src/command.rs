@@ -1,4 +1,4 @@
-//! Input as data: what is replicated through the host's log, and every other call beside it.
+//! Input as data: the commands of the host's log, and all other calls.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -8,15 +8,15 @@ use crate::{Instant, Item, LeaseId, Ticket, Ttl};
 /// A change that every member applies, in the order of the log.
 ///
 /// A command means the same on every member: nothing in it depends on a clock, a role or a
-/// configuration. In particular the ttl of a grant is final; the host raises it to
-/// [`Config::min_ttl`](crate::Config::min_ttl) where it *proposes* the grant.
+/// configuration. In particular the ttl of a grant is final. The host raises it to
+/// [`Config::min_ttl`](crate::Config::min_ttl) when it *proposes* the grant.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Command {
     /// Creates a lease.
     Grant {
-        /// The id, which no lease may have yet.
+        /// The id, which must be free.
         id: LeaseId,
         /// Its ttl, at most [`Ttl::MAX`].
         ttl: Ttl,
@@ -33,34 +33,34 @@ pub enum Command {
         /// The items, in any order.
         items: Vec<Item>,
     },
-    /// Detaches items from a lease; an item that it does not hold is left alone.
+    /// Detaches items from a lease. Items that it does not hold are ignored.
     Detach {
         /// The lease.
         id: LeaseId,
         /// The items, in any order.
         items: Vec<Item>,
     },
-    /// Attaches items to a lease if no other lease holds any of them; else it changes nothing.
+    /// Attaches items to a lease if no other lease holds any of them. Otherwise nothing changes.
     Claim {
-        /// The lease. What it holds already is no obstacle, and stays.
+        /// The lease. Items that it holds already stay with it.
         id: LeaseId,
         /// The items, in any order.
         items: Vec<Item>,
     },
-    /// Records how much of their ttl leases had left; an unknown lease is ignored.
+    /// Records how much of its ttl each lease had left. Unknown leases are ignored.
     Checkpoint {
-        /// At most [`Checkpoint::MAX_BATCH`] where the core proposes them.
+        /// The core proposes at most [`Checkpoint::MAX_BATCH`] at once.
         checkpoints: Vec<Checkpoint>,
     },
 }
 
-/// What one lease had left of its ttl.
+/// The remaining time of one lease.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Checkpoint {
     /// The lease.
     pub id: LeaseId,
-    /// The time left, rounded up, or `None` for "all of it", which a renew asks for.
+    /// The time left, rounded up. `None` means the whole ttl, which a renew asks for (an *unset*).
     pub remaining: Option<Ttl>,
 }
 
@@ -84,8 +84,8 @@ impl Checkpoint {
 
 /// Every way to change a [`Lessor`](crate::Lessor), as data, to record and to replay.
 ///
-/// [`Lessor::handle_input`](crate::Lessor::handle_input) takes it; the methods of the same names
-/// are the same calls with typed answers.
+/// [`Lessor::handle_input`](crate::Lessor::handle_input) takes it. The methods of the same names are
+/// the same calls with typed answers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
@@ -94,23 +94,23 @@ pub enum Input {
     Apply(Command),
     /// [`Lessor::renew`](crate::Lessor::renew)
     Renew {
-        /// What the answer will carry.
+        /// The ticket that the answer will carry.
         ticket: Ticket,
         /// The lease.
         id: LeaseId,
     },
     /// [`Lessor::renew_asked`](crate::Lessor::renew_asked)
     RenewAsked {
-        /// When it came in.
+        /// When the request arrived.
         asked: Instant,
-        /// What the answer will carry.
+        /// The ticket that the answer will carry.
         ticket: Ticket,
         /// The lease.
         id: LeaseId,
     },
     /// [`Lessor::forget_renew`](crate::Lessor::forget_renew)
     ForgetRenew {
-        /// Which is not to be answered.
+        /// The renew that must not be answered.
         ticket: Ticket,
         /// The lease.
         id: LeaseId,

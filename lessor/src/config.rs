@@ -10,8 +10,8 @@ use crate::Ttl;
 ///
 /// Nothing that is replicated depends on them, so members may differ.
 ///
-/// Settings may be added in any release. So it is made from the [default](Self::default), by methods or
-/// by its fields, and not by a literal:
+/// Any release may add settings. So start from the [default](Self::default) and change it, by methods or
+/// by fields:
 ///
 /// ```
 /// use std::time::Duration;
@@ -22,9 +22,8 @@ use crate::Ttl;
 /// assert_eq!(config.retry_interval, Duration::from_secs(3));
 /// ```
 ///
-/// With the feature `serde` it reads and writes as a map of its fields, of which any may be left out and
-/// no other is taken. Times are whole milliseconds, of which the largest number is [`Duration::MAX`];
-/// what is finer is rounded up. As JSON:
+/// With the feature `serde` it is a map of its fields. Fields may be left out; unknown ones are refused.
+/// Times are whole milliseconds, rounded up; `u64::MAX` is [`Duration::MAX`]. As JSON:
 ///
 /// ```
 /// # #[cfg(feature = "serde")]
@@ -41,69 +40,70 @@ use crate::Ttl;
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct Config {
-    /// What a shorter ttl is raised to where a grant is *proposed*, by [`Member`](crate::Member).
-    /// The lessor itself never raises one, or members with different settings would part.
+    /// The shortest ttl. [`Member`](crate::Member) raises shorter ones to it when it *proposes* a grant.
+    /// The lessor itself never raises one, because members may have different settings.
     ///
-    /// Up to [`Ttl::MAX`]; opening a driver with more is refused, or every grant would be.
+    /// At most [`Ttl::MAX`]; a driver with more cannot be opened.
     ///
     /// Default 2 s (etcd: `minTTL`, from 10 election ticks of 100 ms; rounded up from 1.5 s).
     pub min_ttl: Ttl,
-    /// The most expired leases that leave the lessor in any second: half of it in any half second.
-    /// A rate of 1 is one a second.
+    /// The most expired leases that leave the lessor in a second. At most half of them leave in any half
+    /// second; a rate of 1 is one a second.
     ///
     /// Default 1000 a second (etcd: `defaultLeaseRevokeRate`).
     pub revoke_rate: NonZeroU32,
-    /// The time after which an expired lease that was not revoked comes again.
+    /// The time after which an expired lease that was not revoked leaves again.
     ///
     /// Default 3 s (etcd: `defaultExpiredleaseRetryInterval`). Zero is taken as 1 ms.
     #[cfg_attr(feature = "serde", serde(with = "millis"))]
     pub retry_interval: Duration,
-    /// The time between two checkpoints of a lease; a lease with no more than this left has none.
+    /// The time between two checkpoints of a lease. A lease with no more than this left has none.
     ///
     /// Default 5 min (etcd: `defaultLeaseCheckpointInterval`). Zero is taken as 1 ms;
     /// [`Duration::MAX`] turns checkpoints off.
     #[cfg_attr(feature = "serde", serde(with = "millis"))]
     pub checkpoint_interval: Duration,
-    /// The time that a promotion adds to every lease, for lessees that could reach no primary.
+    /// The time that a promotion adds to every lease, for the lessees that could not reach a primary.
     ///
     /// Default 1 s (etcd: the election timeout).
     #[cfg_attr(feature = "serde", serde(with = "millis"))]
     pub extend: Duration,
-    /// The time after which a proposal or a read that got no answer is answered as unknown.
+    /// The time after which a request without an answer is answered with
+    /// [`RequestError::Unknown`](crate::RequestError::Unknown).
     ///
     /// Default 7 s (etcd: `ReqTimeout`, 5 s and two election timeouts).
     #[cfg_attr(feature = "serde", serde(with = "millis"))]
     pub request_timeout: Duration,
-    /// How long leases that have expired stay because a subscriber takes no batches: then it misses
-    /// them, and its stream says how many. One patience for all subscribers together.
+    /// How long expired leases are not revoked because a subscriber takes no batches. After that it misses
+    /// batches, and its stream says how many. All subscribers together have one patience.
     ///
-    /// Default 10 s (etcd: none, it drops at once). Zero makes a subscriber miss what it has no room
-    /// for; [`Duration::MAX`] lets it hold up revokes for ever.
+    /// Default 10 s (etcd: none, it drops at once). With zero a subscriber without room misses batches at
+    /// once; with [`Duration::MAX`] it can hold up revokes for ever.
     pub subscriber_patience: Duration,
-    /// The most requests that a driver works on; the next one waits for a permit. A renew that waits
-    /// for the revoke of its lease has given its permit back.
+    /// The most requests in a driver at once. Further ones wait. A renew that waits for the revoke of its
+    /// lease does not count.
     ///
     /// Default 4096.
     pub queue: NonZeroU32,
-    /// The most items of a command, and the most entries of the log, that are worked off at once. In between
-    /// whatever else has come is served, so this bounds how long it waits.
+    /// The most items of a command, and the most entries of the log, that are applied in one piece. Other
+    /// requests are served between pieces, so this bounds how long they wait.
     ///
     /// Default 1000, a few milliseconds (etcd: none, a large command holds up all others).
     pub piece: NonZeroU32,
-    /// The secret key of the hash index, against ids that are chosen to collide. Nothing observable
-    /// depends on it.
+    /// The secret key of the hash index, which protects against ids that are chosen to collide. Nothing
+    /// observable depends on it.
     ///
     /// Default `None`: the driver draws one from the system, the bare core uses zero.
     pub hash_key: Option<u128>,
-    /// What the ids that a [`Member`](crate::Member) picks are mixed with, besides the term and the
-    /// number of the grant, so that no two engines pick the same ones. Equal salts give equal ids.
+    /// A number that is mixed into the ids that a [`Member`](crate::Member) picks, so that two engines
+    /// pick different ones. Equal salts give equal ids.
     ///
-    /// A store that is put back from an older copy goes through the same terms again. An engine that is
-    /// alone, whose log is not older than its store, needs a salt of its own for each opening, or it
-    /// picks ids again that somebody still holds; a group whose log goes on needs none.
+    /// The ids follow from the salt, the term and the number of the grant. A store that is restored from
+    /// an older copy goes through the same terms again. So an engine that is alone needs another salt for
+    /// each opening, or it may pick an id that a lessee still holds. A group whose log goes on needs none.
     ///
     /// Default `None`: `lessor::open` draws one from the system at each opening, a driver takes that
-    /// of its store (`Stored::id_salt`), and a bare member zero.
+    /// of its store (`Stored::id_salt`), and a bare member uses zero.
     pub id_salt: Option<u64>,
 }
 
@@ -185,11 +185,11 @@ impl Config {
         self
     }
 
-    /// Whether a lease engine can work with these settings; a driver asks when it is opened.
+    /// Checks the settings. A driver does so when it is opened.
     ///
     /// # Errors
     ///
-    /// What it cannot work with.
+    /// The first setting that no engine can work with.
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.min_ttl > Ttl::MAX {
             return Err(ConfigError::MinTtlTooLarge(self.min_ttl));
@@ -202,7 +202,7 @@ impl Config {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// [`Config::min_ttl`] is above [`Ttl::MAX`], to which no ttl can be raised.
+    /// [`Config::min_ttl`] is above [`Ttl::MAX`], so no ttl can be raised to it.
     MinTtlTooLarge(Ttl),
 }
 

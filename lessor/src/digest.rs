@@ -15,13 +15,13 @@ use crate::{Item, LeaseId, LeaseRecord, Ttl};
 pub struct Digest(u64);
 
 impl Digest {
-    /// The digest with this number, as [`as_u64`](Digest::as_u64) gave it.
+    /// The digest with this number, from [`as_u64`](Digest::as_u64).
     #[must_use]
     pub const fn from_u64(digest: u64) -> Self {
         Self(digest)
     }
 
-    /// The number of this digest.
+    /// The digest as a number.
     #[must_use]
     pub const fn as_u64(self) -> u64 {
         self.0

@@ -1,5 +1,5 @@
-//! What a command or a renew can be refused for: etcd's four errors, in etcd's words, and two of our own. And what is wrong
-//! with a snapshot, or with a text that is to be an id or a ttl.
+//! Refusals of commands and renews: etcd's four errors, in etcd's words, and two of our own. And the
+//! errors of snapshots, and of texts that are read as an id or a ttl.
 
 use core::fmt;
 
@@ -11,19 +11,19 @@ use crate::LeaseId;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Error {
-    /// Only the primary renews, expires and knows remaining times.
+    /// This member is not the primary. Only the primary renews, expires and knows remaining times.
     NotPrimary,
-    /// No lease has this id: it was never granted, or it was revoked.
+    /// No lease has this id: it was never granted, or has been revoked.
     LeaseNotFound,
-    /// A lease with this id is there already.
+    /// A lease with this id exists already.
     LeaseExists,
-    /// The ttl asked for is above [`Ttl::MAX`](crate::Ttl::MAX).
+    /// The requested ttl is above [`Ttl::MAX`](crate::Ttl::MAX).
     TtlTooLarge,
-    /// An item that was claimed is held by another lease: by this one the first such item, in the order of
-    /// the claim. (etcd has no claim; there it is a transaction of the user.)
+    /// A claimed item is held by another lease. The id is that of the holder of the first such item, in
+    /// the order of the claim. (etcd has no claim; there it is a transaction of the user.)
     ItemHeld(LeaseId),
-    /// An item that is to be attached or claimed has an empty key. A [`Member`](crate::Member) refuses it; a lessor
-    /// applies what is in its log, which may hold some of earlier versions.
+    /// An item to attach or claim has an empty key. A [`Member`](crate::Member) refuses it. A lessor
+    /// applies it, because its log may hold some of earlier versions.
     EmptyItem,
 }
 
@@ -42,16 +42,16 @@ impl fmt::Display for Error {
 
 impl core::error::Error for Error {}
 
-/// What is wrong with a [`Snapshot`](crate::Snapshot) that a lessor was asked to recover.
+/// Why a lessor cannot recover a [`Snapshot`](crate::Snapshot).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SnapshotError {
     /// Two records have the same id.
     LeaseTwice(LeaseId),
-    /// A ttl above [`Ttl::MAX`](crate::Ttl::MAX), or more left of it than it is.
+    /// A ttl is above [`Ttl::MAX`](crate::Ttl::MAX), or the remaining time is above the ttl.
     TtlOutOfRange(LeaseId),
-    /// An item is held by a lease that is not there.
+    /// An item is held by a lease that is missing.
     UnknownHolder(LeaseId),
-    /// An item is there twice; the second time this lease holds it.
+    /// An item appears twice. This is its second holder.
     ItemTwice(LeaseId),
 }
 
@@ -68,14 +68,14 @@ impl fmt::Display for SnapshotError {
 
 impl core::error::Error for SnapshotError {}
 
-/// Why a text, or a number, is not the id or the ttl that it should be.
+/// Why a text or a number cannot be read as an id or a ttl.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ParseError {
-    /// No [`LeaseId`].
+    /// It is no [`LeaseId`].
     LeaseId,
-    /// No [`MemberId`](crate::MemberId).
+    /// It is no [`MemberId`](crate::MemberId).
     MemberId,
-    /// No [`Ttl`](crate::Ttl).
+    /// It is no [`Ttl`](crate::Ttl).
     Ttl,
 }
 

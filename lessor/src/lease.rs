@@ -1,4 +1,4 @@
-//! The nouns of a lease: its id, its ttl, the items that live and die with it, and what is stored.
+//! The nouns of a lease: its id, its ttl, its items, and its stored record.
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -11,7 +11,7 @@ use core::time::Duration;
 
 use crate::{Instant, ParseError};
 
-/// The name of a lease, chosen by whoever grants it: any 64-bit integer but zero.
+/// The id of a lease: any 64-bit integer except zero.
 ///
 /// "No lease" is `None` (etcd: `NoLease`, the id 0).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,9 +74,9 @@ impl fmt::Debug for LeaseId {
 
 /// How long a lease lasts without being renewed: whole milliseconds, at least one.
 ///
-/// etcd counts whole seconds. What is *stored* is rounded up to the millisecond
-/// ([`From<Duration>`]); whoever shows it in coarser units rounds down, so that no lessee is told
-/// more than it has. A lessor refuses a ttl above [`Ttl::MAX`].
+/// etcd counts whole seconds. A [`Duration`] is rounded *up* to the millisecond ([`From<Duration>`]).
+/// To show a ttl in coarser units, round *down*, so that no lessee is told more than it has. A lessor
+/// refuses a ttl above [`Ttl::MAX`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(transparent))]
@@ -97,7 +97,7 @@ impl Ttl {
         }
     }
 
-    /// A ttl of `secs` seconds; zero becomes [`Ttl::MIN`], and what does not fit saturates.
+    /// A ttl of `secs` seconds, at least [`Ttl::MIN`]. It saturates at `u64::MAX` milliseconds.
     #[must_use]
     pub const fn from_secs(secs: u64) -> Self {
         Self::from_millis(secs.saturating_mul(1_000))
@@ -123,7 +123,7 @@ impl Ttl {
     }
 }
 
-/// Rounds up to the millisecond, so that what is stored is never less than what was asked for.
+/// Rounds up to the millisecond, so that a ttl is never shorter than requested.
 impl From<Duration> for Ttl {
     fn from(span: Duration) -> Self {
         Self::from_millis(u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
@@ -136,8 +136,8 @@ impl From<Ttl> for Duration {
     }
 }
 
-/// A number with `s` or `ms` behind it: of seconds, at least 1 and with up to three decimals, or of
-/// milliseconds, at least 1. What is displayed reads back as the same ttl.
+/// Reads seconds with up to three decimals (`10s`, `1.5s`) or milliseconds (`250ms`), at least 1 ms.
+/// The displayed text of a ttl reads back as the same ttl.
 impl FromStr for Ttl {
     type Err = ParseError;
 
@@ -197,7 +197,7 @@ impl Item {
 
     /// The key, as bytes.
     ///
-    /// One that is empty is read and detached like any other, but attaching it is refused with
+    /// An empty key can be looked up and detached. Attaching it is refused with
     /// [`Error::EmptyItem`](crate::Error::EmptyItem).
     #[must_use]
     pub fn key(&self) -> &[u8] {
@@ -211,7 +211,7 @@ impl AsRef<[u8]> for Item {
     }
 }
 
-/// Items are equal, ordered and hashed as their keys are, so a map by items can be asked for a key.
+/// Items compare and hash like their keys, so a map with items as keys can be searched by bytes.
 impl Borrow<[u8]> for Item {
     fn borrow(&self) -> &[u8] {
         self.key()
@@ -249,8 +249,8 @@ impl From<&[u8]> for Item {
     }
 }
 
-/// The key as text. Characters that cannot be seen and backslashes are escaped as in a Rust string
-/// (`\n`, `\u{202e}`, `\\`), bytes that are no UTF-8 as `\xff`; so different keys read differently.
+/// The key as text. Invisible characters and backslashes are escaped as in a Rust string (`\n`,
+/// `\u{202e}`, `\\`), bytes outside UTF-8 as `\xff`. So different keys have different texts.
 impl fmt::Display for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
@@ -273,9 +273,9 @@ impl fmt::Debug for Item {
     }
 }
 
-/// What is replicated and stored of one lease.
+/// The part of a lease that is replicated and stored.
 ///
-/// No moment of time is in it: moments belong to one member's clock.
+/// It contains no moment in time, because moments belong to the clock of one member.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct LeaseRecord {
@@ -283,28 +283,28 @@ pub struct LeaseRecord {
     pub id: LeaseId,
     /// The ttl it was granted with.
     pub ttl: Ttl,
-    /// What was left of the ttl at the last checkpoint since the last renew, if there was one.
+    /// The time that was left at the last checkpoint since the last renew, if there was one.
     pub remaining: Option<Ttl>,
 }
 
-/// A look at one lease.
+/// One lease, as a member sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Lease {
-    /// What is replicated of it.
+    /// The replicated part.
     pub record: LeaseRecord,
-    /// When it expires on this member's clock; `None` on a member that is not primary.
+    /// When it expires on this member's clock. `None` on a member that is not primary.
     pub expiry: Option<Instant>,
     /// How many items are attached to it.
     pub items: usize,
 }
 
-/// Everything that is replicated, in the one order that is the same on every member.
+/// The whole replicated state, in an order that is the same on every member.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Snapshot {
     /// All leases, by id.
     pub leases: alloc::vec::Vec<LeaseRecord>,
-    /// All attached items with the lease that holds each, by key.
+    /// All attached items with their holders, by key.
     pub items: alloc::vec::Vec<(Item, LeaseId)>,
 }

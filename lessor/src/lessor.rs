@@ -21,12 +21,12 @@ use crate::{
 /// The lease state machine of one member.
 ///
 /// It starts empty and not primary. After each call that takes `now`, drain
-/// [`poll_effect`](Self::poll_effect) to `None` and do what it says; then call
+/// [`poll_effect`](Self::poll_effect) until it is `None`, and do what it says. Call
 /// [`handle_timeout`](Self::handle_timeout) when the clock reaches
 /// [`poll_timeout`](Self::poll_timeout). A `now` before the last one is taken as the last one.
 ///
-/// A clone is a fork: both go on from the same state, with the same effects to hand out, and neither
-/// knows of the other. It takes time and memory linear in the state.
+/// A clone is an independent copy, with the same effects to take. It costs time and memory linear in the
+/// state.
 ///
 /// ```
 /// use lessor::{Command, Config, Effect, Instant, LeaseId, Lessor, Ttl};
@@ -79,20 +79,21 @@ pub enum LeaseOrder {
     Id,
     /// By expiry, then by id (etcd: `Leases`); by id on a member that is not primary.
     ///
-    /// A renew moves a lease behind what was shown already, so page by page this may go on for as long
-    /// as leases are renewed; [`ExpiryUntil`](Self::ExpiryUntil) ends.
+    /// Each renew moves its lease to the end. So paging may go on for as long as leases are renewed;
+    /// [`ExpiryUntil`](Self::ExpiryUntil) ends.
     Expiry,
-    /// The same, and only leases that expire at this moment or before; none on a member that is not
+    /// The same, but only leases that expire at this moment or before. Empty on a member that is not
     /// primary.
     ///
-    /// That ends, because sooner or later every renew moves its lease behind the moment. To see all that
-    /// there are, take the expiry of the first one and add the longest ttl. A lease that is renewed before
-    /// its turn comes is shown again if it is still due by then, and else not at all.
+    /// Paging ends, because sooner or later each renewed lease expires after the moment. To see all
+    /// leases, start with the expiry of the first one plus the longest ttl. A lease that is renewed
+    /// meanwhile is shown again if it still expires by the moment. If it was not shown before, and now
+    /// expires later, it is not shown at all.
     ExpiryUntil(Instant),
 }
 
 impl Lessor {
-    /// A lessor without leases that is not primary.
+    /// Creates a lessor without leases that is not primary.
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let revoke_rate = config.revoke_rate.get() as usize;
@@ -119,7 +120,7 @@ impl Lessor {
         }
     }
 
-    /// Makes any of the changes that the methods below make, from data.
+    /// Makes one of the calls below, given as data.
     ///
     /// # Errors
     ///
@@ -138,12 +139,12 @@ impl Lessor {
         Ok(())
     }
 
-    /// Applies a command of the replicated log. On any member, of any role, it changes the replicated
-    /// state in the same way and has the same writes as effects.
+    /// Applies a command of the replicated log. It changes the replicated state in the same way, with the
+    /// same writes as effects, on every member in any role.
     ///
     /// # Errors
     ///
-    /// The refusal, which is the same on every member and changes nothing:
+    /// A refusal, which is the same on every member and changes nothing:
     /// - [`Error::LeaseExists`], [`Error::TtlTooLarge`] for a grant;
     /// - [`Error::LeaseNotFound`] for a revoke, an attach, a detach or a claim;
     /// - [`Error::ItemHeld`] for a claim.
@@ -155,23 +156,23 @@ impl Lessor {
         Ok(())
     }
 
-    /// Begins to [apply](Self::apply) a command that may be of so many items that it would take long, and
-    /// says whether it is done already. If not, [`go_on`](Self::go_on) does a piece of it, of
-    /// [`Config::piece`] items, until it is.
+    /// Begins to [apply](Self::apply) a command, and returns whether it is done. A command with many items
+    /// is not done at once: call [`go_on`](Self::go_on) until it is. Each call applies
+    /// [`Config::piece`] items.
     ///
-    /// Between the pieces a host may do everything but apply: renew, let time pass, promote, demote, look
-    /// up leases. Items, [`lease_of`](Self::lease_of), the [digest](Self::digest) and the
-    /// [snapshot](Self::snapshot) are neither those before the command nor those after it. What the pieces
-    /// write belongs into one transaction, with the log index of the command.
+    /// Between the calls a host may do everything except apply: renew, let time pass, promote, demote,
+    /// look up leases. Items, [`lease_of`](Self::lease_of), the [digest](Self::digest) and the
+    /// [snapshot](Self::snapshot) then show a command that is half done. The writes of all pieces belong
+    /// into one transaction, with the log index of the command.
     ///
     /// # Errors
     ///
-    /// Those of [`apply`](Self::apply); then nothing was begun. A claim of more than one piece is refused
-    /// by [`go_on`](Self::go_on), because somebody may hold the last of its items.
+    /// Those of [`apply`](Self::apply). Then nothing was begun. If a claim has more items than one piece,
+    /// [`go_on`](Self::go_on) may refuse it, because another lease may hold its last item.
     ///
     /// # Panics
     ///
-    /// If another command was begun and is not done.
+    /// If another command is not done yet.
     pub fn begin(&mut self, now: Instant, command: Command) -> Result<bool, Error> {
         assert!(self.begun.is_none(), "a command that was begun comes to its end first");
         self.set_clock(now);
@@ -208,12 +209,12 @@ impl Lessor {
         Ok(true)
     }
 
-    /// Does the next piece of the command that was [begun](Self::begin), and says whether it is done.
-    /// Without one it does nothing.
+    /// Applies the next piece of the command that was [begun](Self::begin), and returns whether it is
+    /// done. Without such a command it does nothing.
     ///
     /// # Errors
     ///
-    /// [`Error::ItemHeld`] for a claim: then it is over, and has changed nothing.
+    /// [`Error::ItemHeld`] for a claim. Then the command is over and has changed nothing.
     pub fn go_on(&mut self, now: Instant) -> Result<bool, Error> {
         self.set_clock(now);
         self.moved_from.clear();
@@ -223,29 +224,30 @@ impl Lessor {
         }
     }
 
-    /// Whether a command was [begun](Self::begin) and is not done.
+    /// Whether a command was [begun](Self::begin) and is not done yet.
     #[must_use]
     pub fn is_applying(&self) -> bool {
         self.begun.is_some()
     }
 
-    /// Extends a lease to `now` + ttl, and answers the ticket by an [`Effect::Renewed`]: at once, or
+    /// Extends a lease to `now` + ttl, and answers the ticket by an [`Effect::Renewed`]. The answer comes
+    /// at once, or
     /// - when the lease is revoked, if it has expired already (with [`Error::LeaseNotFound`]);
-    /// - when an "unset" is applied, if a checkpoint may be in the log, because the promise made by
-    ///   the answer must not be cut short by that checkpoint after the next promotion;
+    /// - when an "unset" is applied, if a checkpoint may be in the log. Otherwise that checkpoint would
+    ///   shorten the promised time after the next promotion;
     /// - when the member is demoted (with [`Error::NotPrimary`]).
     ///
-    /// Each ticket is answered exactly once, or [forgotten](Self::forget_renew). A deadline that is
-    /// later already stays.
+    /// Each ticket is answered exactly once, unless it is [forgotten](Self::forget_renew). A later deadline
+    /// stays as it is.
     pub fn renew(&mut self, now: Instant, ticket: Ticket, id: LeaseId) {
         self.set_clock(now);
         self.renew_asked(now, self.now, ticket, id);
     }
 
-    /// Extends a lease for a renew that came in at `asked` and could not be worked off before `now`: it
-    /// is in time if the lease had not expired by then. Otherwise as [`renew`](Self::renew).
+    /// Extends a lease for a renew that arrived at `asked` and is handled only `now`. It is in time if the
+    /// lease had not expired at `asked`. Otherwise it is the same as [`renew`](Self::renew).
     ///
-    /// Meanwhile the host must not have had the lease revoked for having expired.
+    /// Between the two moments the host must not revoke the lease for having expired.
     pub fn renew_asked(&mut self, now: Instant, asked: Instant, ticket: Ticket, id: LeaseId) {
         self.set_clock(now);
         if !self.primary {
@@ -312,7 +314,7 @@ impl Lessor {
         }
     }
 
-    /// Gives up a renew that waits, so that its ticket is not answered any more. Harmless if it does not.
+    /// Forgets a renew that waits: its ticket is not answered. Harmless if it does not wait.
     pub fn forget_renew(&mut self, now: Instant, ticket: Ticket, id: LeaseId) {
         self.set_clock(now);
         let Some(slot) = self.table.find(id) else { return };
@@ -327,14 +329,14 @@ impl Lessor {
         }
     }
 
-    /// Makes this member the primary: every lease expires `extend` after what it had left at its last
-    /// checkpoint, or after its whole ttl, counted from `now`. From [`Config::revoke_rate`] leases on,
-    /// those that pile up are spread.
+    /// Makes this member the primary. Counted from `now`, every lease gets the time that it had left at
+    /// its last checkpoint, or else its whole ttl, plus `extend`. If there are at least
+    /// [`Config::revoke_rate`] leases, those that would expire together are spread.
     ///
-    /// Promoting a primary again only ever moves deadlines later, and leaves leases that have expired
-    /// and wait for their revoke as they are.
+    /// Promoting a primary again only moves deadlines later. It does not change leases that have expired
+    /// and wait for their revoke.
     ///
-    /// The host must have applied every entry of earlier terms before.
+    /// The host must have applied every entry of earlier terms first.
     pub fn promote(&mut self, now: Instant, extend: Duration) {
         self.set_clock(now);
         let (now, again) = (self.now, core::mem::replace(&mut self.primary, true));
@@ -366,7 +368,7 @@ impl Lessor {
         }
     }
 
-    /// Makes this member not primary: it forgets every deadline and checkpoint schedule, and answers
+    /// Ends the primacy of this member. It forgets every deadline and checkpoint schedule, and answers
     /// every waiting renew with [`Error::NotPrimary`]. Harmless if it is not primary.
     pub fn demote(&mut self, now: Instant) {
         self.set_clock(now);
@@ -389,17 +391,18 @@ impl Lessor {
         });
     }
 
-    /// Says whether expired batches must wait because the host has no room for one. Leases that
-    /// expire meanwhile leave, in order and at the usual rate, when it says that they need not.
+    /// Holds expired batches back while the host has no room for them (`true`), or lets them leave
+    /// (`false`, the default). Leases that expire while they are held leave afterwards, in order and at the
+    /// usual rate.
     ///
-    /// They do not wait at first. etcd drops a batch that finds its channel full until the retry.
+    /// etcd drops a batch if its channel is full, until the retry.
     pub fn hold_expired(&mut self, now: Instant, hold: bool) {
         self.set_clock(now);
         self.hold_expired = hold;
     }
 
-    /// Does what is due: a batch of expired leases, checkpoints to propose. A call that comes early
-    /// changes nothing; one that comes late does everything that was missed, at the usual rates.
+    /// Handles everything that is due: a batch of expired leases, checkpoints to propose. An early call
+    /// changes nothing. A late one makes up for what was missed, at the usual rates.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.set_clock(now);
         if self.table.has_order_by_id() {
@@ -433,18 +436,18 @@ impl Lessor {
         expired.into_iter().chain(checkpoint).chain(order).min()
     }
 
-    /// The next thing that the host must do.
+    /// Returns the next effect, which the host must carry out.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }
 
-    /// Replaces all state by what was stored. Afterwards the member is not primary, and renews that
-    /// were waiting are answered with [`Error::NotPrimary`]. A ttl is taken as it was stored, whatever
-    /// [`Config::min_ttl`] says by now. No writes are among the effects.
+    /// Replaces all state by a stored one. Afterwards the member is not primary, and renews that waited
+    /// are answered with [`Error::NotPrimary`]. Each ttl stays as it was stored, whatever
+    /// [`Config::min_ttl`] is. There are no writes among the effects.
     ///
     /// # Errors
     ///
-    /// What is wrong with the snapshot; then nothing was replaced.
+    /// The first fault of the snapshot. Then nothing was replaced.
     pub fn recover(&mut self, now: Instant, snapshot: &Snapshot) -> Result<(), SnapshotError> {
         let mut table = self.table.emptied(snapshot.leases.len());
         let mut holders = BTreeMap::new();
@@ -475,7 +478,7 @@ impl Lessor {
         Ok(())
     }
 
-    /// Everything that is replicated, in the order that is the same on every member.
+    /// Returns the whole replicated state, in an order that is the same on every member.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let mut leases: Vec<LeaseRecord> = self.table.rows().iter().map(Row::record).collect();
@@ -508,13 +511,13 @@ impl Lessor {
         self.table.find(id).map(|slot| self.lease(self.table.row(slot)))
     }
 
-    /// The items of a lease in the order of their keys; nothing if there is no such lease.
+    /// The items of a lease in the order of their keys. Empty if there is no such lease.
     pub fn items(&self, id: LeaseId) -> impl Iterator<Item = &Item> {
         self.table.find(id).into_iter().flat_map(|slot| self.table.row(slot).items())
     }
 
-    /// The items of a lease behind this one, in the order of their keys; the same as [`items`](Self::items)
-    /// if it is `None`. The item need not be there, and the first of those behind it is found in O(log n).
+    /// The items of a lease after this one, in the order of their keys. With `None` the same as
+    /// [`items`](Self::items). The lease need not hold the item; finding where to begin costs O(log n).
     pub fn items_behind(&self, id: LeaseId, after: Option<&Item>) -> impl Iterator<Item = &Item> {
         let row = self.table.find(id).map(|slot| self.table.row(slot));
         row.into_iter().flat_map(move |row| row.items_behind(after))
@@ -526,18 +529,19 @@ impl Lessor {
         self.holders.get(item).copied()
     }
 
-    /// The time until a lease expires, zero if it has; `None` if there is no such lease or if this
-    /// member is not primary and so does not know.
+    /// The time until a lease expires, zero if it has expired. `None` if there is no such lease, or if this
+    /// member is not primary and does not know.
     #[must_use]
     pub fn remaining(&self, now: Instant, id: LeaseId) -> Option<Duration> {
         let expiry = self.lookup(id)?.expiry?;
         Some(expiry.saturating_since(now.max(self.now)))
     }
 
-    /// Up to `limit` leases in `order`, beginning behind `after`, the last lease of the page before.
+    /// Returns up to `limit` leases in `order`, starting after the lease `after`, the last one of the
+    /// previous page.
     ///
-    /// A page costs O(`limit` · log n) if the leases are [in that order](Self::put_in_order), else one pass
-    /// over all of them, about 10 ms for a million.
+    /// A page costs O(`limit` · log n) if the leases are [in that order](Self::put_in_order). Otherwise it
+    /// costs one pass over all leases, about 10 ms for a million.
     #[must_use]
     pub fn leases(&self, order: LeaseOrder, after: Option<&Lease>, limit: usize) -> Vec<Lease> {
         let until = match order {
@@ -591,13 +595,15 @@ impl Lessor {
         first.into_iter().map(|(_, slot)| self.lease(self.table.row(slot))).collect()
     }
 
-    /// Keeps all leases in an order from now on, for [listings](Self::leases), and says whether they are
-    /// by now. Many are put in order bit by bit, by [`handle_timeout`](Self::handle_timeout), which
-    /// [`poll_timeout`](Self::poll_timeout) asks for. A recovered state begins anew.
+    /// Keeps all leases in an order from now on, for [listings](Self::leases), and returns whether they
+    /// are in it yet. Many leases are sorted step by step, by [`handle_timeout`](Self::handle_timeout),
+    /// which [`poll_timeout`](Self::poll_timeout) asks for. After [`recover`](Self::recover) this starts
+    /// again.
     ///
-    /// - By id: about 12 bytes a lease. A grant and a revoke cost O(log n) from then on.
-    /// - By expiry: about 24 bytes a lease. A renew as well costs O(log n), five to ten times what it
-    ///   costs else, so this order is given up when it was not asked for in a minute. A promotion begins anew. On a member that is not primary it is the order by id.
+    /// - By id: about 12 bytes per lease. From then on a grant and a revoke cost O(log n).
+    /// - By expiry: about 24 bytes per lease. A renew costs O(log n) too, five to ten times its usual cost.
+    ///   So this order is dropped if nobody asks for it for a minute, and a promotion starts it again. On a
+    ///   member that is not primary it is the order by id.
     pub fn put_in_order(&mut self, now: Instant, order: LeaseOrder) -> bool {
         self.set_clock(now);
         if self.is_by_id(order) {
@@ -622,7 +628,7 @@ impl Lessor {
         self.now.saturating_since(self.listed_by_expiry) < A_MINUTE
     }
 
-    /// A hash of the replicated state, which is equal on members that applied the same log.
+    /// Returns a hash of the replicated state. Members that applied the same log have the same one.
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.digest
@@ -654,7 +660,7 @@ impl Lessor {
     ///
     /// # Panics
     ///
-    /// If one is broken, which is a bug.
+    /// If a rule is broken, which is a bug.
     pub fn check(&self) {
         self.table.check();
         self.check_leases();

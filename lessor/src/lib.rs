@@ -1,9 +1,9 @@
 //! A lease engine: time-limited leases over arbitrary keys, with the semantics of etcd's `lease`
 //! package.
 //!
-//! A *lease* is a promise with a time limit. Whoever holds it, the *lessee*, renews it; if nobody does
-//! for a whole *ttl*, the lease ends, and with it every *item* that is attached to it. That is enough
-//! for service registries, leader elections, locks, sessions and presence.
+//! A *lease* is a promise with a time limit. Its holder, the *lessee*, renews it. If nobody renews it
+//! for a whole *ttl*, the lease ends, and every *item* attached to it is deleted. That is enough for
+//! service registries, leader elections, locks, sessions and presence.
 //!
 //! # Layers
 //!
@@ -16,19 +16,19 @@
 //! ```
 //!
 //! - [`Lessor`] is the state machine: `no_std` with `alloc`, no clock, I/O, thread, lock or random
-//!   number. Everything comes in as a call with the time, everything goes out as an [`Effect`].
-//! - [`Member`] is what every *replicated* host of a lessor needs around it, still without I/O:
-//!   proposals and their answers, promotion behind a barrier, confirmed reads, revokes of what expired.
-//! - `driver` (feature `tokio`) moves bytes and time for a member: a `Driver` over a `Runtime`, a
-//!   `Backend` and a `Log`, asked through a `Handle`.
-//! - `backend` (features `tokio` or `redb`) is where leases are kept; `open` (both features) puts it all
-//!   together in a line.
-//! - [`testing`] has a lessor with a clock that is moved by hand, for the tests of hosts.
+//!   number. Calls carry the time in, and every consequence goes out as an [`Effect`].
+//! - [`Member`] adds what a *replicated* host needs, still without I/O: proposals and their answers,
+//!   promotion after a barrier, confirmed reads, revokes of expired leases.
+//! - `driver` (feature `tokio`) moves bytes and time for a member: a `Driver` runs it over a `Runtime`,
+//!   a `Backend` and a `Log`, and a `Handle` asks it.
+//! - `backend` (features `tokio` or `redb`) stores leases. `open` (both features) combines all of it in
+//!   one call.
+//! - [`testing`] has a lessor with a clock that a test moves by hand.
 //!
 //! # The contract of the core
 //!
-//! 1. **Time is an argument.** Each call takes `now`, a moment on a clock of the host's that never goes
-//!    back. A `now` before the last one is taken as the last one.
+//! 1. **Time is an argument.** Each call takes `now`, a moment on the host's clock. That clock must
+//!    never go back; a `now` before the last one is taken as the last one.
 //! 2. **Drain after each call.** Take [`poll_effect`](Lessor::poll_effect) until it is `None`, in order.
 //! 3. **One drain, one transaction.** Its [`Write`](Effect::Write)s and
 //!    [`RangeDelete`](Effect::RangeDelete)s are made durable together, in their order, with the log
@@ -36,22 +36,22 @@
 //! 4. **Answer after the commit.** [`Renewed`](Effect::Renewed) and the results of
 //!    [`apply`](Lessor::apply) leave the host only when that transaction is durable.
 //! 5. **Expired is a request.** For each lease of an [`Expired`](Effect::Expired) batch, apply a
-//!    [`Command::Revoke`]; until then the lease and its items are there. What is not revoked comes
-//!    again. [`Checkpoint`](Effect::Checkpoint) is a request of the same kind.
+//!    [`Command::Revoke`]. Until then the lease and its items exist, and a lease that is not revoked
+//!    comes again. [`Checkpoint`](Effect::Checkpoint) is a request of the same kind.
 //! 6. **Wake it.** Call [`handle_timeout`](Lessor::handle_timeout) when the clock reaches
-//!    [`poll_timeout`](Lessor::poll_timeout). Early is harmless, late is late.
+//!    [`poll_timeout`](Lessor::poll_timeout). An early call does nothing, a late one is only late.
 //! 7. **Only a primary tells time.** [`promote`](Lessor::promote) one member, once it has applied
-//!    everything that was decided before; [`demote`](Lessor::demote) it as soon as that is in doubt.
-//! 8. **After a restart** hand what was stored to [`recover`](Lessor::recover), then promote. Every
-//!    lease then has its ttl before it, because no clock outlives its process.
+//!    everything decided before. [`demote`](Lessor::demote) it as soon as its leadership is in doubt.
+//! 8. **After a restart** hand the stored state to [`recover`](Lessor::recover), then promote. Every
+//!    lease then starts with its whole ttl, because no clock outlives its process.
 //! 9. **Replicas apply the same commands in the same order.** Renew, promote, demote and time are
-//!    local; the [`digest`](Lessor::digest) of members that have applied the same log is equal.
+//!    local. Members that have applied the same log have the same [`digest`](Lessor::digest).
 //!
 //! Steps 3 to 5 and 7 to 9 are what [`Member`] does for a host that has a log.
 //!
 //! # A host in twenty lines
 //!
-//! This one keeps its values in memory and has no log, so it applies at once what the core asks for.
+//! It keeps its values in memory and has no log, so it applies at once whatever the core requests.
 //!
 //! ```
 //! use lessor::{Command, Config, Effect, Instant, Item, LeaseId, Lessor, Ttl};
@@ -60,7 +60,7 @@
 //! fn drain(lessor: &mut Lessor, now: Instant, values: &mut BTreeMap<Item, String>) {
 //!     while let Some(effect) = lessor.poll_effect() {
 //!         match effect {
-//!             Effect::Write(_write) => {} // a row for whoever wants to recover after a restart
+//!             Effect::Write(_write) => {} // a durable host stores this row
 //!             Effect::RangeDelete(delete) => values.retain(|key, _| !delete.items.contains(key)),
 //!             Effect::Expired(batch) => {
 //!                 for id in batch.leases {
@@ -84,7 +84,7 @@
 //! drain(&mut lessor, now, &mut values);
 //! assert_eq!(values.len(), 1);
 //!
-//! // A loop sleeps until `poll_timeout`; here the clock jumps to where nobody has renewed in time.
+//! // A loop would sleep until `poll_timeout`. Here the clock jumps to the expiry.
 //! let now = Instant::from_secs(10);
 //! lessor.handle_timeout(now);
 //! drain(&mut lessor, now, &mut values);
@@ -94,14 +94,14 @@
 //!
 //! # Features
 //!
-//! None is on by default; what is left is the core, on `alloc`, a hash table and a hasher.
+//! None is on by default. The core alone needs `alloc`, a hash table and a hasher.
 //!
-//! - `std`: what the features below share.
+//! - `std`: shared by the features below.
 //! - `serde`: `Serialize` and `Deserialize` for everything that a trace or a wire carries.
-//! - `redb`: the backend on the embedded store redb.
+//! - `redb`: a backend on the embedded store redb.
 //! - `tokio`: the driver, its handle, and the runtime on tokio.
-//! - `metrics`: the driver counts and measures through the facade [`metrics`](https://docs.rs/metrics);
-//!   without a recorder, which the program installs before it opens an engine, that goes nowhere.
+//! - `metrics`: the driver counts and measures through the facade [`metrics`](https://docs.rs/metrics).
+//!   The program must install a recorder before it opens an engine; without one nothing is recorded.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]

@@ -5,14 +5,14 @@ use core::str::FromStr;
 
 use crate::{Command, LeaseId, ParseError, Snapshot};
 
-/// A position in the log: the first entry is at 1, and 0 stands before it.
+/// The index of an entry in the log. The first entry has 1; 0 means that there is none yet.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(transparent))]
 pub struct LogIndex(pub u64);
 
 impl LogIndex {
-    /// The index after this one.
+    /// The next index.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
@@ -31,7 +31,7 @@ impl fmt::Debug for LogIndex {
     }
 }
 
-/// The number of a reign: a log has at most one leader in a term.
+/// The number of a reign. A log has at most one leader in a term.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(transparent))]
@@ -43,7 +43,7 @@ impl fmt::Display for Term {
     }
 }
 
-/// The name of a member in its group, given by the host.
+/// The id of a member in its group, chosen by the host.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(transparent))]
@@ -67,7 +67,7 @@ impl fmt::Display for MemberId {
 /// A command that the leader of a term asks the log to commit.
 ///
 /// The log must commit it *in that term or never*, and the proposals of one term in the order in
-/// which they were made; any of them may be lost.
+/// which they were made. Any of them may be lost.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Proposal {
@@ -75,7 +75,7 @@ pub struct Proposal {
     pub term: Term,
     /// Its number within the term, rising.
     pub sequence: u64,
-    /// What is to be applied.
+    /// The command to apply.
     pub command: Command,
 }
 
@@ -91,9 +91,9 @@ pub struct Confirmation(pub u64);
 pub struct Entry {
     /// Its index.
     pub index: LogIndex,
-    /// The term in which the log took it. If it differs from the proposal's, nothing is applied.
+    /// The term in which the log appended it. If the proposal has another term, it is not applied.
     pub term: Term,
-    /// What was proposed; `None` is an entry of the log's own, such as the one that opens a term.
+    /// The proposal. `None` is an entry of the log itself, such as the first one of a term.
     pub proposal: Option<Proposal>,
 }
 
@@ -104,7 +104,7 @@ impl Entry {
     }
 }
 
-/// What a member is in its group.
+/// The role of a member in its group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
@@ -113,22 +113,22 @@ pub enum Role {
     Leader {
         /// The term.
         term: Term,
-        /// The last entry of an earlier term: all up to here must be applied before it promotes.
+        /// The last entry of earlier terms. Everything up to it must be applied before a promotion.
         barrier: LogIndex,
     },
-    /// Follows somebody, or nobody yet; also what a leader becomes when it is in doubt. It does not
-    /// lead that term again.
+    /// Follows a leader, or none yet. A leader that is in doubt becomes a follower too, and does not lead
+    /// that term again.
     Follower {
-        /// Whom, if it is known.
+        /// The leader, if it is known.
         leader: Option<MemberId>,
     },
 }
 
-/// The whole replicated state at one index of the log, to install on a member that is far behind.
+/// The whole replicated state at one log index, to install on a member that is far behind.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct StateAt {
-    /// The last entry that is in it.
+    /// The last entry that it includes.
     pub applied: LogIndex,
     /// The state.
     pub snapshot: Snapshot,

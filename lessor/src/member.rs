@@ -27,15 +27,15 @@ pub use self::request::{LeaseStatus, Request, RequestError, Response, TimeToLive
 
 /// One member of a group that replicates a lessor through a log.
 ///
-/// A host of a single member uses it with a log that commits and confirms at once. After each call
-/// drain [`poll_output`](Self::poll_output); when a commit is durable call
-/// [`handle_persisted`](Self::handle_persisted), and drain again; call
+/// A group of one uses it with a log that commits and confirms at once. After each call drain
+/// [`poll_output`](Self::poll_output). When a commit is durable, call
+/// [`handle_persisted`](Self::handle_persisted) and drain again. Call
 /// [`handle_timeout`](Self::handle_timeout) when the clock reaches
 /// [`poll_timeout`](Self::poll_timeout).
 ///
-/// A clone is a fork, for trying out what would come of something: only one of the two may serve.
+/// A clone is an independent copy, for experiments. Only one of the two may serve.
 ///
-/// A member that is alone, on a log that commits and confirms at once and a store that forgets:
+/// A member that is alone, with a log that commits and confirms at once and no store:
 ///
 /// ```
 /// use lessor::{
@@ -131,11 +131,11 @@ pub struct Member {
 }
 
 impl Member {
-    /// A member that stands where its backend does: a follower, of nobody.
+    /// Creates a member with the state of its backend. It starts as a follower without a leader.
     ///
     /// # Errors
     ///
-    /// What is wrong with the state.
+    /// The first fault of the state.
     pub fn new(config: &Config, stored: &StateAt) -> Result<Self, SnapshotError> {
         let mut lessor = Lessor::new(config);
         lessor.recover(Instant::ZERO, &stored.snapshot)?;
@@ -177,7 +177,7 @@ impl Member {
         })
     }
 
-    /// Makes any of the changes that the methods below make, from data.
+    /// Makes one of the calls below, given as data.
     ///
     /// # Errors
     ///
@@ -201,17 +201,17 @@ impl Member {
         Ok(())
     }
 
-    /// Takes a request; its ticket is answered exactly once.
+    /// Takes a request. Its ticket is answered exactly once.
     ///
-    /// A change is proposed to the log and answered when it is applied and durable. A renew and a read
-    /// are answered once the log has confirmed that this member still led after they came in,
-    /// everything committed until then is applied, and what the answer speaks of is durable.
+    /// A change is proposed to the log and answered when it is applied and durable. A renew or a read is
+    /// answered when three things hold: the log has confirmed that this member led after the request
+    /// arrived, everything committed until then is applied, and everything the answer tells of is durable.
     ///
-    /// A renew that comes before its lease expires is in time, whenever it is worked off. `now` may
-    /// lie before what the member was told meanwhile, if the host was busy; it counts, unless the
-    /// member has had its timeout since. A renew that comes later waits for the revoke. Every other
-    /// request is answered within [`Config::request_timeout`], in the end with
-    /// [`RequestError::Unknown`].
+    /// A renew that arrives before its lease expires is in time, however late it is handled. `now` is the
+    /// moment at which the request arrived. It may be before the `now` of other calls, if the host was
+    /// busy; but not before the last [`handle_timeout`](Self::handle_timeout), or it counts as that. A renew
+    /// that arrives later waits for the revoke. Every other request is answered within
+    /// [`Config::request_timeout`], if need be with [`RequestError::Unknown`].
     pub fn request(&mut self, now: Instant, ticket: Ticket, request: Request) {
         let asked = now.max(self.let_go);
         let now = self.set_clock(now);
@@ -219,16 +219,16 @@ impl Member {
         self.accept(now, Asked { ticket, asked, deadline }, request);
     }
 
-    /// Takes committed entries, in the order of the log. Those that it has are ignored, so that the log may
-    /// repeat itself.
+    /// Takes committed entries, in the order of the log, and applies them. Entries that it has already are
+    /// ignored, so the log may repeat them.
     ///
-    /// It applies them, and if they come to more than [`Config::piece`] entries or items, the rest later:
-    /// call [`go_on`](Self::go_on) for as long as it [is applying](Self::is_applying), and in between hand
-    /// in whatever else has come.
+    /// At most [`Config::piece`] entries or items are applied at once. While the member
+    /// [is applying](Self::is_applying), call [`go_on`](Self::go_on), and hand in other input between the
+    /// calls.
     ///
     /// # Panics
     ///
-    /// If an entry is missing before one of these, which is a bug of the log.
+    /// If an entry is missing, which is a bug of the log.
     pub fn handle_committed(&mut self, now: Instant, entries: Vec<Entry>) {
         if self.stopped {
             self.set_clock(now);
@@ -251,7 +251,7 @@ impl Member {
         self.go_on(now);
     }
 
-    /// Applies the next piece of what was committed. Harmless if there is nothing.
+    /// Applies the next piece of the committed entries. Harmless if there is none.
     pub fn go_on(&mut self, now: Instant) {
         let now = self.set_clock(now);
         let mut before = self.applied;
@@ -305,21 +305,21 @@ impl Member {
         self.commit_applied(now, before);
     }
 
-    /// Whether there is more that was committed and is to be applied, by [`go_on`](Self::go_on).
+    /// Whether committed entries are left for [`go_on`](Self::go_on) to apply.
     #[must_use]
     pub fn is_applying(&self) -> bool {
         self.applying.is_some() || !self.backlog.is_empty()
     }
 
-    /// Notes that everything up to `applied` is durable here: a commit is done, and answers that
-    /// waited for it leave. Harmless if it was noted before.
+    /// Takes the news that everything up to `applied` is durable here. Answers that waited for it leave,
+    /// and the next commit may. Harmless if repeated.
     pub fn handle_persisted(&mut self, now: Instant, applied: LogIndex) {
         self.set_clock(now);
         self.outputs.persisted(applied);
     }
 
-    /// Forgets a request: nobody waits for its answer any more, and none comes. What it asked for may
-    /// still be done. Harmless if it was answered.
+    /// Forgets a request because nobody waits for its answer. It is not answered, but it may still be
+    /// carried out. Harmless if it was answered already.
     pub fn forget(&mut self, now: Instant, ticket: Ticket) {
         let now = self.set_clock(now);
         self.outputs.forget(ticket);
@@ -338,10 +338,12 @@ impl Member {
 
     /// Takes a change of this member's role in the group.
     ///
-    /// It promotes the lessor as soon as every entry of earlier terms is applied, and demotes it at
-    /// once: then proposals that are on their way are answered as unknown, renews and reads as not
-    /// primary. They may be committed yet, a checkpoint among them that would cut a later renew short,
-    /// so a term that was left is not led again: that is ignored.
+    /// A new leader promotes its lessor as soon as every entry of earlier terms is applied. A leader that
+    /// becomes a follower demotes it at once: open proposals are answered as unknown, renews and reads as
+    /// not primary.
+    ///
+    /// A term that this member has left is ignored if it is told to lead it again. Proposals of that term
+    /// may still be committed, and a checkpoint among them could shorten a later renew.
     pub fn handle_role(&mut self, now: Instant, role: Role) {
         let now = self.set_clock(now);
         if self.stopped {
@@ -363,8 +365,8 @@ impl Member {
         }
     }
 
-    /// Takes the answer to an [`Output::Confirm`]: the index up to which entries were committed when
-    /// this member was seen to lead, or `None` if it does not lead any more, which demotes it.
+    /// Takes the answer to an [`Output::Confirm`]: the commit index at the moment when a quorum confirmed
+    /// that this member leads. `None` means that it no longer leads, and demotes it.
     pub fn handle_confirmed(
         &mut self,
         now: Instant,
@@ -396,11 +398,11 @@ impl Member {
         self.confirm_if_waiting();
     }
 
-    /// Replaces all state by that of a member which is ahead; ignored if this one is not behind.
+    /// Replaces all state by that of a member which is ahead. Ignored if this member has applied as much.
     ///
     /// # Errors
     ///
-    /// What is wrong with the state. Then nothing was replaced, but a reign has ended.
+    /// The first fault of the state. Then nothing was replaced, but a reign of this member has ended.
     pub fn handle_installed(&mut self, now: Instant, state: &StateAt) -> Result<(), SnapshotError> {
         let now = self.set_clock(now);
         if self.stopped || state.applied <= self.applied {
@@ -422,9 +424,9 @@ impl Member {
         Ok(())
     }
 
-    /// Says whether expired batches must wait because a subscriber has no room for one. They wait for
-    /// [`Config::subscriber_patience`] at most; then they come whether there is room or not, until
-    /// this is called with `false`.
+    /// Holds expired batches back while a subscriber has no room for them (`true`), or lets them leave
+    /// (`false`). They are held for [`Config::subscriber_patience`] at most. After that they leave in any
+    /// case, until this is called with `false`.
     pub fn hold_expired(&mut self, now: Instant, hold: bool) {
         let now = self.set_clock(now);
         self.subscriber_hold = match (hold, self.subscriber_hold) {
@@ -437,7 +439,7 @@ impl Member {
         self.lessor.hold_expired(now, self.subscriber_hold.until().is_some());
     }
 
-    /// Does what is due: expired batches, checkpoints, requests that got no answer in time.
+    /// Handles everything that is due: expired batches, checkpoints, requests without an answer in time.
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.set_clock(now);
         self.let_go = now;
@@ -480,8 +482,8 @@ impl Member {
         }
     }
 
-    /// Ends the reign and answers everything that waits; every later request is answered as
-    /// stopped. Stopping twice is harmless.
+    /// Stops the member: ends its reign and answers everything that waits. Every later request is answered
+    /// with [`RequestError::Stopped`]. Stopping twice is harmless.
     pub fn stop(&mut self, now: Instant) {
         let now = self.set_clock(now);
         if !self.stopped {
@@ -511,20 +513,20 @@ impl Member {
         deadlines.chain(self.outputs.poll_timeout()).min().filter(|at| *at < Instant::MAX)
     }
 
-    /// The next thing that the host must do now. An answer that speaks of what is not durable yet is
-    /// held back, and so is a commit while another one is on its way.
+    /// Returns the next output, which the host must carry out. An answer is held back until everything it
+    /// tells of is durable, and a commit while another one is under way.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.poll()
     }
 
-    /// What the host has not been handed yet: what is to be committed first, then the rest in the
-    /// order in which it was decided, also what is held back.
+    /// The outputs that the host has not taken yet, also those that are held back: first the commits, then
+    /// the others in the order in which they were decided.
     pub fn outputs(&self) -> impl Iterator<Item = &Output> {
         self.outputs.iter()
     }
 
-    /// Whether it owes no answer that its log has yet to make possible. A renew that waits for its
-    /// lease to be revoked does not count, nor do the revokes themselves, which may never come about.
+    /// Whether no request waits for the log. A renew that waits for the revoke of its lease does not count,
+    /// because the revoke may never be committed.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.pending.iter().all(|pending| pending.asked.is_none())
@@ -533,13 +535,13 @@ impl Member {
             && self.renewing.values().all(|renewing| renewing.deadline.is_none())
     }
 
-    /// Whether it was stopped.
+    /// Whether this member was stopped.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.stopped
     }
 
-    /// The lease state machine inside.
+    /// The lessor of this member.
     #[must_use]
     pub fn lessor(&self) -> &Lessor {
         &self.lessor
@@ -551,20 +553,19 @@ impl Member {
         self.lessor.is_primary()
     }
 
-    /// The term in which this member leads, whether it is promoted yet or not.
+    /// The term in which this member leads, whether its lessor is promoted yet or not.
     #[must_use]
     pub fn term(&self) -> Option<Term> {
         self.reign.map(|reign| reign.term)
     }
 
-    /// The last entry that is applied.
+    /// The index of the last applied entry.
     #[must_use]
     pub fn applied(&self) -> LogIndex {
         self.applied
     }
 
-    /// Everything that is replicated, for a member that is far behind; `None` while an entry is applied
-    /// in part.
+    /// The whole replicated state, for a member that is far behind. `None` while an entry is half applied.
     #[must_use]
     pub fn state(&self) -> Option<StateAt> {
         let snapshot = self.applying.is_none().then(|| self.lessor.snapshot())?;

@@ -5,16 +5,17 @@ use core::fmt;
 use crate::LeaseId;
 use crate::digest::mix;
 
-/// The name of one wish for a lease, chosen by whoever wishes: a number that nobody else chooses, best a
-/// random one of 64 bits, kept until the answer is known. The id of the lease follows from it.
+/// Identifies one request for a lease, so that it can be repeated safely. The caller chooses a number that
+/// nobody else uses, best a random one of 64 bits, and keeps it until the answer is known. The id of the
+/// lease follows from it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(transparent))]
 pub struct RequestId(pub u64);
 
 impl RequestId {
-    /// The id of its lease: positive, and the same on every member and in every version. Among a million
-    /// random request ids, the probability that two share a lease id is below one in ten million.
+    /// The id of its lease: positive, and the same on every member and in every version. The probability
+    /// that two of a million random request ids share a lease id is below one in ten million.
     #[must_use]
     pub const fn lease(self) -> LeaseId {
         let mut number = mix(APART, self.0);

@@ -1,5 +1,5 @@
-//! A lessor for the tests of a host: the real state machine, in memory, on a clock that is moved by
-//! hand. etcd: `FakeLessor`, which answers 10 to everything; this one keeps the rules.
+//! A lessor for the tests of a host: the real state machine, in memory, with a clock that the test moves.
+//! etcd has `FakeLessor`, which answers 10 to everything; this one keeps the rules.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -7,11 +7,11 @@ use core::time::Duration;
 
 use crate::{Command, Config, Effect, Error, Instant, Item, LeaseId, Lessor, Ticket, Ttl};
 
-/// A primary lessor whose clock stands still until somebody [advances](Self::advance) it.
+/// A primary lessor whose clock stands still until the test [advances](Self::advance) it.
 ///
-/// It is a host without a store or a log: a checkpoint that the lessor asks for is applied at once, and
-/// writes are forgotten. What has expired is *not* revoked, that is what a host's test is about: take
-/// [`expired`](Self::expired) and [`revoke`](Self::revoke).
+/// It is a host without a store or a log. Checkpoints are applied at once, and writes are forgotten.
+/// Expired leases are *not* revoked, because a host's test wants to do that itself: take them by
+/// [`expired`](Self::expired) and [`revoke`](Self::revoke) them.
 ///
 /// ```
 /// use core::time::Duration;
@@ -46,15 +46,15 @@ pub struct ManualLessor {
 }
 
 impl ManualLessor {
-    /// A primary without leases, with the default [`Config`], at [`Instant::ZERO`].
+    /// Creates a primary without leases, with the default [`Config`], at [`Instant::ZERO`].
     #[must_use]
     pub fn new() -> Self {
         Self::with_config(&Config::default())
     }
 
-    /// A primary without leases, with this configuration, at [`Instant::ZERO`].
+    /// Creates a primary without leases, with these settings, at [`Instant::ZERO`].
     ///
-    /// [`Config::min_ttl`] is applied where a grant is proposed, so not here.
+    /// [`Config::min_ttl`] has no effect, because only a [`Member`](crate::Member) applies it.
     #[must_use]
     pub fn with_config(config: &Config) -> Self {
         let mut lessor = Lessor::new(config);
@@ -69,7 +69,7 @@ impl ManualLessor {
         }
     }
 
-    /// Moves the clock by `span`, and does everything that falls due on the way at its own moment.
+    /// Moves the clock by `span`, and handles everything that falls due meanwhile at its own moment.
     pub fn advance(&mut self, span: Duration) {
         let end = self.now.saturating_add(span);
         while let Some(due) = self.lessor.poll_timeout().filter(|due| *due < end) {
@@ -91,7 +91,7 @@ impl ManualLessor {
         self.apply(Command::Grant { id, ttl: ttl.into() })
     }
 
-    /// Removes a lease, and returns the items whose keys a host would delete, in their order.
+    /// Removes a lease, and returns its items in order, whose keys a host would delete.
     ///
     /// # Errors
     ///
@@ -101,7 +101,7 @@ impl ManualLessor {
         Ok(core::mem::take(&mut self.deleted))
     }
 
-    /// Asks for an extension of a lease; see [`answer`](Self::answer).
+    /// Requests an extension of a lease. [`answer`](Self::answer) takes the answer.
     pub fn renew(&mut self, id: LeaseId) -> Ticket {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
@@ -110,16 +110,16 @@ impl ManualLessor {
         ticket
     }
 
-    /// Takes the answer to a renew, which comes once; `None` while it waits, because the lease has
-    /// expired and was not revoked yet.
+    /// Takes the answer to a renew, which comes once. `None` while the renew waits because its lease has
+    /// expired and is not revoked yet.
     ///
-    /// The answer is the ttl from the moment of the renew on, [`Error::LeaseNotFound`] or
+    /// The answer is the ttl, counted from the moment of the renew, [`Error::LeaseNotFound`] or
     /// [`Error::NotPrimary`].
     pub fn answer(&mut self, ticket: Ticket) -> Option<Result<Ttl, Error>> {
         self.answers.remove(&ticket)
     }
 
-    /// Attaches items to a lease; an item that another lease holds moves.
+    /// Attaches items to a lease. An item that another lease holds moves.
     ///
     /// # Errors
     ///
@@ -132,7 +132,7 @@ impl ManualLessor {
         self.apply(Command::Attach { id, items: items.into_iter().map(Into::into).collect() })
     }
 
-    /// Detaches items from a lease; one that it does not hold is left alone.
+    /// Detaches items from a lease. Items that it does not hold are ignored.
     ///
     /// # Errors
     ///
@@ -145,7 +145,7 @@ impl ManualLessor {
         self.apply(Command::Detach { id, items: items.into_iter().map(Into::into).collect() })
     }
 
-    /// Attaches items to a lease if no other lease holds any of them; else nothing changes.
+    /// Attaches items to a lease if no other lease holds any of them. Otherwise nothing changes.
     ///
     /// # Errors
     ///
@@ -158,20 +158,20 @@ impl ManualLessor {
         self.apply(Command::Claim { id, items: items.into_iter().map(Into::into).collect() })
     }
 
-    /// Makes the lessor the primary, with `extend` more for every lease.
+    /// Makes the lessor the primary, and adds `extend` to every lease.
     pub fn promote(&mut self, extend: Duration) {
         self.lessor.promote(self.now, extend);
         self.drain();
     }
 
-    /// Makes the lessor not primary: nothing expires any more, and renews are refused.
+    /// Ends the primacy of the lessor. No lease expires, and renews are refused.
     pub fn demote(&mut self) {
         self.lessor.demote(self.now);
         self.drain();
     }
 
-    /// Takes the leases that expired since the last call, in the order in which they left the lessor. One
-    /// that is not revoked comes again after each [`Config::retry_interval`], by default 3 s.
+    /// Takes the leases that expired since the last call, in the order in which they left the lessor. A
+    /// lease that is not revoked comes again after each [`Config::retry_interval`], by default 3 s.
     pub fn expired(&mut self) -> Vec<LeaseId> {
         core::mem::take(&mut self.expired)
     }
@@ -182,8 +182,8 @@ impl ManualLessor {
         self.now
     }
 
-    /// The time until a lease expires, zero if it has; `None` if there is no such lease or the lessor
-    /// is not primary.
+    /// The time until a lease expires, zero if it has expired. `None` if there is no such lease or the
+    /// lessor is not primary.
     #[must_use]
     pub fn remaining(&self, id: LeaseId) -> Option<Duration> {
         self.lessor.remaining(self.now, id)

@@ -8,14 +8,15 @@ use core::time::Duration;
 
 /// A moment on the host's clock: nanoseconds since an epoch of the host's choosing.
 ///
-/// The clock must be monotonic; [`Lessor`](crate::Lessor) treats a step backward as no time having
-/// passed. A clock that stands still while the host is suspended, as that of `TokioRuntime`, makes
-/// leases last longer by that time, which breaks no promise to their holders.
-/// [`Instant::MAX`], 584 years after the epoch, is the end of time: a deadline that would lie past
-/// it is at `MAX` and never comes.
+/// The clock must be monotonic. [`Lessor`](crate::Lessor) treats a step backward as no time passing.
+/// If the clock stops while the machine is suspended, as that of `TokioRuntime` does, leases last longer
+/// by that time; no lessee loses anything.
 ///
-/// `+` and `-` saturate, unlike those of [`Duration`]: at `MAX`, at [`Instant::ZERO`], and at a span of
-/// zero between a moment and a later one. They never panic.
+/// [`Instant::MAX`], 584 years after the epoch, is the end of time. A deadline beyond it is at `MAX` and
+/// never comes.
+///
+/// Arithmetic never panics: `+` saturates at `MAX`, `-` at [`Instant::ZERO`], and the span from a moment
+/// to an earlier one is zero.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(transparent))]
@@ -24,7 +25,7 @@ pub struct Instant(u64);
 impl Instant {
     /// The host's epoch.
     pub const ZERO: Self = Self(0);
-    /// The end of time, which no clock reaches.
+    /// The end of time. No clock reaches it.
     pub const MAX: Self = Self(u64::MAX);
 
     /// The moment `nanos` nanoseconds after the epoch.
@@ -51,13 +52,13 @@ impl Instant {
         self.0
     }
 
-    /// This moment `span` later, at most [`Instant::MAX`].
+    /// The moment `span` later, at most [`Instant::MAX`].
     #[must_use]
     pub fn saturating_add(self, span: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// The time from `earlier` to this moment, zero if `earlier` is not earlier.
+    /// The time from `earlier` to this moment, zero if `earlier` is later.
     #[must_use]
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

@@ -1,4 +1,4 @@
-//! What a member asks its backend to make durable at once.
+//! A member's changes that its backend makes durable at once.
 
 use alloc::vec::Vec;
 
@@ -8,13 +8,13 @@ use crate::{Digest, LogIndex, RangeDelete, Write};
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Transaction {
-    /// The log index that the store must stand at; a store that does not refuses.
+    /// The log index of the store before it. A store at another index refuses.
     pub after: LogIndex,
-    /// The log index that the store stands at afterwards.
+    /// The log index of the store after it.
     pub applied: LogIndex,
-    /// The digest of the whole state afterwards, by which a reader finds damage.
+    /// The digest of the whole state after it, by which a reader finds damage.
     pub digest: Digest,
-    /// Whether everything stored is removed first: the changes are then a whole state.
+    /// Whether everything stored is removed first. Then the changes are a whole state.
     pub reset: bool,
     /// The changes, in order.
     pub changes: Vec<Change>,
@@ -27,7 +27,7 @@ pub struct Transaction {
 pub enum Change {
     /// A change of the lease store.
     Write(Write),
-    /// The end of the items of a revoked lease: their rows in the lease store, and whatever the host
-    /// keeps under their keys.
+    /// The deletion of the items of a revoked lease: of their rows in the lease store, and of everything
+    /// that the host keeps under their keys.
     RangeDelete(RangeDelete),
 }

@@ -1,4 +1,4 @@
-//! A store that forgets everything with its process: for tests, and for hosts that need no more.
+//! A store that ends with its process: for tests, and for hosts that need no more.
 
 use std::collections::BTreeMap;
 
@@ -16,13 +16,13 @@ pub struct MemoryBackend {
 }
 
 impl MemoryBackend {
-    /// An empty store.
+    /// Creates an empty store.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Gives it this salt in place of zero: see [`Stored::id_salt`].
+    /// Sets [`Stored::id_salt`], which is zero by default.
     #[must_use]
     pub fn with_id_salt(mut self, id_salt: u64) -> Self {
         self.id_salt = id_salt;

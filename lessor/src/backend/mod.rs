@@ -1,4 +1,4 @@
-//! Where leases are kept: a trait with one load and one atomic, durable commit, and two stores.
+//! Stores of leases: a trait with a load and an atomic, durable commit, and two implementations.
 
 use std::error::Error;
 use std::io;
@@ -18,10 +18,10 @@ pub use self::retry::DeletionRetry;
 
 /// A durable store of one member's leases.
 ///
-/// Both calls may block; the [driver](crate::driver) makes them through
+/// Its calls may block. The [driver](crate::driver) makes them through
 /// [`Runtime::run_blocking`](crate::driver::Runtime::run_blocking), one at a time.
 ///
-/// One that keeps all transactions, and reads the state back from them:
+/// A store that keeps all transactions, and reads the state back from them:
 ///
 /// ```
 /// use std::collections::BTreeMap;
@@ -83,39 +83,39 @@ pub use self::retry::DeletionRetry;
 /// # Ok::<(), BackendError>(())
 /// ```
 pub trait Backend: Send + 'static {
-    /// Reads everything that is stored.
+    /// Reads the whole store.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the store from being read as a whole. Nothing stored was changed.
+    /// Any fault that prevents reading all of it. Nothing stored was changed.
     fn load(&mut self) -> Result<Stored, BackendError>;
 
-    /// Does all of the transaction or nothing, and returns when it would survive a loss of power.
+    /// Stores all of the transaction or nothing, and returns when it would survive a loss of power.
     ///
     /// # Errors
     ///
-    /// [`BackendError::OutOfOrder`] if the store does not stand at [`Transaction::after`]. After any
-    /// error it is unknown whether the transaction is stored; the caller must commit nothing more.
+    /// [`BackendError::OutOfOrder`] if the store is not at [`Transaction::after`]. After any error it is
+    /// unknown whether the transaction is stored, and the caller must commit nothing more.
     fn commit(&mut self, transaction: Transaction) -> Result<(), BackendError>;
 
-    /// The leases that have ended although what the host keeps under their items could not be deleted,
-    /// in the order of their ids. A backend that has none need not say so.
+    /// The ended leases whose keys could not be deleted from the host's tables, in the order of their ids.
+    /// The default is an empty list.
     fn undeleted(&self) -> Vec<Undeleted> {
         Vec::new()
     }
 
-    /// Tries again to delete some of what is [undeleted](Self::undeleted); returns when that is durable.
-    /// What cannot be deleted this time either is no error.
+    /// Tries again to delete some of the [undeleted](Self::undeleted) keys, and returns when that is
+    /// durable. If a key still cannot be deleted, that is no error.
     ///
     /// # Errors
     ///
-    /// As after a commit.
+    /// Those of a [commit](Self::commit), with the same consequences.
     fn delete_again(&mut self) -> Result<(), BackendError> {
         Ok(())
     }
 }
 
-/// So that which backend it is can be decided while the program runs.
+/// Allows the choice of a backend at run time.
 impl<B: Backend + ?Sized> Backend for Box<B> {
     fn load(&mut self) -> Result<Stored, BackendError> {
         (**self).load()
@@ -134,26 +134,26 @@ impl<B: Backend + ?Sized> Backend for Box<B> {
     }
 }
 
-/// Items of a lease that has ended that are still there in the tables of the host.
+/// The items of an ended lease whose keys are still in the host's tables.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Undeleted {
-    /// The lease that has ended; its id may be that of a new one by now.
+    /// The ended lease. A new lease may have the same id by now.
     pub lease: LeaseId,
-    /// How many items.
+    /// The number of items.
     pub items: usize,
     /// Why the last attempt to delete them failed.
     pub reason: String,
 }
 
-/// What a [`Backend`] holds.
+/// The content of a [`Backend`].
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Stored {
-    /// The last entry of the log that is in it.
+    /// The index of the last log entry that it includes.
     pub applied: LogIndex,
-    /// The digest that was stored with it, which the reader must compare with its own.
+    /// The digest that was stored with the state. The reader must compare it with its own.
     pub digest: Digest,
-    /// What tells the ids that are picked on this store from those of other stores, if
-    /// [`Config::id_salt`](crate::Config::id_salt) does not: see there. Zero if there is none.
+    /// The salt of the ids that are picked on this store, unless
+    /// [`Config::id_salt`](crate::Config::id_salt) is set. Zero if the store keeps none.
     pub id_salt: u64,
     /// All leases and items.
     pub snapshot: Snapshot,
@@ -161,16 +161,16 @@ pub struct Stored {
 
 /// Why a store cannot be used.
 ///
-/// Each message is one sentence that says what, where and what to do.
+/// Each message is one sentence: what is wrong, where, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackendError {
-    /// The file is no lease store.
+    /// The file is not a lease store.
     #[error("{}: not a lease store ({found}); name another file, or move this one away", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
-        /// What was found instead.
+        /// The kind of file that was found.
         found: String,
     },
     /// The store was written by a newer version of this crate.
@@ -181,22 +181,22 @@ pub enum BackendError {
     Newer {
         /// The file.
         path: PathBuf,
-        /// The format it has.
+        /// Its format.
         found: u64,
         /// The newest format that this version reads.
         supported: u64,
     },
-    /// The store is a lease store, but its content is not what was written.
+    /// The file is a lease store, but not with the content that was written.
     #[error("{}: damaged lease store ({what}); restore it from a copy, nothing was changed", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The damage.
         what: String,
     },
-    /// While it was open, the store was removed, renamed, overwritten or put back by somebody else, so
-    /// what is committed would be gone at the next opening. It is noticed by a commit, which fails;
-    /// what was committed before it was done, and may be gone with the file.
+    /// While the store was open, its file was removed, renamed, overwritten or restored from a copy, so
+    /// further commits would be lost at the next opening. A commit notices this and fails. Earlier commits
+    /// succeeded, but may be gone with the file.
     #[error(
         "{}: the lease store was taken away while it was open ({what}); find out by whom, and open it again",
         path.display()
@@ -204,7 +204,7 @@ pub enum BackendError {
     Replaced {
         /// The file.
         path: PathBuf,
-        /// What has become of it.
+        /// What happened to it.
         what: String,
     },
     /// Somebody else has the store open.
@@ -218,27 +218,27 @@ pub enum BackendError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What was tried, as a verb: open, create, read, write.
+        /// The operation that failed: open, create, read or write.
         doing: &'static str,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         error: io::Error,
     },
-    /// A transaction that does not follow the last one: a bug of the caller.
+    /// The transaction does not follow the last one, which is a bug of the caller.
     #[error("transaction after {after} refused: the lease store stands at {stored}")]
     OutOfOrder {
-        /// Where the transaction starts.
+        /// The index that the transaction starts at.
         after: LogIndex,
-        /// Where the store stands.
+        /// The index that the store is at.
         stored: LogIndex,
     },
-    /// What the backend of a host says, by [`BackendError::other`].
+    /// An error of a host's own backend, made by [`BackendError::other`].
     #[error(transparent)]
     Other(Box<dyn Error + Send + Sync>),
 }
 
 impl BackendError {
-    /// An error of a backend that has other things to say than these: any error, or a sentence.
+    /// Wraps an error of a host's own backend: any error, or a sentence.
     ///
     /// ```
     /// use lessor::backend::BackendError;

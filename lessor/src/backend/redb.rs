@@ -31,11 +31,12 @@ mod undeleted;
 /// A durable [`Backend`] in one file of the embedded store [redb](redb).
 ///
 /// The tables `lessor.meta`, `lessor.leases`, `lessor.items` and, if it was ever needed,
-/// `lessor.undeleted` are the crate's own. A host may keep tables of its own beside them, through [`database`](Self::database), and have its rows
-/// deleted together with the lease that held them, through [`range_deleter`](Self::range_deleter).
+/// `lessor.undeleted` belong to this crate. A host may keep its own tables in the same file, through
+/// [`database`](Self::database), and have its rows deleted together with their lease, through
+/// [`range_deleter`](Self::range_deleter).
 ///
-/// After a commit failed, for whatever reason but [`BackendError::OutOfOrder`], everything fails:
-/// whether the transaction is stored is known only after the store was opened again.
+/// After a commit failed, for any reason except [`BackendError::OutOfOrder`], every call fails. Only
+/// opening the store again shows whether the transaction is stored.
 ///
 /// ```
 /// use lessor::LogIndex;
@@ -72,22 +73,21 @@ pub struct RedbBackend {
 impl RedbBackend {
     /// Opens the store in this file, or creates it if there is no such file.
     ///
-    /// An existing file is read as a whole first, and whatever redb would repair is repaired in
-    /// memory only; so opening takes time and memory for its size, and a file that is refused stays
-    /// as it was. What was read is kept for the first [`load`](Backend::load), which costs nothing
-    /// then. A file redb stumbles over is refused as well, though with the message of a panic
-    /// on standard error; with `panic = "abort"` it ends the process.
+    /// An existing file is first read completely, and redb's repairs are kept in memory. So opening costs
+    /// time and memory for the size of the file, and a refused file is not changed. The first
+    /// [`load`](Backend::load) returns what was read and costs nothing. If redb panics on a damaged file,
+    /// the file is refused too, but the message of the panic appears on standard error; with
+    /// `panic = "abort"` the process ends.
     ///
-    /// A new store is made beside it, in `<file>.new.<process>.<number>`, and gets its name only when
-    /// it is whole. What an attempt that was cut short has left there is removed then. Of several that
-    /// create the same store at once, in one process or in many, one gets it, and all others find it
-    /// [locked](BackendError::Locked).
+    /// A new store is created as `<file>.new.<process>.<number>` and renamed when it is complete. Leftovers
+    /// of interrupted attempts are removed then. If several create the same store at once, in one process
+    /// or in many, one gets it, and all others find it [locked](BackendError::Locked).
     ///
     /// # Errors
     ///
-    /// - [`BackendError::Foreign`]: the file is something else; also if it is empty.
+    /// - [`BackendError::Foreign`]: the file is something else, or empty.
     /// - [`BackendError::Newer`]: its format is newer than this version's.
-    /// - [`BackendError::Damaged`]: it is a lease store, but not what was written.
+    /// - [`BackendError::Damaged`]: it is a lease store, but not with the content that was written.
     /// - [`BackendError::Locked`]: it is open already, in this process or another.
     /// - [`BackendError::Io`]: the system refuses to open, create, read or write it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, BackendError> {
@@ -104,16 +104,15 @@ impl RedbBackend {
         Err(io_error(path, "create", io::Error::new(io::ErrorKind::AlreadyExists, text)))
     }
 
-    /// Opens the store in storage that the host provides, or creates it if that is empty.
+    /// Opens the store in storage of the host, or creates it if the storage is empty.
     ///
-    /// Unlike [`open`](Self::open) this lets redb repair, and so write, before the content is
-    /// validated, and it does not catch redb's panics. A creation that lost its power half-way is
-    /// begun anew. Messages call the storage `<storage>`.
+    /// Unlike [`open`](Self::open) it lets redb repair, and so write, before the content is validated, and
+    /// it does not catch redb's panics. A creation that was interrupted by a loss of power is started
+    /// again. Error messages call the storage `<storage>`.
     ///
     /// # Errors
     ///
-    /// The same as of [`open`](Self::open), except that rows are validated by
-    /// [`load`](Backend::load) only.
+    /// Those of [`open`](Self::open), except that only [`load`](Backend::load) validates rows.
     pub fn with_storage(storage: impl StorageBackend) -> Result<Self, BackendError> {
         let path = Path::new("<storage>");
         discard_half_created(&storage, path)?;
@@ -129,31 +128,31 @@ impl RedbBackend {
         Self::new(database, path.into(), None, None)
     }
 
-    /// Gives this salt to a store that has none, with the next commit: see [`Stored::id_salt`].
+    /// Gives a salt to a store that has none, with the next commit. See [`Stored::id_salt`].
     ///
-    /// A store that [`open`](Self::open) creates draws one from the system, and so does one of an
-    /// earlier version when it is opened; in [storage of the host](Self::with_storage) nothing is drawn.
+    /// [`open`](Self::open) draws one from the system when it creates a store, and when it opens a store of
+    /// an earlier version. [`with_storage`](Self::with_storage) draws none.
     #[must_use]
     pub fn with_id_salt(mut self, id_salt: u64) -> Self {
         self.id_salt = self.id_salt.or(Some(id_salt));
         self
     }
 
-    /// Has the host delete what it keeps under the items of a revoked lease, in the same transaction.
+    /// Sets a function of the host that deletes the keys of a revoked lease, in the same transaction.
     ///
     /// It is called once for each [`Change::RangeDelete`], in order, before the rows of the items are
-    /// removed, and may use every table but `lessor.*`. What it does is done if and only if the whole
-    /// commit is. It must do the same on every member (etcd: `RangeDeleter`).
+    /// removed. It may use every table except `lessor.*`, and must do the same on every member. Its changes
+    /// are committed together with the rest, or not at all (etcd: `RangeDeleter`).
     ///
-    /// If it returns an error or panics, what it has done is undone, and the commit is done without it:
-    /// the lease ends as the log says, and its items are kept in `lessor.undeleted`, listed by
-    /// [`undeleted`](Backend::undeleted) and tried again by [`delete_again`](Backend::delete_again), also
-    /// after a restart. So it can be called again for the same items, or later for some of them; an
-    /// item that was attached to a lease meanwhile is not among them any more. Delete by the items: the
-    /// id of the lease may have been granted anew by then. After three failures in one commit the
-    /// others in it are kept untried.
+    /// If it returns an error or panics, its changes are undone and the commit goes on without them. The
+    /// lease ends as the log says, and its items are kept in `lessor.undeleted`.
+    /// [`undeleted`](Backend::undeleted) lists them, and [`delete_again`](Backend::delete_again) tries
+    /// again, also after a restart. So the function may be called again for the same items, or for some of
+    /// them: an item that was attached to a lease meanwhile is left out. Delete by the items, because the
+    /// id of the lease may have been granted again. After three failures in one commit the other deletions
+    /// in it are kept without an attempt.
     ///
-    /// A later deleter takes the place of an earlier one; the default does nothing.
+    /// A second function replaces the first. The default does nothing.
     #[must_use]
     pub fn range_deleter(
         mut self,
@@ -163,12 +162,12 @@ impl RedbBackend {
         self
     }
 
-    /// The redb database, for tables of the host's own in the same file, also while a driver has the
-    /// store. The file is released when this and the store are gone.
+    /// The redb database, for the host's own tables in the same file. It can be used while a driver has the
+    /// store. The file is released when both this and the store are dropped.
     ///
-    /// A host that changes the tables `lessor.*` damages the store. While it has a write transaction
-    /// open, a commit waits. While it has a read transaction open, nothing that this could read is freed,
-    /// so the file grows with each commit and does not shrink again by itself: end them soon.
+    /// Do not change the tables `lessor.*`, which would damage the store. End transactions soon: while a
+    /// write transaction is open, commits wait; while a read transaction is open, redb frees nothing that
+    /// it could read, so the file grows with each commit and does not shrink by itself.
     #[must_use]
     pub fn database(&self) -> Arc<Database> {
         self.database.clone()

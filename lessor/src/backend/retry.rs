@@ -1,14 +1,14 @@
-//! When to try again to delete what a host's range deleter could not.
+//! The schedule of further attempts to delete what a range deleter could not.
 
 use core::time::Duration;
 
 use crate::Instant;
 
-/// The moments at which to call [`delete_again`](super::Backend::delete_again): 1 s after something was
-/// left undeleted, and then after twice the time each, up to 5 min. After one that deletes something it
-/// begins with 1 s again.
+/// Decides when to call [`delete_again`](super::Backend::delete_again): 1 s after something was left
+/// undeleted, then after twice the time for each attempt, up to 5 min. An attempt that deletes something
+/// resets the delay to 1 s.
 ///
-/// The driver does this by itself; it is for hosts that drive a backend by hand.
+/// The driver does this by itself. This type is for hosts that drive a backend by hand.
 ///
 /// ```
 /// use std::time::Duration;
@@ -38,7 +38,7 @@ impl Default for DeletionRetry {
 }
 
 impl DeletionRetry {
-    /// The store was opened, or something was committed, and of so many leases the items are undeleted.
+    /// The store was opened, or a commit ended, and this number of leases is undeleted.
     pub fn handle_committed(&mut self, now: Instant, undeleted: usize) {
         self.undeleted = undeleted;
         if undeleted == 0 {
@@ -48,7 +48,7 @@ impl DeletionRetry {
         }
     }
 
-    /// An attempt is over, and of so many leases the items are undeleted.
+    /// An attempt ended, and this number of leases is still undeleted.
     pub fn handle_tried(&mut self, now: Instant, undeleted: usize) {
         self.wait =
             if undeleted < self.undeleted { SHORTEST } else { (self.wait * 2).min(LONGEST) };
@@ -62,7 +62,7 @@ impl DeletionRetry {
         self.at
     }
 
-    /// Whether to try now; then [`handle_tried`](Self::handle_tried) must be called when that is over.
+    /// Returns whether to try now. If so, call [`handle_tried`](Self::handle_tried) when the attempt ended.
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
         let due = self.at.is_some_and(|at| at <= now);
         if due {

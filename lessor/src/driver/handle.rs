@@ -18,8 +18,8 @@ use crate::{
 
 /// A handle to a running lease engine.
 ///
-/// Requests wait for a permit while [`Config::queue`](crate::Config::queue) of them are in the
-/// engine. A request whose future is dropped may still be done, but holds nothing up any more. When
+/// While [`Config::queue`](crate::Config::queue) requests are in the engine, further ones wait. If the
+/// future of a request is dropped, the request may still be carried out, but takes no room any more. When
 /// the last handle is dropped, the engine stops as by [`stop`](Self::stop).
 #[derive(Clone, Debug)]
 pub struct Handle {
@@ -32,36 +32,35 @@ pub struct Handle {
     ended: Ended,
 }
 
-/// A lease as it was granted.
+/// A granted lease.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Granted {
     /// Its id.
     pub id: LeaseId,
-    /// The ttl it got: the one asked for, raised to [`Config::min_ttl`](crate::Config::min_ttl); or, if
-    /// the lease was there already, the one that it has.
+    /// Its ttl: the requested one, raised to [`Config::min_ttl`](crate::Config::min_ttl). If the lease
+    /// existed already, the one that it has.
     pub ttl: Ttl,
-    /// The log index of the grant; if the lease existed already, an index at which it did.
+    /// The log index of the grant. If the lease existed already, an index at which it did.
     pub index: LogIndex,
 }
 
-/// Why a call through a [`Handle`] did not give what was asked for.
+/// Why a call through a [`Handle`] failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CallError {
-    /// The engine's answer.
+    /// The engine answered with an error.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// The engine has ended because of this error. What the call asked for may or may not have been
-    /// done.
+    /// The engine has ended with this error. The request may or may not have been carried out.
     #[error("the lease engine has failed: {0}")]
     Failed(Arc<DriverError>),
-    /// Nobody renews the lease of a [`KeepAlive`](super::KeepAlive) any more: what did is gone, for
-    /// instance with its runtime.
+    /// The task that renews the lease of a [`KeepAlive`](super::KeepAlive) is gone, for instance with its
+    /// runtime.
     #[error("nobody renews the lease any more: the task that did is gone; keep it alive again")]
     Unattended,
 }
 
-/// Answers are equal if they say the same. Failures are if they are the same one, of the same engine:
-/// what a system has said cannot be compared.
+/// Answers are equal by value. Failures are equal if they are the same error of the same engine, because
+/// errors of the system cannot be compared.
 impl PartialEq for CallError {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
@@ -76,7 +75,7 @@ impl PartialEq for CallError {
 impl Eq for CallError {}
 
 impl CallError {
-    /// The lessor's own refusal, if it is one.
+    /// The refusal of the lessor, if that is the reason.
     #[must_use]
     pub fn refusal(&self) -> Option<Error> {
         match self {
@@ -89,13 +88,13 @@ impl CallError {
     }
 }
 
-/// The expired batches of an engine, in order, each before its leases are revoked (etcd:
+/// The stream of expired batches of an engine, in order, each before its leases are revoked (etcd:
 /// `ExpiredLeasesC`).
 ///
-/// It shows what the engine revokes by itself. A lease whose revoke was lost comes again. While 16
-/// batches wait here no further lease is revoked, for up to
-/// [`Config::subscriber_patience`](crate::Config::subscriber_patience); what comes after that is missed,
-/// and [`Missed`] says how much it was. So take them, or drop this.
+/// The engine revokes the leases by itself. A lease whose revoke was lost comes again. While 16 batches
+/// wait here, no further lease is revoked for up to
+/// [`Config::subscriber_patience`](crate::Config::subscriber_patience). Batches after that are missed, and
+/// [`Missed`] counts them. So take the batches, or drop the stream.
 #[derive(Debug)]
 pub struct Expired {
     batches: mpsc::Receiver<Result<ExpiredBatch, Missed>>,
@@ -103,13 +102,13 @@ pub struct Expired {
     calls: mpsc::WeakUnboundedSender<Call>,
 }
 
-/// What a subscriber has not seen, because it did not take its batches in time.
+/// The batches that a subscriber has missed, because it did not take earlier ones in time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, thiserror::Error)]
 #[error("{leases} expired leases in {batches} batches were missed; take batches sooner")]
 pub struct Missed {
-    /// How many batches.
+    /// The number of batches.
     pub batches: u64,
-    /// How many leases were in them; one that came again counts again.
+    /// The number of leases in them. A lease that came again counts again.
     pub leases: u64,
 }
 
@@ -120,7 +119,8 @@ impl Missed {
 }
 
 impl Expired {
-    /// The next batch, or how much was missed since the last one; `None` when the engine has ended.
+    /// Returns the next batch, or the number of those missed since the last one. `None` when the engine has
+    /// ended.
     pub async fn recv(&mut self) -> Option<Result<ExpiredBatch, Missed>> {
         self.batches.recv().await
     }
@@ -144,13 +144,13 @@ impl Drop for Expired {
 }
 
 impl Handle {
-    /// Creates a lease. Without an id the engine picks one; if the answer is
-    /// [`RequestError::Unknown`] nobody knows which, and the lease may be there until it expires: see
-    /// [`grant_once`](Self::grant_once).
+    /// Creates a lease. Without an id the engine picks one. If the answer is then
+    /// [`RequestError::Unknown`], there may be a lease with an unknown id until it expires.
+    /// [`grant_once`](Self::grant_once) avoids that.
     ///
     /// # Errors
     ///
-    /// [`Error::LeaseExists`], [`Error::TtlTooLarge`], or what every call can meet ([`CallError`]).
+    /// [`Error::LeaseExists`], [`Error::TtlTooLarge`], or an error of any call ([`CallError`]).
     pub async fn grant(
         &self,
         id: Option<LeaseId>,
@@ -159,17 +159,17 @@ impl Handle {
         self.granted(Request::Grant { id, ttl: ttl.into() }).await
     }
 
-    /// Creates the lease of a request id, or finds it if an earlier call with the same request id has
-    /// created it: so whoever got [`RequestError::Unknown`], or was started again, asks again and has one
-    /// lease. A lease that is found keeps the ttl that it was granted with, and its deadline: renew it
-    /// to know how long it lasts. It may have expired already and wait for its revoke.
+    /// Creates the lease of a request id, or finds the one that an earlier call with the same request id
+    /// has created. So after [`RequestError::Unknown`], or after a restart, call it again to have one lease.
+    /// A lease that is found keeps its ttl and its deadline. Renew it to know how long it lasts; it may have
+    /// expired already and wait for its revoke.
     ///
-    /// If the lease has ended meanwhile, a new one with the same id is granted. So give up a request id when
-    /// you revoke its lease, and let no call with it be under way then.
+    /// If the lease has ended meanwhile, a new one with the same id is granted. So do not use a request id
+    /// again after you have revoked its lease, and have no call with it under way when you revoke it.
     ///
     /// # Errors
     ///
-    /// [`Error::TtlTooLarge`], or what every call can meet.
+    /// [`Error::TtlTooLarge`], or an error of any call.
     pub async fn grant_once(
         &self,
         request: impl Into<RequestId>,
@@ -179,21 +179,21 @@ impl Handle {
         self.granted(Request::GrantOnce { request, ttl }).await
     }
 
-    /// Removes a lease and deletes all its items; returns the log index of that.
+    /// Removes a lease and deletes all its items. Returns the log index of the revoke.
     ///
     /// # Errors
     ///
-    /// [`Error::LeaseNotFound`], or what every call can meet.
+    /// [`Error::LeaseNotFound`], or an error of any call.
     pub async fn revoke(&self, id: LeaseId) -> Result<LogIndex, CallError> {
         self.applied(Request::Revoke { id }).await
     }
 
-    /// Extends a lease; the ttl returned counts from the moment of this call. Waits if the lease has
-    /// expired and is about to be revoked.
+    /// Extends a lease. The returned ttl counts from the moment of this call. If the lease has expired, it
+    /// waits for the revoke.
     ///
     /// # Errors
     ///
-    /// [`Error::LeaseNotFound`], or what every call can meet.
+    /// [`Error::LeaseNotFound`], or an error of any call.
     pub async fn renew(&self, id: LeaseId) -> Result<Ttl, CallError> {
         let Response::Renewed { ttl } = self.request(Request::Renew { id }).await? else {
             unreachable!("a renew is not answered so")
@@ -201,12 +201,12 @@ impl Handle {
         Ok(ttl)
     }
 
-    /// Attaches items to a lease; an item that another lease holds moves. Returns the log index of
-    /// that. To take only what nobody holds there is [`claim`](Self::claim).
+    /// Attaches items to a lease. An item that another lease holds moves. Returns the log index of the
+    /// attach. [`claim`](Self::claim) takes only items that no other lease holds.
     ///
     /// # Errors
     ///
-    /// [`Error::LeaseNotFound`], [`Error::EmptyItem`], or what every call can meet.
+    /// [`Error::LeaseNotFound`], [`Error::EmptyItem`], or an error of any call.
     pub async fn attach(
         &self,
         id: LeaseId,
@@ -216,23 +216,23 @@ impl Handle {
         self.applied(Request::Attach { id, items }).await
     }
 
-    /// Attaches items to a lease if no other lease holds any of them, and returns the log index of that;
-    /// else it changes nothing, and the refusal names the lease that holds the first such item. What
-    /// the lease holds already is no obstacle, so asking again is safe.
+    /// Attaches items to a lease if no other lease holds any of them, and returns the log index of the
+    /// claim. Otherwise nothing changes, and the refusal names the lease that holds the first such item.
+    /// Items that the lease holds already stay with it, so asking again is safe.
     ///
-    /// The index is a **fencing token**: send it with everything that is done in the name of the lock, and
-    /// let the resource refuse a token below the largest that it has seen. Indexes only rise, so a later
-    /// holder of an item has a larger token than each earlier one, and an earlier one that has not noticed
-    /// its end is refused. That holds while
-    /// - all who take the item claim it, and nobody [attaches](Self::attach) it to another lease;
-    /// - the store is not put back from an older copy, whose indexes come again.
+    /// The index is a **fencing token**. Send it with everything that you do under the lock, and let the
+    /// resource refuse every token below the largest one that it has seen. Indexes only rise, so a later
+    /// holder of an item has a larger token, and an earlier holder that has not noticed its end is refused.
+    /// That requires that
+    /// - every holder claims the item, and nobody [attaches](Self::attach) it to another lease;
+    /// - the store is not restored from an older copy, because then indexes come again.
     ///
-    /// A holder that claims again gets a larger token and goes on with that one: once the resource has
-    /// seen it, the smaller one is refused, also for what this holder sent before.
+    /// A holder that claims again gets a larger token and must use that one. Once the resource has seen it,
+    /// it refuses the smaller one, also in what the same holder sent earlier.
     ///
     /// # Errors
     ///
-    /// [`Error::ItemHeld`], [`Error::LeaseNotFound`], [`Error::EmptyItem`], or what every call can meet.
+    /// [`Error::ItemHeld`], [`Error::LeaseNotFound`], [`Error::EmptyItem`], or an error of any call.
     pub async fn claim(
         &self,
         id: LeaseId,
@@ -242,12 +242,12 @@ impl Handle {
         self.applied(Request::Claim { id, items }).await
     }
 
-    /// Detaches items from a lease; one that it does not hold is left alone. Returns the log index of
-    /// that.
+    /// Detaches items from a lease. Items that it does not hold are ignored. Returns the log index of the
+    /// detach.
     ///
     /// # Errors
     ///
-    /// [`Error::LeaseNotFound`], or what every call can meet.
+    /// [`Error::LeaseNotFound`], or an error of any call.
     pub async fn detach(
         &self,
         id: LeaseId,
@@ -257,13 +257,13 @@ impl Handle {
         self.applied(Request::Detach { id, items }).await
     }
 
-    /// Everything about a lease with all its items, or `None` if there is none with this id. The engine
-    /// copies the items meanwhile, so for a lease with very many of them prefer
+    /// Returns a lease with all its items, or `None` if no lease has this id. The engine copies the items
+    /// and does nothing else meanwhile. So for a lease with very many of them prefer
     /// [`time_to_live`](Self::time_to_live) and [`items`](Self::items).
     ///
     /// # Errors
     ///
-    /// What every call can meet.
+    /// An error of any call.
     pub async fn lookup(&self, id: LeaseId) -> Result<Option<LeaseStatus>, CallError> {
         let Response::Lookup(status) = self.request(Request::Lookup { id }).await? else {
             unreachable!("a lookup is not answered so")
@@ -271,11 +271,11 @@ impl Handle {
         Ok(status)
     }
 
-    /// The time until a lease expires, zero if it has.
+    /// Returns the time until a lease expires, zero if it has expired.
     ///
     /// # Errors
     ///
-    /// [`Error::LeaseNotFound`], or what every call can meet.
+    /// [`Error::LeaseNotFound`], or an error of any call.
     pub async fn time_to_live(&self, id: LeaseId) -> Result<Duration, CallError> {
         let Response::TimeToLive(found) = self.request(Request::TimeToLive { id }).await? else {
             unreachable!("a question for the time is not answered so")
@@ -285,12 +285,12 @@ impl Handle {
             .ok_or(CallError::Request(RequestError::Refused(Error::LeaseNotFound)))
     }
 
-    /// Up to `limit` items of a lease in the order of their keys, beginning behind `after`, the last of the
-    /// page before; `None` if there is no such lease.
+    /// Returns up to `limit` items of a lease in the order of their keys, starting after the item `after`,
+    /// the last one of the previous page. `None` if there is no such lease.
     ///
     /// # Errors
     ///
-    /// What every call can meet.
+    /// An error of any call.
     pub async fn items(
         &self,
         id: LeaseId,
@@ -304,11 +304,12 @@ impl Handle {
         Ok(items)
     }
 
-    /// Up to `limit` leases in `order`, beginning behind `after`, the last of the page before.
+    /// Returns up to `limit` leases in `order`, starting after the lease `after`, the last one of the
+    /// previous page.
     ///
     /// # Errors
     ///
-    /// What every call can meet.
+    /// An error of any call.
     pub async fn leases(
         &self,
         order: LeaseOrder,
@@ -323,11 +324,11 @@ impl Handle {
         Ok(leases)
     }
 
-    /// The lease that holds an item.
+    /// Returns the lease that holds an item.
     ///
     /// # Errors
     ///
-    /// What every call can meet.
+    /// An error of any call.
     pub async fn lease_of(&self, item: impl Into<Item>) -> Result<Option<LeaseId>, CallError> {
         let Response::LeaseOf(holder) =
             self.request(Request::LeaseOf { item: item.into() }).await?
@@ -337,29 +338,29 @@ impl Handle {
         Ok(holder)
     }
 
-    /// Makes this member the primary, or extends all leases if it is already.
+    /// Makes this member the primary. If it is the primary already, it extends all leases.
     ///
     /// # Errors
     ///
-    /// What every call can meet; [`RequestError::Unknown`] if the log did not follow in time.
+    /// An error of any call, such as [`RequestError::Unknown`] if the log did not follow in time.
     pub async fn promote(&self) -> Result<(), CallError> {
         self.done(Request::Promote).await
     }
 
-    /// Makes this member give up being primary; leases stay, and nothing expires until a promotion.
+    /// Ends the primacy of this member. Leases stay, and none expires until a promotion.
     ///
     /// # Errors
     ///
-    /// What every call can meet; [`RequestError::Unknown`] if the log did not follow in time.
+    /// An error of any call, such as [`RequestError::Unknown`] if the log did not follow in time.
     pub async fn demote(&self) -> Result<(), CallError> {
         self.done(Request::Demote).await
     }
 
-    /// The batches of leases that expire from now on.
+    /// Subscribes to the batches of leases that expire from now on.
     ///
     /// # Errors
     ///
-    /// That the engine has ended.
+    /// If the engine has ended.
     pub async fn expired(&self) -> Result<Expired, CallError> {
         let (sender, batches) = mpsc::channel(EXPIRED_BATCHES);
         let (reply, ready) = oneshot::channel();
@@ -371,37 +372,36 @@ impl Handle {
         Ok(expired)
     }
 
-    /// Stops the engine: requests that were made before are served, renews that wait are answered as
-    /// not primary, everything is durable and the store is closed when this returns. Stopping what
-    /// has stopped does nothing.
+    /// Stops the engine. Earlier requests are served first, and renews that wait are answered as not
+    /// primary. When this returns, everything is durable and the store is closed. Stopping twice is harmless.
     ///
-    /// It waits for the disk, for as long as that takes. Whoever cannot gives it a time limit, and then
-    /// [aborts](Self::abort).
+    /// It waits for the disk, however long that takes. If you cannot wait, set a time limit and then
+    /// [abort](Self::abort).
     ///
     /// # Errors
     ///
-    /// The error with which the engine ended before, if it did.
+    /// The error with which the engine ended earlier, if it did.
     pub async fn stop(&self) -> Result<(), Arc<DriverError>> {
         // It needs no permit, and may have ended.
         let _ = self.calls.send(Call::Stop);
         self.ended.wait().await
     }
 
-    /// Ends the engine at once, whatever it is at: what was not answered is of unknown fate, and calls
-    /// fail with [`DriverError::Aborted`]. A commit that is on its way is not waited for; it may still
-    /// get to the store, which is locked until then.
+    /// Ends the engine at once. Requests without an answer may or may not be carried out, and calls fail
+    /// with [`DriverError::Aborted`]. It does not wait for a commit under way, which may still reach the
+    /// store. Until then the store stays locked.
     pub fn abort(&self) {
         self.aborted.store(true, Ordering::Release);
         // So that the engine looks.
         let _ = self.calls.send(Call::Stop);
     }
 
-    /// Asks for anything that a member can be asked, as data: what the methods above are made of, and
-    /// what a front on a network hands on.
+    /// Makes any request to the member, given as data. The methods above use it, and a network server can
+    /// forward requests with it.
     ///
     /// # Errors
     ///
-    /// What every call can meet.
+    /// An error of any call.
     pub async fn request(&self, request: Request) -> Result<Response, CallError> {
         let permit = self.acquire_permit().await?;
         // The driver gives it back.

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::{CallError, Handle, Runtime, TokioRuntime};
 use crate::{Instant, LeaseId, RequestError, Ttl};
 
-/// Renews a lease until it is dropped; the lease then lives on for what it has left.
+/// A guard that renews a lease until it is dropped. The lease then lasts for its remaining time.
 #[derive(Debug)]
 pub struct KeepAlive {
     loss: oneshot::Receiver<CallError>,
@@ -17,13 +17,13 @@ pub struct KeepAlive {
 }
 
 impl KeepAlive {
-    /// Returns when the lease can no longer be counted on. It may be asked again, and says the same.
+    /// Returns when the lease is lost, with the reason. Later calls return the same at once.
     ///
-    /// - At once when the engine has ended ([`CallError::Failed`], [`RequestError::Stopped`]), or when
-    ///   whatever renews the lease is gone, for instance with its runtime ([`CallError::Unattended`]).
-    /// - When a renew says so, if somebody has revoked the lease: within a third of its ttl.
-    /// - A ttl after the last success was asked for, on the clock of the guard, if no renew has
-    ///   succeeded since ([`RequestError::Unknown`], or what the last renew said).
+    /// - At once if the engine has ended ([`CallError::Failed`], [`RequestError::Stopped`]), or if the task
+    ///   that renews the lease is gone, for instance with its runtime ([`CallError::Unattended`]).
+    /// - Within a third of the ttl if the lease was revoked, because the next renew is refused.
+    /// - If renews fail otherwise, one ttl after the last successful renew was requested, on the clock of the
+    ///   guard ([`RequestError::Unknown`], or the error of the last renew).
     pub async fn lost(&mut self) -> CallError {
         if self.lost.is_none() {
             self.lost = Some((&mut self.loss).await.unwrap_or(CallError::Unattended));
@@ -33,10 +33,10 @@ impl KeepAlive {
 }
 
 impl Handle {
-    /// Renews a lease now, and from then on each third of its ttl until the guard is dropped. After a
-    /// renew that may succeed later it tries again after a tenth of the ttl.
+    /// Renews a lease now, and then every third of its ttl until the guard is dropped. If a renew fails but
+    /// may succeed later, it tries again after a tenth of the ttl.
     ///
-    /// Must be called within a tokio runtime, on which it then runs.
+    /// Must be called within a tokio runtime, which runs the renews.
     ///
     /// # Errors
     ///
@@ -48,8 +48,8 @@ impl Handle {
         Ok(guard)
     }
 
-    /// As [`keep_alive`](Self::keep_alive), on another runtime: its clock is the one by which the guard
-    /// counts, and the future does the renewing, so it must be run until it ends.
+    /// The same as [`keep_alive`](Self::keep_alive) on another runtime, whose clock the guard uses. The
+    /// returned future renews the lease, so it must be run until it ends.
     ///
     /// # Errors
     ///

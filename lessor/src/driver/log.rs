@@ -1,4 +1,4 @@
-//! What the driver asks of a consensus library, and the log of a member that is alone.
+//! The interface to a consensus library, and the log of a member that is alone.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -7,14 +7,14 @@ use crate::{Confirmation, Entry, LogIndex, Proposal, Role, StateAt, Term};
 
 /// A replicated log, as one member sees it.
 ///
-/// A consensus library implements it. What it must guarantee:
-/// - every member is handed the same entries in the same order, without gaps;
-/// - a proposal is committed in its own term or never, at most once;
+/// A consensus library implements it, and must guarantee:
+/// - every member gets the same entries in the same order, without gaps;
+/// - a proposal is committed in its own term or never, and at most once;
 /// - the proposals of one term are committed in the order in which they were made; any may be lost;
 /// - at most one member leads in a term, and it is told the last index of earlier terms;
-/// - a member that stops leading leads again in a later term only.
+/// - a member that stops leading leads again only in a later term.
 ///
-/// One whose consensus runs in a task of its own, behind two channels:
+/// A log whose consensus runs in another task, connected by two channels:
 ///
 /// ```
 /// use lessor::driver::{Log, LogEvent};
@@ -74,17 +74,17 @@ use crate::{Confirmation, Entry, LogIndex, Proposal, Role, StateAt, Term};
 /// }
 /// ```
 pub trait Log: Send + 'static {
-    /// Begins. Called once, before all else: entries are wanted from behind `applied` on.
+    /// Starts the log, which must deliver the entries after `applied`. Called once, before any other call.
     fn start(&mut self, applied: LogIndex);
 
-    /// Takes a proposal. Must not block; its fate shows in the committed entries, or never.
+    /// Takes a proposal. Must not block. If it is committed, it appears among the committed entries.
     fn propose(&mut self, proposal: Proposal);
 
-    /// Takes the question whether this member leads, to be answered by [`LogEvent::Confirmed`] with
-    /// what a quorum said after it was asked.
+    /// Takes the question whether this member leads. The answer is a [`LogEvent::Confirmed`], from a quorum
+    /// that was asked after this call.
     fn confirm(&mut self, confirmation: Confirmation);
 
-    /// Notes that everything up to `applied` is durable here, so the log need not keep it for this
+    /// Takes the news that everything up to `applied` is durable here, so the log need not keep it for this
     /// member.
     fn applied(&mut self, applied: LogIndex);
 
@@ -94,34 +94,34 @@ pub trait Log: Send + 'static {
     /// Makes this member give up leading.
     fn resign(&mut self);
 
-    /// The next event, or `None` if there will be none. Dropping the future loses no event.
+    /// Returns the next event, or `None` if the log has ended. Dropping the future must lose no event.
     fn next(&mut self) -> impl Future<Output = Option<LogEvent>> + Send;
 }
 
-/// What a log tells its member.
+/// An event that a log reports to its member.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LogEvent {
-    /// Entries were committed, in order, without a gap to those before.
+    /// Entries were committed. They follow the previous ones in order, without a gap.
     Committed(Vec<Entry>),
     /// This member's role changed.
     Role(Role),
-    /// The answer to [`Log::confirm`]: the commit index when this member was seen to lead, `None` if
-    /// it does not.
+    /// The answer to [`Log::confirm`]: the commit index at the moment when a quorum confirmed that this
+    /// member leads, or `None` if it does not lead.
     Confirmed {
         /// The question.
         confirmation: Confirmation,
         /// The answer.
         committed: Option<LogIndex>,
     },
-    /// This member is too far behind for entries and takes a whole state.
+    /// This member is too far behind for entries and gets a whole state.
     Installed(StateAt),
 }
 
-/// The log of a member that is alone: it leads from the start, and commits and confirms at once.
+/// The log of a member that is alone. It leads from the start, and commits and confirms at once.
 ///
-/// It keeps nothing: an entry is safe when the backend has committed it. It begins in a term that is
-/// one above the last applied index, and no entry is in a term above its own index, so that the term
-/// is new whenever anything was committed before.
+/// It stores nothing: an entry is safe when the backend has committed it. Its first term is one above the
+/// last applied index, and the term of an entry is never above its index. So after a restart the term is
+/// new if anything was committed before.
 #[derive(Debug, Default)]
 pub struct LocalLog {
     index: LogIndex,
@@ -132,7 +132,7 @@ pub struct LocalLog {
 }
 
 impl LocalLog {
-    /// A log that has not been started.
+    /// Creates a log that is not started.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

@@ -1,5 +1,5 @@
-//! The only async code: it waits, feeds the [`Member`], does what the member says in the order in
-//! which it says it, and decides nothing.
+//! The only async code. It waits, feeds the [`Member`], carries out the outputs in order, and decides
+//! nothing.
 //!
 //! ```text
 //!   Handle ──requests──▶ ┌────────┐ ──commit──▶ Backend (blocking, one at a time)
@@ -7,8 +7,8 @@
 //!   Runtime ──time─────▶ └────────┘ ──answer──▶ Handle
 //! ```
 //!
-//! While a commit is on its way to the disk, everything else goes on: the member knows which answers
-//! must wait for it, and what gathers meanwhile shares the next commit.
+//! While a commit is on its way to the disk, everything else goes on. The member knows which answers must
+//! wait for it, and changes that come meanwhile share the next commit.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
@@ -86,57 +86,58 @@ pub struct Driver<R, B, L> {
     metrics: metrics::Metrics,
 }
 
-/// Sees every input and output of a member, for instance to record and to replay them.
+/// Sees every input and output of a member, for instance to record them.
 pub trait Observer: Send {
-    /// An input is about to be handled.
+    /// Called before an input is handled.
     fn before(&mut self, now: Instant, input: &MemberInput);
 
-    /// An input was handled; the outputs were not taken yet.
+    /// Called after an input was handled, before its outputs are taken.
     fn after(&mut self, now: Instant, member: &Member);
 
-    /// An output is about to be done.
+    /// Called before an output is carried out.
     fn output(&mut self, now: Instant, output: &Output);
 }
 
 /// Why a driver could not start, or has ended.
 #[derive(Debug, thiserror::Error)]
 pub enum DriverError {
-    /// The settings are none that it could work with; nothing was opened.
+    /// No engine can work with the settings. Nothing was opened.
     #[error("the lease engine cannot be opened: {0}")]
     Config(#[from] ConfigError),
-    /// The backend failed. What was not yet durable is of unknown fate, and was not answered.
+    /// The backend failed. Changes that were not durable yet may or may not be stored, and were not
+    /// acknowledged.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// What is stored, or what the log wants to install, is no consistent state.
+    /// The stored state, or the one that the log wants to install, contradicts itself.
     #[error("the lease state is inconsistent: {0}; restore the store from a copy")]
     State(#[from] SnapshotError),
-    /// What is stored is a consistent state, but not the one that was stored.
+    /// The stored state is consistent, but its digest is not the stored one.
     #[error(
         "the lease state has the digest {found}, but {stored} was stored with it; restore the store from a copy"
     )]
     Digest {
-        /// What was stored with it.
+        /// The stored digest.
         stored: Digest,
-        /// What it has.
+        /// The digest of the state.
         found: Digest,
     },
-    /// The log has no more events.
+    /// The log has ended.
     #[error("the log has ended; find out why, and open the lease engine again")]
     LogEnded,
-    /// The engine was ended by [`Handle::abort`], or its task is gone: it was aborted, it has panicked,
-    /// or its runtime was shut down. A commit that was on its way may still get to the store, which
-    /// is locked until then.
+    /// The engine was ended by [`Handle::abort`], or its task is gone: it was aborted, it panicked, or its
+    /// runtime was shut down. A commit under way may still reach the store. Until then the store stays
+    /// locked.
     #[error("the lease engine was aborted, or its task is gone; open it again")]
     Aborted,
 }
 
 impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
-    /// Loads the backend and makes a driver that stands where it does. Nothing happens before
+    /// Loads the backend and creates a driver with its state. Nothing else happens before
     /// [`run`](Self::run).
     ///
     /// # Errors
     ///
-    /// What is wrong with the settings, with the backend or with what it holds.
+    /// [`DriverError::Config`], [`DriverError::Backend`], [`DriverError::State`] or [`DriverError::Digest`].
     pub async fn open(
         config: &Config,
         runtime: R,
@@ -187,20 +188,20 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
         Ok((handle, driver))
     }
 
-    /// Shows everything that goes in and out of the member to `observer`.
+    /// Shows every input and output of the member to `observer`.
     #[must_use]
     pub fn observe(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Box::new(observer));
         self
     }
 
-    /// Runs until it is stopped or aborted through a handle, until the last handle is gone, or until the
-    /// backend or the log fails.
+    /// Runs until a handle stops or aborts it, until the last handle is dropped, or until the backend or the
+    /// log fails.
     ///
     /// # Errors
     ///
-    /// Why it failed. Requests that were under way are then answered with the same error, and nothing
-    /// is acknowledged that is not durable.
+    /// The reason of the failure. Open requests get the same error, and nothing is acknowledged that is not
+    /// durable.
     pub async fn run(mut self) -> Result<(), Arc<DriverError>> {
         let outcome = self.run_until_ended().await.map_err(Arc::new);
         match &outcome {

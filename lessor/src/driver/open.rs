@@ -1,4 +1,4 @@
-//! The whole engine in one call: one member, on a redb file, on the tokio runtime of the caller.
+//! The whole engine in one call: a single member, on a redb file, on the caller's tokio runtime.
 
 use std::path::Path;
 
@@ -6,13 +6,13 @@ use super::{Driver, DriverError, Handle, LocalLog, Runtime, TokioRuntime};
 use crate::backend::RedbBackend;
 use crate::{Config, chance};
 
-/// Opens the lease store at `path`, which is created if it is not there, and runs a lease engine on it
-/// until it is [stopped](Handle::stop) or its last handle is dropped.
+/// Opens or creates the lease store at `path`, and runs a lease engine on it until it is
+/// [stopped](Handle::stop) or its last handle is dropped.
 ///
-/// The engine is a member that is alone, so it is primary at once: every lease in the store then has
-/// its ttl and [`Config::extend`] before it. It runs as a task of the tokio runtime that this is called
-/// in; a runtime that shuts down takes it along, and what was acknowledged by then is in the store.
-/// Where [`Config::hash_key`] or [`Config::id_salt`] is `None`, it is drawn from the system.
+/// The engine is a single member, so it is the primary at once. Every lease in the store then lasts for
+/// its ttl and [`Config::extend`]. The engine is a task of the current tokio runtime. If the runtime shuts
+/// down, the engine ends with it; everything acknowledged before is in the store. If [`Config::hash_key`]
+/// or [`Config::id_salt`] is `None`, it is drawn from the system.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -31,8 +31,9 @@ use crate::{Config, chance};
 ///
 /// # Errors
 ///
-/// [`DriverError::Config`] for settings that no engine can work with, [`DriverError::Backend`] if the file cannot be used, [`DriverError::State`] if what is in it
-/// contradicts itself.
+/// - [`DriverError::Config`]: no engine can work with the settings.
+/// - [`DriverError::Backend`]: the file cannot be used.
+/// - [`DriverError::State`]: its content contradicts itself.
 ///
 /// # Panics
 ///

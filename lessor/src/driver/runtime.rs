@@ -1,15 +1,15 @@
-//! Time and threads, as the driver needs them: the one place that reads a clock.
+//! Time and threads for the driver. Only here is a clock read.
 
 use std::future::Future;
 use std::time::Duration;
 
 use crate::Instant;
 
-/// What the driver asks of an async runtime.
+/// The async runtime of a driver.
 ///
-/// [`TokioRuntime`] is the real one. The simulator brings another, whose clocks it can bend.
+/// [`TokioRuntime`] is the usual one. The simulator has its own, with clocks that it controls.
 ///
-/// One whose clock runs sixty times as fast, for a test that has no minutes to wait:
+/// A runtime for tests, whose clock runs sixty times as fast:
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -49,28 +49,28 @@ use crate::Instant;
 /// # Ok(()) }
 /// ```
 pub trait Runtime: Send + Sync + 'static {
-    /// The moment on this member's clock, which must never go back.
+    /// Returns the moment on this member's clock, which must never go back.
     fn now(&self) -> Instant;
 
     /// Returns when the clock has reached `deadline`, or a little later.
     fn sleep_until(&self, deadline: Instant) -> impl Future<Output = ()> + Send;
 
-    /// Runs what may block away from the async threads.
+    /// Runs a function that may block, outside of the async threads.
     fn run_blocking<T, F>(&self, work: F) -> impl Future<Output = T> + Send + 'static
     where
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static;
 }
 
-/// The [`Runtime`] on tokio; its clock counts from its creation and stands still while the machine
-/// is suspended, so that leases last longer by that time.
+/// The [`Runtime`] on tokio. Its clock starts with its creation. It stops while the machine is suspended,
+/// so leases then last longer by that time.
 #[derive(Clone, Debug)]
 pub struct TokioRuntime {
     start: tokio::time::Instant,
 }
 
 impl TokioRuntime {
-    /// A clock that starts now.
+    /// Creates a runtime whose clock starts now.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the runtime is where the clock is read")]
     pub fn new() -> Self {

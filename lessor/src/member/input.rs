@@ -1,4 +1,4 @@
-//! What a member is told, as data.
+//! Calls to a member, as data.
 
 use alloc::vec::Vec;
 
@@ -11,7 +11,7 @@ use crate::{Confirmation, Entry, LogIndex, Request, Role, StateAt, Ticket};
 pub enum MemberInput {
     /// [`Member::request`](crate::Member::request)
     Request {
-        /// What the answer will carry.
+        /// The ticket that the answer will carry.
         ticket: Ticket,
         /// The request.
         request: Request,

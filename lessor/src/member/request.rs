@@ -1,4 +1,4 @@
-//! What users ask of a member, and what it answers.
+//! Requests to a member, and its answers.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -8,25 +8,25 @@ use crate::{
     Error, Item, Lease, LeaseId, LeaseOrder, LeaseRecord, LogIndex, MemberId, RequestId, Ttl,
 };
 
-/// What a user asks of a member.
+/// A request to a member.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Request {
     /// Create a lease.
     Grant {
-        /// Its id; the member picks one if there is none.
+        /// Its id. The member picks one if it is `None`.
         id: Option<LeaseId>,
         /// Its ttl, raised to [`Config::min_ttl`](crate::Config::min_ttl).
         ttl: Ttl,
     },
-    /// Create the lease that belongs to a request id, or find the one that is there already: so asking
-    /// again is safe. If that lease has ended meanwhile, another one with the same id is granted.
+    /// Create the lease of a request id, or find it if it exists, so that asking again is safe. If that
+    /// lease has ended meanwhile, a new one with the same id is granted.
     GrantOnce {
-        /// What the id follows from ([`RequestId::lease`]).
+        /// Determines the id ([`RequestId::lease`]).
         request: RequestId,
-        /// Its ttl, raised to [`Config::min_ttl`](crate::Config::min_ttl); a lease that is there keeps
-        /// its own.
+        /// Its ttl, raised to [`Config::min_ttl`](crate::Config::min_ttl). A lease that exists keeps its
+        /// own.
         ttl: Ttl,
     },
     /// Remove a lease and all its items.
@@ -34,7 +34,7 @@ pub enum Request {
         /// The lease.
         id: LeaseId,
     },
-    /// Extend a lease to its whole ttl from now.
+    /// Extend a lease to its whole ttl, counted from now.
     Renew {
         /// The lease.
         id: LeaseId,
@@ -60,13 +60,13 @@ pub enum Request {
         /// The items.
         items: Vec<Item>,
     },
-    /// Read one lease with *all* its items and its remaining time, in time linear in the items: a million
-    /// take a tenth of a second. [`TimeToLive`](Self::TimeToLive) and [`Items`](Self::Items) do not.
+    /// Read one lease with its remaining time and *all* its items. This takes time linear in the items, a
+    /// tenth of a second for a million. [`TimeToLive`](Self::TimeToLive) and [`Items`](Self::Items) do not.
     Lookup {
         /// The lease.
         id: LeaseId,
     },
-    /// Read one lease, its remaining time and how many items it has, whatever their number.
+    /// Read one lease with its remaining time and the number of its items, in constant time.
     TimeToLive {
         /// The lease.
         id: LeaseId,
@@ -75,18 +75,18 @@ pub enum Request {
     Items {
         /// The lease.
         id: LeaseId,
-        /// The last item of the page before; it need not be attached any more.
+        /// The last item of the previous page. The lease need not hold it any more.
         after: Option<Item>,
-        /// The most items to answer with.
+        /// The most items to return.
         limit: usize,
     },
     /// Read a page of leases.
     Leases {
-        /// In which order.
+        /// The order.
         order: LeaseOrder,
-        /// The last lease of the page before.
+        /// The last lease of the previous page.
         after: Option<Lease>,
-        /// The most leases to answer with.
+        /// The most leases to return.
         limit: usize,
     },
     /// Read which lease holds an item.
@@ -94,13 +94,13 @@ pub enum Request {
         /// The item.
         item: Item,
     },
-    /// Become the primary, or extend all leases if it is already.
+    /// Become the primary. A primary extends all leases.
     Promote,
-    /// Be primary no longer.
+    /// Stop being the primary.
     Demote,
 }
 
-/// What a member answers.
+/// A member's answer to a request that succeeded.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
@@ -109,10 +109,10 @@ pub enum Response {
     Granted {
         /// Its id.
         id: LeaseId,
-        /// The ttl it got.
+        /// Its ttl.
         ttl: Ttl,
-        /// The log index at which it was granted. If a [`Request::GrantOnce`] found it, an index at
-        /// which it existed.
+        /// The log index of the grant. If a [`Request::GrantOnce`] found the lease, an index at which it
+        /// existed.
         index: LogIndex,
     },
     /// A change was applied at this log index. Indexes rise, and no two changes share one.
@@ -122,66 +122,66 @@ pub enum Response {
     },
     /// A lease was renewed.
     Renewed {
-        /// The time it has from the moment at which the request was made.
+        /// Its ttl, counted from the moment of the request.
         ttl: Ttl,
     },
     /// The promotion or demotion is done.
     Done,
-    /// The lease, if there is one.
+    /// The lease, if it exists.
     Lookup(Option<LeaseStatus>),
-    /// The lease without its items, if there is one.
+    /// The lease without its items, if it exists.
     TimeToLive(Option<TimeToLive>),
-    /// The items of the page, if there is such a lease.
+    /// The items of the page, if the lease exists.
     Items(Option<Vec<Item>>),
-    /// The leases.
+    /// The leases of the page.
     Leases(Vec<Lease>),
-    /// The lease that holds the item.
+    /// The lease that holds the item, if there is one.
     LeaseOf(Option<LeaseId>),
 }
 
-/// All that the primary knows of a lease.
+/// One lease with all its items, as the primary knows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct LeaseStatus {
-    /// What is replicated of it.
+    /// The replicated part.
     pub record: LeaseRecord,
-    /// The time until it expires, zero if it waits for its revoke.
+    /// The time until it expires, zero if it has expired and waits for its revoke.
     pub remaining: Duration,
     /// Its items, in the order of their keys.
     pub items: Vec<Item>,
 }
 
-/// What the primary knows of a lease without its items.
+/// One lease without its items, as the primary knows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TimeToLive {
-    /// What is replicated of it.
+    /// The replicated part.
     pub record: LeaseRecord,
-    /// The time until it expires, zero if it waits for its revoke. More than the ttl for a while after a
-    /// promotion.
+    /// The time until it expires, zero if it has expired and waits for its revoke. After a promotion it may
+    /// be more than the ttl.
     pub remaining: Duration,
-    /// How many items are attached to it.
+    /// The number of its items.
     pub items: usize,
 }
 
-/// Why a request was not fulfilled.
+/// Why a request did not succeed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum RequestError {
     /// The lessor refused.
     Refused(Error),
-    /// This member is not the primary; nothing was done.
+    /// This member is not the primary. Nothing was done.
     NotPrimary {
-        /// Who probably is.
+        /// The member that probably is.
         leader: Option<MemberId>,
     },
-    /// Nobody knows whether it was or will be done: the leadership was lost, or no answer came within
-    /// [`Config::request_timeout`](crate::Config::request_timeout). Asking again is safe, but for a
-    /// grant that leaves the id to the member: it may leave a lease that nobody knows of until it
-    /// expires. [`Request::GrantOnce`] does not.
+    /// It may or may not have been done, or may still be done: the leadership was lost, or no answer came
+    /// within [`Config::request_timeout`](crate::Config::request_timeout). Asking again is safe, except for
+    /// a grant without an id, which may leave an unknown lease until it expires. Use
+    /// [`Request::GrantOnce`] instead.
     Unknown,
-    /// The member was stopped; nothing was done.
+    /// The member was stopped. Nothing was done.
     Stopped,
 }
 
@@ -201,7 +201,7 @@ impl fmt::Display for RequestError {
 
 impl core::error::Error for RequestError {}
 
-/// A core that is not primary becomes a member that is not, and knows nobody who is.
+/// A refusal of the core. `NotPrimary` becomes [`RequestError::NotPrimary`] without a leader.
 impl From<Error> for RequestError {
     fn from(error: Error) -> Self {
         match error {
@@ -215,7 +215,7 @@ impl From<Error> for RequestError {
     }
 }
 
-/// What a request is refused for wherever it goes.
+/// The refusal of a request that no member would propose.
 pub(super) fn refusal(request: &Request) -> Option<Error> {
     let has_empty = |items: &[Item]| items.iter().any(|item| item.key().is_empty());
     match request {
