@@ -518,9 +518,9 @@ impl Lessor {
 
     /// The items of a lease after this one, in the order of their keys. With `None` the same as
     /// [`items`](Self::items). The lease need not hold the item; finding where to begin costs O(log n).
-    pub fn items_behind(&self, id: LeaseId, after: Option<&Item>) -> impl Iterator<Item = &Item> {
+    pub fn items_after(&self, id: LeaseId, after: Option<&Item>) -> impl Iterator<Item = &Item> {
         let row = self.table.find(id).map(|slot| self.table.row(slot));
-        row.into_iter().flat_map(move |row| row.items_behind(after))
+        row.into_iter().flat_map(move |row| row.items_after(after))
     }
 
     /// The lease that holds an item (etcd: `GetLease`).

@@ -887,7 +887,7 @@ impl Member {
             }
             Request::Items { id, after, limit } => {
                 let is_there = self.lessor.lookup(id).is_some();
-                let page = self.lessor.items_behind(id, after.as_ref()).take(limit);
+                let page = self.lessor.items_after(id, after.as_ref()).take(limit);
                 let items = is_there.then(|| page.cloned().collect());
                 (Response::Items(items), self.outputs.touched(id))
             }

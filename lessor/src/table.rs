@@ -268,7 +268,7 @@ impl Row {
         self.item_set().iter()
     }
 
-    pub(crate) fn items_behind(&self, after: Option<&Item>) -> impl Iterator<Item = &Item> {
+    pub(crate) fn items_after(&self, after: Option<&Item>) -> impl Iterator<Item = &Item> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.item_set().range::<Item, _>((from, Bound::Unbounded))
     }
