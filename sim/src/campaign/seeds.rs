@@ -312,7 +312,7 @@ pub fn fingerprint(report: &Report) -> String {
     match (&report.panic, report.violations.first()) {
         _ if !fails => String::new(),
         (Some(panic), _) => format!("panic-{}-{}", panic.file.replace('/', "-"), panic.line),
-        (None, Some(violation)) => violation.property.to_owned(),
+        (None, Some(violation)) => violation.property.id().to_owned(),
         (None, None) => "expectation".to_owned(),
     }
 }

@@ -196,6 +196,8 @@ pub enum Fact<'a> {
     Twin {
         /// What differs, in words.
         differs: Option<String>,
+        /// The lease that this is about, if it is about one.
+        lease: Option<LeaseId>,
     },
     /// A lessee asks.
     Asked {

@@ -404,7 +404,10 @@ impl Oracle {
             let said = twin.poll_output();
             let differs = (said.as_ref() != Some(output)).then(|| differs(said.as_ref(), output));
             watched.twin.take_if(|_| differs.is_some());
-            self.judge(now, member, clock, &Fact::Twin { differs });
+            let lease = differs
+                .as_ref()
+                .and_then(|_| said.as_ref().and_then(lease_of).or_else(|| lease_of(output)));
+            self.judge(now, member, clock, &Fact::Twin { differs, lease });
         }
         match output {
             Output::Commit(transaction) => {
@@ -512,7 +515,7 @@ impl Oracle {
     ) {
         if let Some(difference) = difference {
             let broken = Broken::new(Property::S4, format!("at the end: {difference}"));
-            self.object(now, member, broken);
+            self.object(now, member, broken.about(difference.lease()));
         }
     }
 
@@ -552,9 +555,9 @@ impl Oracle {
     }
 
     fn object(&mut self, now: Duration, member: MemberId, broken: Broken) {
-        let at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        let member = broken.member.unwrap_or(member).0;
-        self.violations.push(Violation::new(broken.property.id(), broken.what, at_ms, member));
+        let Broken { property, what, member: of, lease } = broken;
+        let member = of.or((member != NOBODY).then_some(member));
+        self.violations.push(Violation { property, what, at: now, member, lease, lessee: None });
     }
 
     fn watched(&mut self, member: MemberId) -> &mut Watched {
@@ -576,6 +579,20 @@ fn differs(twin: Option<&Output>, output: &Output) -> String {
             format!("its twin says it with other details: {says}")
         }
         Some(twin) => format!("its twin says: {}; where it says: {says}", text::output(twin)),
+    }
+}
+
+/// The first lease that a member speaks of.
+fn lease_of(output: &Output) -> Option<LeaseId> {
+    match output {
+        Output::Answer { answer, .. } => text::lease_of_answer(answer),
+        Output::Propose(_)
+        | Output::Confirm(_)
+        | Output::Campaign
+        | Output::Resign
+        | Output::Commit(_)
+        | Output::Waits(_)
+        | Output::Expired(_) => text::leases_of_output(output).first().copied(),
     }
 }
 
@@ -611,9 +628,11 @@ mod tests {
         let record = LeaseRecord { id, ttl: Ttl::from_secs(5), remaining: None };
         open(2, Snapshot { leases: vec![record], items: Vec::new() }, 2);
         open(3, Snapshot::default(), 3);
-        let of_digests = oracle.violations().iter().filter(|one| one.property == "S5");
-        let said: Vec<_> = of_digests.map(|violation| violation.what.as_str()).collect();
-        assert_eq!(said.len(), 2, "{said:?}");
+        let of_digests = oracle.violations().iter().filter(|one| one.property == Property::S5);
+        let of_digests: Vec<_> = of_digests.collect();
+        let leases: Vec<_> = of_digests.iter().map(|violation| violation.lease).collect();
+        assert_eq!(leases, [Some(id), None]);
+        let said: Vec<_> = of_digests.iter().map(|violation| violation.what.as_str()).collect();
         let wrong = "; member 2 is wrong: lease 7: ttl 5s in the store, no record by the log";
         assert!(said[0].ends_with(wrong), "{said:?}");
         let right = "; the leases and items of member 3 are as the log says";

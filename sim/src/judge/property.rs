@@ -58,6 +58,21 @@ macro_rules! catalogue {
     };
 }
 
+impl Property {
+    /// Whether it says that something must happen, rather than that something must not: its number
+    /// begins with L.
+    #[must_use]
+    pub fn is_liveness(self) -> bool {
+        self.id().starts_with('L')
+    }
+
+    /// Whether it speaks of what a store holds: S4 and its kin.
+    #[must_use]
+    pub fn is_of_storage(self) -> bool {
+        matches!(self, Self::S4 | Self::S4a | Self::S4b | Self::S4c | Self::S4d)
+    }
+}
+
 catalogue! {
     S1 "never early" "" "#2508, #2660, bank 36"
     S1a "smoothing only delays" "" "bank 16"

@@ -1,8 +1,10 @@
 //! What a property objects to, and how often each was judged.
 
 use std::fmt;
+use std::time::Duration;
 
 use lessor::{LeaseId, MemberId};
+use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::property::Property;
 
@@ -15,13 +17,15 @@ pub struct Broken {
     pub what: String,
     /// On which member, if that is not where the event happened.
     pub member: Option<MemberId>,
+    /// The lease that it is about: the first one, if the sentence names several.
+    pub lease: Option<LeaseId>,
 }
 
 impl Broken {
     /// An objection to what has just happened.
     #[must_use]
     pub fn new(property: Property, what: String) -> Self {
-        Self { property, what, member: None }
+        Self { property, what, member: None, lease: None }
     }
 
     /// The same, of a member that the event does not name.
@@ -29,48 +33,45 @@ impl Broken {
     pub fn of(self, member: MemberId) -> Self {
         Self { member: Some(member), ..self }
     }
+
+    /// The same, about a lease, if there is one that it is about.
+    #[must_use]
+    pub fn about(self, lease: impl Into<Option<LeaseId>>) -> Self {
+        Self { lease: lease.into(), ..self }
+    }
 }
 
-/// A property that did not hold, with the place.
-#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+/// A property that did not hold, with when and where.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
-    /// The number of the property.
-    pub property: &'static str,
+    /// Which.
+    pub property: Property,
     /// What was seen, as a sentence.
     pub what: String,
-    /// When, in virtual milliseconds.
-    pub at_ms: u64,
-    /// On which member, 0 if on none.
-    pub member: u64,
+    /// When, in virtual time.
+    pub at: Duration,
+    /// On which member, if on one.
+    pub member: Option<MemberId>,
     /// The lease that it is about, if it is about one.
-    pub lease: Option<i64>,
+    pub lease: Option<LeaseId>,
     /// Whose lease that is, where the scenario has a name for it.
     pub lessee: Option<String>,
 }
 
 impl Violation {
-    /// A violation, of the lease that its sentence names, if it names one.
-    #[must_use]
-    pub fn new(property: &'static str, what: String, at_ms: u64, member: u64) -> Self {
-        let lease = named_lease(&what).map(LeaseId::get);
-        Self { property, what, at_ms, member, lease, lessee: None }
-    }
-
-    /// Whether it is about something that must happen, rather than something that must not.
-    #[must_use]
-    pub fn is_liveness(&self) -> bool {
-        self.property.starts_with('L')
+    /// Traces and results tell milliseconds.
+    fn at_ms(&self) -> u64 {
+        u64::try_from(self.at.as_millis()).unwrap_or(u64::MAX)
     }
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known = Property::of_id(self.property);
-        let title = known.map_or("", Property::title);
-        let (secs, millis) = (self.at_ms / 1_000, self.at_ms % 1_000);
-        write!(f, "{} ({title}) at {secs}.{millis:03}", self.property)?;
-        if self.member > 0 {
-            write!(f, " on member {}", self.member)?;
+        let (id, title) = (self.property.id(), self.property.title());
+        let (secs, millis) = (self.at_ms() / 1_000, self.at_ms() % 1_000);
+        write!(f, "{id} ({title}) at {secs}.{millis:03}")?;
+        if let Some(member) = self.member {
+            write!(f, " on member {member}")?;
         }
         write!(f, ": {}", self.what)?;
         match &self.lessee {
@@ -80,13 +81,18 @@ impl fmt::Display for Violation {
     }
 }
 
-/// The first lease that a sentence names.
-fn named_lease(what: &str) -> Option<LeaseId> {
-    let behind = what.match_indices("lease ").map(|(at, word)| &what[at + word.len()..]);
-    behind.into_iter().find_map(|behind| {
-        let end = behind.find(|c: char| c != '-' && !c.is_ascii_digit()).unwrap_or(behind.len());
-        LeaseId::new(behind[..end].parse().ok()?)
-    })
+/// For results that machines read: the member is a number, and 0 if there is none.
+impl Serialize for Violation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Violation", 6)?;
+        fields.serialize_field("property", self.property.id())?;
+        fields.serialize_field("what", &self.what)?;
+        fields.serialize_field("at_ms", &self.at_ms())?;
+        fields.serialize_field("member", &self.member.map_or(0, |member| member.0))?;
+        fields.serialize_field("lease", &self.lease.map(LeaseId::get))?;
+        fields.serialize_field("lessee", &self.lessee)?;
+        fields.end()
+    }
 }
 
 /// How often each property was judged.
@@ -134,16 +140,42 @@ impl Judgements {
 mod tests {
     use super::*;
 
+    fn violation() -> Violation {
+        Violation {
+            property: Property::S2,
+            what: "lease 7 is gone".to_owned(),
+            at: Duration::from_micros(12_034_567),
+            member: Some(MemberId(2)),
+            lease: LeaseId::new(7),
+            lessee: Some("session/7".to_owned()),
+        }
+    }
+
     #[test]
-    fn a_violation_knows_the_lease_that_its_sentence_names() {
-        let of = |what: &str| Violation::new("S2", what.to_owned(), 12_034, 2).lease;
-        assert_eq!(of("lease 1000042 is gone 1.5s too early"), Some(1_000_042));
-        assert_eq!(of("member 1 never answered request 3, renew lease -7, which"), Some(-7));
-        assert_eq!(of("there are leases, and lease of one, but no lease"), None);
-        let mut named = Violation::new("S2", "lease 7 is gone".to_owned(), 12_034, 2);
-        named.lessee = Some("session/7".to_owned());
+    fn a_violation_reads_as_a_sentence_with_time_member_and_lessee() {
         let text = "S2 (a promise is kept) at 12.034 on member 2: lease 7 is gone \
             (its lessee is session/7)";
-        assert_eq!(named.to_string(), text);
+        assert_eq!(violation().to_string(), text);
+        let bare = Violation { member: None, lease: None, lessee: None, ..violation() };
+        assert_eq!(bare.to_string(), "S2 (a promise is kept) at 12.034: lease 7 is gone");
+    }
+
+    #[test]
+    fn a_violation_is_a_record_of_numbers_for_machines() {
+        let record = serde_json::to_value(violation()).expect("it can be written");
+        assert_eq!(
+            record,
+            serde_json::json!({
+                "property": "S2",
+                "what": "lease 7 is gone",
+                "at_ms": 12_034,
+                "member": 2,
+                "lease": 7,
+                "lessee": "session/7",
+            })
+        );
+        let bare = Violation { member: None, lease: None, lessee: None, ..violation() };
+        let record = serde_json::to_value(bare).expect("it can be written");
+        assert_eq!((&record["member"], &record["lease"]), (&0.into(), &serde_json::Value::Null));
     }
 }

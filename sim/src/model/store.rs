@@ -48,6 +48,15 @@ impl Difference {
             Self::Item { stored, log, .. } => stored.is_none() && log.is_some(),
         }
     }
+
+    /// The lease that it is about; of an item, the one that holds it in the store, or else by the log.
+    #[must_use]
+    pub fn lease(&self) -> Option<LeaseId> {
+        match self {
+            Self::Lease { id, .. } => Some(*id),
+            Self::Item { stored, log, .. } => stored.or(*log),
+        }
+    }
 }
 
 impl fmt::Display for Difference {

@@ -137,6 +137,36 @@ pub(crate) fn leases_of_request(request: &Request) -> BTreeSet<LeaseId> {
     lease.into_iter().collect()
 }
 
+/// The lease that an answer names, if it names one and only that.
+pub(crate) fn lease_of_answer(answer: &Result<Response, RequestError>) -> Option<LeaseId> {
+    match answer {
+        Ok(Response::Granted { id, .. } | Response::LeaseOf(Some(id)))
+        | Err(RequestError::Refused(Error::ItemHeld(id))) => Some(*id),
+        Ok(
+            Response::Applied { .. }
+            | Response::Renewed { .. }
+            | Response::Done
+            | Response::Lookup(_)
+            | Response::TimeToLive(_)
+            | Response::Items(_)
+            | Response::Leases(_)
+            | Response::LeaseOf(None),
+        )
+        | Err(
+            RequestError::Refused(
+                Error::NotPrimary
+                | Error::LeaseNotFound
+                | Error::LeaseExists
+                | Error::TtlTooLarge
+                | Error::EmptyItem,
+            )
+            | RequestError::NotPrimary { .. }
+            | RequestError::Unknown
+            | RequestError::Stopped,
+        ) => None,
+    }
+}
+
 /// The leases that a command names.
 pub(crate) fn leases_of_command(command: &Command) -> BTreeSet<LeaseId> {
     match command {

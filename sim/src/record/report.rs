@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use lessor::{LeaseId, MemberId};
-
 use crate::judge::{Judgements, Violation};
 use crate::record::coverage::MARKS;
 use crate::record::trace::{Focus, Line, Trace};
@@ -150,7 +148,7 @@ impl Report {
     /// The gravest thing that was found.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        let unsafe_run = self.violations.iter().any(|violation| !violation.is_liveness());
+        let unsafe_run = self.violations.iter().any(|violation| !violation.property.is_liveness());
         if self.panic.as_ref().is_some_and(Panic::is_of_testbed) {
             Verdict::Testbed
         } else if unsafe_run || !self.unmet.is_empty() {
@@ -176,12 +174,11 @@ impl Report {
     #[must_use]
     pub fn focus(&self) -> Focus {
         let Some(first) = self.violations.first() else { return Focus::default() };
-        let leases = first.lease.and_then(LeaseId::new).into_iter().collect();
+        let leases = first.lease.into_iter().collect();
         // All that a member is told would hide the lease.
-        let member = (first.lease.is_none() || first.property.starts_with("S4"))
-            .then_some(MemberId(first.member))
-            .filter(|member| member.0 > 0);
-        Focus { leases, members: member.into_iter().collect(), ..Focus::default() }
+        let of_member = first.lease.is_none() || first.property.is_of_storage();
+        let members = first.member.filter(|_| of_member).into_iter().collect();
+        Focus { leases, members, ..Focus::default() }
     }
 
     /// The last lines of the trace, up to the first violation, that bear on it: those that name the same
@@ -189,10 +186,10 @@ impl Report {
     #[must_use]
     pub fn relevant(&self, most: usize) -> Vec<&Line> {
         let violation = self.violations.first();
-        let until = violation.map_or(Duration::MAX, |first| Duration::from_millis(first.at_ms + 1));
-        let lease = violation.and_then(|first| first.lease).and_then(LeaseId::new);
+        let until = violation.map_or(Duration::MAX, |first| first.at + Duration::from_millis(1));
+        let lease = violation.and_then(|first| first.lease);
         // Of disks only if what is wrong may be a matter of theirs.
-        let of_disk = violation.is_some_and(|first| first.property.starts_with("S4"));
+        let of_disk = violation.is_some_and(|first| first.property.is_of_storage());
         let bears = |line: &&Line| {
             let concerned = match line.kind {
                 "disk" => of_disk,

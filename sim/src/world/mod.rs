@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lessor::{Config, Entry, Instant, LeaseId, MemberId};
+use lessor::{Config, Entry, Instant, MemberId};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -263,7 +263,7 @@ impl World {
     #[must_use]
     pub fn report(&self) -> Report {
         let violations = self.oracle.violations();
-        let first = violations.iter().map(|violation| Duration::from_millis(violation.at_ms)).min();
+        let first = violations.iter().map(|violation| violation.at).min();
         Report {
             name: self.scenario.name.clone(),
             seed: self.scenario.seed,
@@ -304,13 +304,11 @@ impl World {
             }
             scenario::Action::Ask { lessee: None, .. } | scenario::Action::Fault(_) => None,
         };
-        let Violation { property, what, at_ms, member, .. } = violation;
-        let mut named = Violation::new(property, what.clone(), *at_ms, *member);
-        named.lessee = named.lease.and_then(LeaseId::new).and_then(|id| {
+        let lessee = violation.lease.and_then(|id| {
             let herds = self.scenario.herds.iter().find_map(|herd| of_herd(herd, id));
             herds.or_else(|| self.scenario.steps.iter().find_map(|step| of_step(step, id)))
         });
-        named
+        Violation { lessee, ..violation.clone() }
     }
 
     /// Tells all that judge, count and write that something happens.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lessor::{MemberId, Term};
+use lessor::{LeaseId, MemberId, Term};
 
 use super::{Action, NEEDS_HANDLE, World};
 use crate::env::raft::{Envelope, Message};
@@ -15,7 +15,14 @@ use crate::scenario::{Fault, OBSERVE, Scenario};
 fn what_is_shown_of_a_failure_ends_where_the_lease_was_last_heard_of() {
     let mut report = World::new(&scenario()).report();
     let what = "member 1 never answered request 3, renew lease 7, which came at 20.000";
-    report.violations = vec![Violation::new("L6", what.to_owned(), 99_000, 1)];
+    report.violations = vec![Violation {
+        property: Property::L6,
+        what: what.to_owned(),
+        at: Duration::from_secs(99),
+        member: Some(MemberId(1)),
+        lease: LeaseId::new(7),
+        lessee: None,
+    }];
     for second in 1..90 {
         let (kind, words) = match second {
             20 => ("apply", "#5 renew lease 7".to_owned()),

@@ -73,17 +73,18 @@ impl Invariant for AllOrNothing {
                         );
                         Err(Broken::new(Property::S4b, what))
                     }
-                    Some(Some(difference)) => Err(Broken::new(
-                        Property::S4b,
-                        format!("recovered at {}: {difference}", stored.applied),
-                    )),
+                    Some(Some(difference)) => {
+                        let what = format!("recovered at {}: {difference}", stored.applied);
+                        Err(Broken::new(Property::S4b, what).about(difference.lease()))
+                    }
                     Some(None) => judged.hold(&[Property::S4b]),
                 }
             }
             Fact::Commit { difference: Some(difference), transaction, .. }
                 if !difference.is_loss() =>
             {
-                Err(Broken::new(Property::S4, format!("at {}: {difference}", transaction.applied)))
+                let what = format!("at {}: {difference}", transaction.applied);
+                Err(Broken::new(Property::S4, what).about(difference.lease()))
             }
             Fact::Commit { .. } => judged.hold(&[Property::S4]),
             Fact::Told { speaks_of, durable, .. } if speaks_of > durable => {

@@ -80,7 +80,7 @@ impl Invariant for AnsweredInTime {
                 "request {}, renew lease {id}, waits on, though the lease was revoked",
                 ticket.0
             );
-            return Err(Broken::new(Property::S9d, what));
+            return Err(Broken::new(Property::S9d, what).about(id));
         }
         let open = self.open.entry(scene.member).or_default();
         match fact {

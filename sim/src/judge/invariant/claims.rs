@@ -91,7 +91,7 @@ impl Claims {
             }
             None => format!("lease {id} was told of its claim at {place}, where there is none"),
         };
-        Err(Broken::new(Property::S17, what))
+        Err(Broken::new(Property::S17, what).about(id))
     }
 
     fn judge_refusal(&self, id: LeaseId, items: &[Item], by: LeaseId) -> Result<(), Broken> {
@@ -101,7 +101,7 @@ impl Claims {
         }
         let keys = text::keys(items);
         let what = format!("lease {id} cannot claim {keys} for lease {by}, which held none of it");
-        Err(Broken::new(Property::S17, what))
+        Err(Broken::new(Property::S17, what).about(id))
     }
 
     fn judge_token(
@@ -113,7 +113,7 @@ impl Claims {
     ) -> Result<(), Broken> {
         if let Some(other) = self.tokens.insert(place, id) {
             let what = format!("lease {id} has the token {place}, and so has lease {other}");
-            return Err(Broken::new(Property::S17a, what));
+            return Err(Broken::new(Property::S17a, what).about(id));
         }
         for item in items {
             let told = self.told.get(item).map_or(&[][..], Vec::as_slice);
@@ -123,7 +123,7 @@ impl Claims {
                 let what = format!(
                     "lease {id} has the token {place} for {item}, but {largest} was told before"
                 );
-                return Err(Broken::new(Property::S17a, what));
+                return Err(Broken::new(Property::S17a, what).about(id));
             }
         }
         Ok(())

@@ -64,11 +64,11 @@ impl Invariant for Confirmed {
                     let what = format!(
                         "lease {id} was renewed in term {term}, but term {later} had a leader"
                     );
-                    return Err(Broken::new(Property::S9b, what));
+                    return Err(Broken::new(Property::S9b, what).about(*id));
                 }
                 if self.expired.get(&scene.member).is_some_and(|expired| expired.contains(id)) {
                     let what = format!("lease {id} was renewed, but had expired");
-                    return Err(Broken::new(Property::S9c, what));
+                    return Err(Broken::new(Property::S9c, what).about(*id));
                 }
                 return judged.hold(&[Property::S9b, Property::S9c]);
             }
@@ -79,7 +79,7 @@ impl Invariant for Confirmed {
             } => {
                 if ttl < asked || !self.granted.contains(&(*id, *ttl)) {
                     let what = format!("lease {id} was asked for {asked}, told {ttl}");
-                    return Err(Broken::new(Property::S2a, what));
+                    return Err(Broken::new(Property::S2a, what).about(*id));
                 }
                 return judged.hold(&[Property::S2a]);
             }
@@ -91,7 +91,7 @@ impl Invariant for Confirmed {
             } => {
                 if *id != request.lease() || !self.granted.contains(&(*id, *ttl)) {
                     let what = format!("request {request} was told of lease {id}, ttl {ttl}");
-                    return Err(Broken::new(Property::S2a, what));
+                    return Err(Broken::new(Property::S2a, what).about(*id));
                 }
                 return judged.hold(&[Property::S2a]);
             }

@@ -43,7 +43,7 @@ impl Invariant for Deadlines {
                     let (id, remaining) = (status.record.id, status.remaining);
                     let what =
                         format!("a lessee is told that lease {id} of {ttl} has {remaining:?}");
-                    return Err(Broken::new(Property::S13, what));
+                    return Err(Broken::new(Property::S13, what).about(id));
                 }
                 return judged.hold(&[Property::S13]);
             }
@@ -73,7 +73,7 @@ impl Invariant for Deadlines {
                         let far = deadline.saturating_since(scene.clock);
                         let what =
                             format!("lease {id} has {far:?} left, of a ttl of {}", lease.ttl);
-                        return Err(Broken::new(Property::S13, what));
+                        return Err(Broken::new(Property::S13, what).about(*id));
                     }
                     // One that is due has nothing left, however late it is.
                     if let Some(was) = before.get(id)
@@ -82,7 +82,7 @@ impl Invariant for Deadlines {
                     {
                         let by = was.saturating_since(*deadline);
                         let what = format!("the deadline of lease {id} went down by {by:?}");
-                        return Err(Broken::new(Property::S1b, what));
+                        return Err(Broken::new(Property::S1b, what).about(*id));
                     }
                     after.insert(*id, *deadline);
                 }
@@ -109,7 +109,7 @@ fn stepped_back(
         if scene.latest.saturating_add(left) < *was {
             let by = was.saturating_since(scene.latest.saturating_add(left));
             let what = format!("a clock that stepped back has ended lease {id} {by:?} earlier");
-            return Err(Broken::new(Property::S16, what));
+            return Err(Broken::new(Property::S16, what).about(*id));
         }
     }
     judged.hold(&[Property::S16])

@@ -123,7 +123,7 @@ impl Invariant for DueFirst {
                 if let Some((id, due)) = reign.due.iter().find(|(id, due)| overtaken(id, due)) {
                     let by = last.saturating_since(*due);
                     let what = format!("lease {id} was due {by:?} before one that has left first");
-                    return Err(Broken::new(Property::L8, what));
+                    return Err(Broken::new(Property::L8, what).about(*id));
                 }
                 return judged.hold(&[Property::L8]);
             }
@@ -142,7 +142,7 @@ impl Invariant for DueFirst {
                     let waits = scene.clock.saturating_since(reign.crowded.max(*left));
                     if waits > patience {
                         let what = format!("lease {id} has left {waits:?} ago, and not again");
-                        return Err(Broken::new(Property::L4, what));
+                        return Err(Broken::new(Property::L4, what).about(*id));
                     }
                     judged.add_one(Property::L4);
                 }

@@ -168,7 +168,7 @@ impl Guarded {
         if !left.is_zero() && !self.revoked_by_lessee.contains(&id) {
             let what =
                 format!("lease {id} is gone {left:?} before its guard must count on it no more");
-            return Err(Broken::new(Property::S18a, what));
+            return Err(Broken::new(Property::S18a, what).about(id));
         }
         judged.hold(&[Property::S18a])
     }
@@ -220,7 +220,7 @@ impl Guard {
             let what = format!(
                 "the guard of lease {id} was not told for {late:?} that its engine has ended"
             );
-            return Err(Broken::new(Property::S18, what).of(self.of));
+            return Err(Broken::new(Property::S18, what).about(id).of(self.of));
         }
         let clock = self.clock.read(scene.now);
         // A renew that is answered too late is told and is over at once.
@@ -231,7 +231,7 @@ impl Guard {
         {
             let late = clock.saturating_since(end);
             let what = format!("the guard of lease {id} counts on it {late:?} longer than it may");
-            return Err(Broken::new(Property::S18, what).of(self.of));
+            return Err(Broken::new(Property::S18, what).about(id).of(self.of));
         }
         Ok(())
     }
@@ -251,7 +251,7 @@ impl Guard {
         };
         if wrong {
             let what = format!("the guard of lease {id} gave it up without need: {why}");
-            return Err(Broken::new(Property::S18, what).of(self.of));
+            return Err(Broken::new(Property::S18, what).about(id).of(self.of));
         }
         Ok(())
     }

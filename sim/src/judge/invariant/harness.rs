@@ -26,6 +26,7 @@ pub(crate) struct Broken {
     pub(crate) property: &'static str,
     pub(crate) what: String,
     pub(crate) member: Option<MemberId>,
+    pub(crate) lease: Option<LeaseId>,
 }
 
 pub(crate) struct History<I> {
@@ -99,8 +100,8 @@ impl<I: Invariant> History<I> {
         let verdict = self.invariant.observe(&scene, &fact, &mut judged);
         match verdict {
             Err(broken) if blind() != Some(broken.property) => {
-                let super::Broken { property, what, member } = broken;
-                Err(Broken { property: property.id(), what, member })
+                let super::Broken { property, what, member, lease } = broken;
+                Err(Broken { property: property.id(), what, member, lease })
             }
             Err(_) | Ok(()) if judged.iter().any(|(_, count)| count > 0) => Ok(Judged::Holds),
             Err(_) | Ok(()) => Ok(Judged::NotConcerned),

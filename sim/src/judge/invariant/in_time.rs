@@ -66,7 +66,7 @@ impl Invariant for InTime {
                 let refused = **answer == Err(RequestError::Refused(Error::LeaseNotFound));
                 if refused && !self.revoked_by_lessee.contains(&id) {
                     let what = format!("lease {id} is gone, but its renew came in time");
-                    return Err(Broken::new(Property::S1d, what));
+                    return Err(Broken::new(Property::S1d, what).about(id));
                 }
                 return judged.hold(&[Property::S1d]);
             }
@@ -83,7 +83,7 @@ impl Invariant for InTime {
                     if let Some(came) = self.waits(scene, *id) {
                         let since = scene.latest.saturating_since(came);
                         let what = format!("lease {id} expired, its renew came {since:?} before");
-                        return Err(Broken::new(Property::S1d, what));
+                        return Err(Broken::new(Property::S1d, what).about(*id));
                     }
                     self.expiring.insert((scene.member, *id));
                 }

@@ -58,7 +58,9 @@ impl Invariant for Linearizable {
                         text::moment(*began),
                         text::answer(answer),
                     );
-                    return Err(Broken::new(Property::S14, what));
+                    let lease = text::leases_of_request(request).first().copied();
+                    let lease = lease.or_else(|| text::lease_of_answer(answer));
+                    return Err(Broken::new(Property::S14, what).about(lease));
                 };
                 let before = self.answered.last().map_or(LogIndex(0), |(_, index)| *index);
                 self.answered.push((scene.now, place.max(before)));

@@ -44,10 +44,11 @@ impl Invariant for LogOnly {
         });
         if let Some(record) = other {
             let what = format!("lease {} is not what the log says", record.id);
-            return Err(Broken::new(property, what));
+            return Err(Broken::new(property, what).about(record.id));
         }
         if let Some((id, _)) = by_the_log.next() {
-            return Err(Broken::new(property, format!("the member does not hold lease {id}")));
+            let what = format!("the member does not hold lease {id}");
+            return Err(Broken::new(property, what).about(*id));
         }
         judged.hold(&[property])
     }

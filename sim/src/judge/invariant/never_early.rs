@@ -28,7 +28,7 @@ impl Invariant for NeverEarly {
             {
                 let early = bound.saturating_since(scene.latest);
                 let what = format!("lease {id} expired {early:?} early");
-                return Err(Broken::new(Property::S1, what));
+                return Err(Broken::new(Property::S1, what).about(*id));
             }
         }
         judged.hold(&[Property::S1])

@@ -20,7 +20,8 @@ impl Invariant for NoResurrection {
         match fact {
             Fact::Expired { batch } => match batch.leases.iter().find(|id| !exists(id)) {
                 Some(id) => {
-                    Err(Broken::new(Property::S7, format!("lease {id} expired, but is gone")))
+                    let what = format!("lease {id} expired, but is gone");
+                    Err(Broken::new(Property::S7, what).about(*id))
                 }
                 None => judged.hold(&[Property::S7]),
             },
@@ -28,7 +29,8 @@ impl Invariant for NoResurrection {
                 if exists(id) || scene.renewed_and_gone.contains(id) {
                     return judged.hold(&[Property::S9a]);
                 }
-                Err(Broken::new(Property::S9a, format!("lease {id} was renewed, but is gone")))
+                let what = format!("lease {id} was renewed, but is gone");
+                Err(Broken::new(Property::S9a, what).about(*id))
             }
             Fact::Served {
                 request: Request::Lookup { id },
@@ -42,7 +44,7 @@ impl Invariant for NoResurrection {
                     return judged.hold(&[Property::S7]);
                 }
                 let what = format!("the answer about lease {id} is not what the log says");
-                Err(Broken::new(Property::S7, what))
+                Err(Broken::new(Property::S7, what).about(*id))
             }
             _ => Ok(()),
         }

@@ -34,7 +34,8 @@ impl Invariant for OneAnswer {
                             ticket.0,
                             text::moment(*came),
                         );
-                        return Err(Broken::new(Property::L6, what).of(*member));
+                        let lease = text::leases_of_request(request).first().copied();
+                        return Err(Broken::new(Property::L6, what).of(*member).about(lease));
                     }
                 }
                 judged.hold(&[Property::L6])
@@ -52,7 +53,7 @@ impl Invariant for OneAnswer {
 mod tests {
     use std::time::Duration;
 
-    use lessor::{LogIndex, MemberId, Ticket};
+    use lessor::{LeaseId, LogIndex, MemberId, Ticket};
 
     use super::super::End;
     use super::super::harness::{History, Judged, renew};
@@ -79,6 +80,7 @@ mod tests {
         history.at(16_000);
         let found = history.see(Fact::Ended { end: &end }).expect_err("it is owed");
         assert_eq!((found.property, found.member), ("L6", Some(MemberId(1))));
+        assert_eq!(found.lease, LeaseId::new(7));
         let what = "member 1 never answered request 12, renew lease 7, which came at 5.000";
         assert_eq!(found.what, what);
     }

@@ -27,16 +27,16 @@ impl Invariant for OnlyForCause {
                             "the revoke of lease {id} deleted {gone} items, but it held {held}, \
                              in ascending order"
                         );
-                        return Err(Broken::new(Property::S3a, what));
+                        return Err(Broken::new(Property::S3a, what).about(*id));
                     }
                 }
                 (_, Some(delete)) => {
                     let what = format!("the items of lease {} were deleted uncaused", delete.lease);
-                    return Err(Broken::new(Property::S3, what));
+                    return Err(Broken::new(Property::S3, what).about(delete.lease));
                 }
                 (Some((id, _)), None) => {
                     let what = format!("the revoke of lease {id} left its items behind");
-                    return Err(Broken::new(Property::S3a, what));
+                    return Err(Broken::new(Property::S3a, what).about(*id));
                 }
                 (None, None) => {}
             }
@@ -49,7 +49,8 @@ impl Invariant for OnlyForCause {
         }
         match difference {
             Some(difference) if difference.is_loss() => {
-                Err(Broken::new(Property::S3, difference.to_string()))
+                let broken = Broken::new(Property::S3, difference.to_string());
+                Err(broken.about(difference.lease()))
             }
             Some(_) | None if revoked.is_empty() => Ok(()),
             Some(_) | None => judged.hold(&[Property::S3, Property::S3a]),

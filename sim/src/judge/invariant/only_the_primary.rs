@@ -20,7 +20,7 @@ impl Invariant for OnlyThePrimary {
         fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        let what = match fact {
+        let (what, lease) = match fact {
             Fact::Promoted { barrier, .. } => {
                 self.promoted.insert(scene.member);
                 let applied = scene.state.applied;
@@ -39,13 +39,14 @@ impl Invariant for OnlyThePrimary {
             {
                 return judged.hold(&[Property::S6]);
             }
-            Fact::Expired { batch } => format!("{} leases expired", batch.leases.len()),
+            Fact::Expired { batch } => (format!("{} leases expired", batch.leases.len()), None),
             Fact::Served { request: Request::Renew { id }, .. } => {
-                format!("lease {id} was renewed")
+                (format!("lease {id} was renewed"), Some(*id))
             }
             _ => return Ok(()),
         };
-        Err(Broken::new(Property::S6, format!("{what} by a member that is not primary")))
+        let what = format!("{what} by a member that is not primary");
+        Err(Broken::new(Property::S6, what).about(lease))
     }
 }
 

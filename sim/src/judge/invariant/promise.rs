@@ -107,7 +107,7 @@ impl PromiseKept {
                 let short = until.saturating_sub(scene.lessees);
                 let what =
                     format!("lease {id} is gone {short:?} before what its lessee was promised");
-                return Err(Broken::new(property, what));
+                return Err(Broken::new(property, what).about(id));
             }
             judged.add_one(property);
         }
@@ -132,7 +132,7 @@ impl PromiseKept {
             let what = format!(
                 "lease {id} has {left} left by its checkpoint, {short:?} less than its lessee was promised"
             );
-            return Err(Broken::new(Property::S1c, what));
+            return Err(Broken::new(Property::S1c, what).about(id));
         }
         judged.hold(&[Property::S1c])
     }

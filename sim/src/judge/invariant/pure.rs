@@ -16,8 +16,10 @@ impl Invariant for Pure {
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
         match fact {
-            Fact::Twin { differs: None } => judged.hold(&[Property::S12]),
-            Fact::Twin { differs: Some(what) } => Err(Broken::new(Property::S12, what.clone())),
+            Fact::Twin { differs: None, .. } => judged.hold(&[Property::S12]),
+            Fact::Twin { differs: Some(what), lease } => {
+                Err(Broken::new(Property::S12, what.clone()).about(*lease))
+            }
             _ => Ok(()),
         }
     }
@@ -25,6 +27,8 @@ impl Invariant for Pure {
 
 #[cfg(test)]
 mod tests {
+    use lessor::LeaseId;
+
     use super::super::harness::History;
     use super::super::harness::Judged;
     use super::*;
@@ -32,8 +36,9 @@ mod tests {
     #[test]
     fn canary_a_twin_that_says_something_else_is_found() {
         let mut history = History::<Pure>::default();
-        assert_eq!(history.see(Fact::Twin { differs: None }), Ok(Judged::Holds));
-        let other = history.see(Fact::Twin { differs: Some("nothing".to_owned()) });
+        assert_eq!(history.see(Fact::Twin { differs: None, lease: None }), Ok(Judged::Holds));
+        let differs = Some("its twin says nothing, where it says: renew lease 7".to_owned());
+        let other = history.see(Fact::Twin { differs, lease: LeaseId::new(7) });
         assert_eq!(other.map_err(|broken| broken.property), Err("S12"));
     }
 }

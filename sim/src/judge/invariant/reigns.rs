@@ -27,7 +27,7 @@ pub(super) struct Reigns {
     held: BTreeMap<MemberId, Duration>,
     most_leases: usize,
     /// The first lease that outlived all that it had, unless proposals were lost.
-    outlived: Option<String>,
+    outlived: Option<(LeaseId, String)>,
     judged: u64,
 }
 
@@ -100,10 +100,11 @@ impl Reigns {
         let led = certain(self.total.time.saturating_sub(since.time), scene.bound_ppm);
         self.judged += u64::from(reigns > 1);
         if scene.clocks_steady && led > most && self.outlived.is_none() {
-            self.outlived = Some(format!(
+            let what = format!(
                 "lease {id} of {ttl} was led for {led:?} by {reigns} leaders since it was renewed, and \
                  may be for {most:?}"
-            ));
+            );
+            self.outlived = Some((id, what));
         }
     }
 
@@ -115,7 +116,7 @@ impl Reigns {
             return Ok(());
         }
         match self.outlived.take() {
-            Some(what) => Err(Broken::new(Property::L5, what)),
+            Some((id, what)) => Err(Broken::new(Property::L5, what).about(id)),
             None if self.judged > 0 => judged.hold(&[Property::L5]),
             None => Ok(()),
         }

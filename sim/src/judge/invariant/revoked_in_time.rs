@@ -117,7 +117,7 @@ impl RevokedInTime {
             if late > slack - scene.config.retry_interval * (end.losses + 1) {
                 let what =
                     format!("lease {id} was revoked {late:?} after its end, without a fault");
-                return Err(Broken::new(Property::L1, what));
+                return Err(Broken::new(Property::L1, what).about(id));
             }
         }
         for member in &end.connected {
@@ -129,7 +129,7 @@ impl RevokedInTime {
                     let late = end.clock.saturating_since(deadline);
                     let what =
                         format!("member {member} still has lease {id}, {late:?} after its end");
-                    return Err(Broken::new(Property::L1, what).of(*member));
+                    return Err(Broken::new(Property::L1, what).about(*id).of(*member));
                 }
             }
             judged.add_one(Property::L1);

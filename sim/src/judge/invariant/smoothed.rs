@@ -64,7 +64,7 @@ impl Invariant for Smoothed {
             } else {
                 continue;
             };
-            return Err(Broken::new(Property::S1a, what));
+            return Err(Broken::new(Property::S1a, what).about(*id));
         }
         judged.hold(&[Property::S1a])
     }

@@ -30,27 +30,24 @@ impl Invariant for Structure {
             _ => return Ok(()),
         };
         if let Some(id) = scene.state.leases.keys().find(|id| !deadlines.contains_key(id)) {
-            return Err(Broken::new(Property::S8, format!("the member does not hold lease {id}")));
+            let what = format!("the member does not hold lease {id}");
+            return Err(Broken::new(Property::S8, what).about(*id));
         }
         if deadlines.len() != scene.state.leases.len() {
-            return Err(Broken::new(
-                Property::S8,
-                "the member holds more leases than the log".to_owned(),
-            ));
+            let what = "the member holds more leases than the log".to_owned();
+            return Err(Broken::new(Property::S8, what));
         }
         if **items != scene.state.holders {
             return Err(Broken::new(Property::S8, "items and leases do not agree".to_owned()));
         }
         for (id, deadline) in *deadlines {
             if *primary && deadline.is_none() {
-                return Err(Broken::new(
-                    Property::S8,
-                    format!("lease {id} of a primary has no deadline"),
-                ));
+                let what = format!("lease {id} of a primary has no deadline");
+                return Err(Broken::new(Property::S8, what).about(*id));
             }
             if !*primary && deadline.is_some() {
                 let what = format!("lease {id} has a deadline, but the member is not primary");
-                return Err(Broken::new(Property::S6a, what));
+                return Err(Broken::new(Property::S6a, what).about(*id));
             }
         }
         if !*primary && *timer {
@@ -67,7 +64,7 @@ fn no_two_checkpoints(entry: &Entry) -> Result<(), Broken> {
     let mut leases = BTreeSet::new();
     if let Some(twice) = checkpoints.iter().find(|checkpoint| !leases.insert(checkpoint.id)) {
         let what = format!("a proposal has two checkpoints of lease {}", twice.id);
-        return Err(Broken::new(Property::S8, what));
+        return Err(Broken::new(Property::S8, what).about(twice.id));
     }
     // Not counted: what is judged of members must not be counted as judged for it.
     Ok(())

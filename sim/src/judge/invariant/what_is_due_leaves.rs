@@ -154,7 +154,8 @@ impl WhatIsDueLeaves {
 
 fn stays(scene: &Scene<'_>, id: LeaseId, due: Instant) -> Broken {
     let late = scene.latest.saturating_since(due);
-    Broken::new(Property::L4a, format!("lease {id} was due {late:?} ago, and does not leave"))
+    let what = format!("lease {id} was due {late:?} ago, and does not leave");
+    Broken::new(Property::L4a, what).about(id)
 }
 
 /// A host sets its timer again within this time after each input, and is this exact.

@@ -66,6 +66,8 @@ impl Oracle {
         for violation in violations {
             if let Some(request) = known {
                 let _ = write!(violation.what, "; it was to {request}");
+                let lease = text::leases_of_request(request).first().copied();
+                violation.lease = violation.lease.or(lease);
             }
         }
     }
@@ -80,11 +82,13 @@ impl Oracle {
     ) {
         let Some(violations) = self.violations.get_mut(first..) else { return };
         let Some(watched) = self.members.get(&member) else { return };
-        let of_digests = Property::S5.id();
-        for violation in violations.iter_mut().filter(|one| one.property == of_digests) {
+        for violation in violations.iter_mut().filter(|one| one.property == Property::S5) {
             let what = &mut violation.what;
             let _ = match watched.state.difference(snapshot) {
-                Some(difference) => write!(what, "; member {member} is wrong: {difference}"),
+                Some(difference) => {
+                    violation.lease = violation.lease.or(difference.lease());
+                    write!(what, "; member {member} is wrong: {difference}")
+                }
                 None => {
                     write!(what, "; the leases and items of member {member} are as the log says")
                 }
