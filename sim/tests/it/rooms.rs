@@ -46,7 +46,7 @@ fn canary_an_import_from_below_is_found() {
             Some("model/state.rs:1 leaves its room by `super`"),
         ),
         ("model/mod.rs", "use super::world;", Some("model/mod.rs:1 leaves its room by `super`")),
-        ("judge/invariant/calm.rs", "use super::super::oracle;", None),
+        ("judge/invariant/pure.rs", "use super::super::oracle;", None),
         ("env/disk/mod.rs", "use madsim::fs;", Some("env/disk/mod.rs:1 names madsim")),
         ("host/mod.rs", "use madsim::fs;", None),
         ("campaign/seeds.rs", "#[cfg(madsim)]", None),

@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use lessor::{Command, LeaseId, MemberId, Request, Response, Term, Ttl};
 
-use super::promise::certain;
+use super::a_promise_is_kept::certain;
 use super::revoked_in_time::{slack, smoothing};
 use super::{Broken, End, Fact, Invariant, Judgements, Property, Scene};
 
 /// The time in which the group was led, and what it was when each lease last got its ttl.
 #[derive(Debug, Default)]
-pub(super) struct Reigns {
+pub(super) struct AnEndForAnyNumberOfReigns {
     last: Option<(Term, Duration)>,
     total: Led,
     since: BTreeMap<LeaseId, (Ttl, Led)>,
@@ -38,7 +38,7 @@ struct Led {
     reigns: u32,
 }
 
-impl Invariant for Reigns {
+impl Invariant for AnEndForAnyNumberOfReigns {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
@@ -87,7 +87,7 @@ impl Invariant for Reigns {
     }
 }
 
-impl Reigns {
+impl AnEndForAnyNumberOfReigns {
     fn judge(&mut self, scene: &Scene<'_>, id: LeaseId) {
         let Some((ttl, since)) = self.since.get(&id) else { return };
         let reigns = self.total.reigns - since.reigns + 1;
@@ -134,7 +134,7 @@ mod tests {
 
     /// A lease of ten minutes whose leader changes every five.
     fn led_for(minutes: u64, losses: u32) -> Result<Judged, &'static str> {
-        let mut history = History::<Reigns>::default();
+        let mut history = History::<AnEndForAnyNumberOfReigns>::default();
         history.config.checkpoint_interval = Duration::from_secs(20);
         history.holds(promoted());
         history.log(1, granted(7, 600_000));
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn canary_an_observer_is_waited_for_no_longer_than_its_patience() {
         for (patience, verdict) in [(12, Ok(Judged::NotConcerned)), (2, Err("L5"))] {
-            let mut history = History::<Reigns>::default();
+            let mut history = History::<AnEndForAnyNumberOfReigns>::default();
             history.config.subscriber_patience = Duration::from_secs(patience * 60);
             history.config.checkpoint_interval = Duration::from_secs(20);
             history.holds(promoted());

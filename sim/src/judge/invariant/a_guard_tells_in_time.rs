@@ -18,13 +18,13 @@ use lessor::{
     Command, Error, Instant, LeaseId, MemberId, Request, RequestError, Response, Ticket, Ttl,
 };
 
-use super::promise::certain;
+use super::a_promise_is_kept::certain;
 use super::{Broken, Fact, GuardNews, Invariant, Judgements, Property, Scene};
 use crate::model::clock::Clock;
 
 /// The guards that there are, and which leases somebody asked to revoke.
 #[derive(Debug, Default)]
-pub(super) struct Guarded {
+pub(super) struct AGuardTellsInTime {
     guards: BTreeMap<LeaseId, Guard>,
     /// Whose renew each ticket is.
     renews: BTreeMap<(MemberId, Ticket), LeaseId>,
@@ -49,7 +49,7 @@ struct Guard {
     gone: Option<Duration>,
 }
 
-impl Invariant for Guarded {
+impl Invariant for AGuardTellsInTime {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
@@ -116,7 +116,7 @@ impl Invariant for Guarded {
     }
 }
 
-impl Guarded {
+impl AGuardTellsInTime {
     fn hear(
         &mut self,
         scene: &Scene<'_>,
@@ -270,12 +270,15 @@ mod tests {
     const UNKNOWN: CallError = CallError::Request(RequestError::Unknown);
     const NOT_FOUND: CallError = CallError::Request(RequestError::Refused(Error::LeaseNotFound));
 
-    fn news(history: &mut History<Guarded>, news: GuardNews<'_>) -> Result<Judged, &'static str> {
+    fn news(
+        history: &mut History<AGuardTellsInTime>,
+        news: GuardNews<'_>,
+    ) -> Result<Judged, &'static str> {
         let fact = Fact::Guard { lease: lease(7), news };
         history.see(fact).map_err(|broken| broken.property)
     }
 
-    fn renews(history: &mut History<Guarded>, ticket: Ticket, asked: u64, told: u64) {
+    fn renews(history: &mut History<AGuardTellsInTime>, ticket: Ticket, asked: u64, told: u64) {
         history.at(asked);
         news(history, GuardNews::Looks).expect("it counts on its lease");
         history.holds(Fact::Came { ticket, request: &renew(7) });
@@ -287,8 +290,8 @@ mod tests {
     }
 
     /// A guard of a lease of 10 s, asked for at 5 s and answered at 6 s, on a clock that shows an hour more.
-    fn guarded() -> History<Guarded> {
-        let mut history = History::<Guarded>::default();
+    fn guarded() -> History<AGuardTellsInTime> {
+        let mut history = History::<AGuardTellsInTime>::default();
         history.log(1, granted(7, 10_000));
         let clock = Clock::new(Duration::from_secs(3_600), 0);
         let wanted = GuardNews::Wanted { of: MemberId(1), clock, in_bound: true };
@@ -299,7 +302,7 @@ mod tests {
     }
 
     fn lost(
-        history: &mut History<Guarded>,
+        history: &mut History<AGuardTellsInTime>,
         at: u64,
         why: &CallError,
     ) -> Result<Judged, &'static str> {
@@ -393,7 +396,7 @@ mod tests {
 
     #[test]
     fn the_clock_that_counts_is_its_own() {
-        let mut history = History::<Guarded>::default();
+        let mut history = History::<AGuardTellsInTime>::default();
         history.log(1, granted(7, 10_000));
         // Ten seconds on it are twenty.
         let clock = Clock::new(Duration::ZERO, -500_000);

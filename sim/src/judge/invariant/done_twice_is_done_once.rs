@@ -1,5 +1,4 @@
-//! What a host may do to a member's transactions. S12a, done twice is done once: a store that is handed
-//! its last transaction again refuses it. S12b, a lost write ends the member: once a commit has failed, its
+//! S12a, done twice is done once: a store that is handed its last transaction again refuses it. S12b, a lost write ends the member: once a commit has failed, its
 //! process commits nothing more and answers nobody. S12c, nothing out of order: each transaction follows
 //! the one before.
 //!
@@ -13,12 +12,12 @@ use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// Where each member's store stands, and whose process has lost a write.
 #[derive(Debug, Default)]
-pub(super) struct Host {
+pub(super) struct DoneTwiceIsDoneOnce {
     stands: BTreeMap<MemberId, LogIndex>,
     failed: BTreeSet<MemberId>,
 }
 
-impl Invariant for Host {
+impl Invariant for DoneTwiceIsDoneOnce {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
@@ -72,7 +71,7 @@ mod tests {
     use super::*;
 
     fn commit(
-        history: &mut History<Host>,
+        history: &mut History<DoneTwiceIsDoneOnce>,
         after: u64,
         applied: u64,
     ) -> Result<Judged, &'static str> {
@@ -84,7 +83,7 @@ mod tests {
 
     #[test]
     fn canary_a_transaction_out_of_order_is_found() {
-        let mut history = History::<Host>::default();
+        let mut history = History::<DoneTwiceIsDoneOnce>::default();
         assert_eq!(commit(&mut history, 0, 2), Ok(Judged::Holds));
         assert_eq!(commit(&mut history, 2, 3), Ok(Judged::Holds));
         assert_eq!(commit(&mut history, 2, 4), Err("S12c"));
@@ -93,7 +92,7 @@ mod tests {
 
     #[test]
     fn canary_a_member_that_goes_on_after_a_lost_write_is_found() {
-        let mut history = History::<Host>::default();
+        let mut history = History::<DoneTwiceIsDoneOnce>::default();
         history.holds(Fact::WriteFailed);
         assert_eq!(commit(&mut history, 0, 1), Err("S12b"));
         let at = LogIndex(0);
@@ -107,7 +106,7 @@ mod tests {
 
     #[test]
     fn canary_a_store_that_takes_a_transaction_twice_is_found() {
-        let mut history = History::<Host>::default();
+        let mut history = History::<DoneTwiceIsDoneOnce>::default();
         assert_eq!(history.see(Fact::Repeated { refused: true }), Ok(Judged::Holds));
         let taken = history.see(Fact::Repeated { refused: false });
         assert_eq!(taken.map_err(|broken| broken.property), Err("S12a"));

@@ -15,7 +15,7 @@ use crate::model::text;
 
 /// What each claim of the log found, and what lessees know of the claims of each item.
 #[derive(Debug, Default)]
-pub(super) struct Claims {
+pub(super) struct AClaimTakesNothing {
     holders: BTreeMap<Item, LeaseId>,
     /// Every lease that has ever held an item.
     held: BTreeMap<Item, Vec<LeaseId>>,
@@ -34,7 +34,7 @@ struct Claim {
     obstacle: Option<LeaseId>,
 }
 
-impl Invariant for Claims {
+impl Invariant for AClaimTakesNothing {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
@@ -81,7 +81,7 @@ impl Invariant for Claims {
     }
 }
 
-impl Claims {
+impl AClaimTakesNothing {
     fn judge_success(&self, id: LeaseId, items: &[Item], place: LogIndex) -> Result<(), Broken> {
         let claim = self.claims.get(&place).filter(|claim| claim.id == id && claim.items == items);
         let what = match claim.map(|claim| claim.obstacle) {
@@ -149,7 +149,7 @@ mod tests {
 
     /// Claims the one item at a moment, and is answered a millisecond later.
     fn ask(
-        history: &mut History<Claims>,
+        history: &mut History<AClaimTakesNothing>,
         id: i64,
         at: u64,
         answer: &Result<Response, RequestError>,
@@ -170,8 +170,8 @@ mod tests {
     }
 
     /// Two leases, of which the first claims at place 3 and the second cannot at place 4.
-    fn claims() -> History<Claims> {
-        let mut history = History::<Claims>::default();
+    fn claims() -> History<AClaimTakesNothing> {
+        let mut history = History::<AClaimTakesNothing>::default();
         history.log(1, granted(7, 10_000));
         history.log(2, granted(8, 10_000));
         history.log(3, claimed(7));

@@ -5,9 +5,9 @@ use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// Needs no memory: each transaction is compared with the entries that it stands for.
 #[derive(Debug, Default)]
-pub(super) struct OnlyForCause;
+pub(super) struct DeletedOnlyForCause;
 
-impl Invariant for OnlyForCause {
+impl Invariant for DeletedOnlyForCause {
     fn observe(
         &mut self,
         _: &Scene<'_>,
@@ -74,7 +74,7 @@ mod tests {
         let (transaction, deletes) = (transaction(0, 1), deletes.iter().collect::<Vec<_>>());
         let commit =
             Fact::Commit { transaction: &transaction, revoked, deletes: &deletes, difference };
-        History::<OnlyForCause>::default().see(commit)
+        History::<DeletedOnlyForCause>::default().see(commit)
     }
 
     fn items(keys: &[&str]) -> Vec<Item> {

@@ -13,12 +13,12 @@ use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// Where each member stands, and when what was committed.
 #[derive(Debug, Default)]
-pub(super) struct Converged {
+pub(super) struct Convergence {
     stands: BTreeMap<MemberId, LogIndex>,
     agreed: VecDeque<(Duration, LogIndex)>,
 }
 
-impl Invariant for Converged {
+impl Invariant for Convergence {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
@@ -84,7 +84,7 @@ mod tests {
     }
 
     fn ended(end: &End, second_stands: u64) -> Result<Judged, &'static str> {
-        let mut history = History::<Converged>::default();
+        let mut history = History::<Convergence>::default();
         history.log(1, granted(7, 10_000));
         for (member, stands) in [(1, 1), (2, second_stands)] {
             history.on(member);

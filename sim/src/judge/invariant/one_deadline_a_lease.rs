@@ -1,5 +1,5 @@
-//! S8, structure: after each input a primary has exactly one deadline for each lease that it holds, and
-//! a member that is not primary has none (S6a: nothing of a reign outlives it); an item and its lease
+//! S8, one deadline a lease: after each input a primary has exactly one deadline for each lease that it
+//! holds, and a member that is not primary has none (S6a: nothing of a reign outlives it); an item and its lease
 //! agree about each other. No proposal that is committed has two checkpoints of one lease.
 //!
 //! Needs nothing; judged while a member holds few leases, but for proposals. Broken by etcd #14019, #14078
@@ -13,9 +13,9 @@ use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// Needs no memory: a member's own answers are compared with the log.
 #[derive(Debug, Default)]
-pub(super) struct Structure;
+pub(super) struct OneDeadlineALease;
 
-impl Invariant for Structure {
+impl Invariant for OneDeadlineALease {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
@@ -86,7 +86,7 @@ mod tests {
         timer: bool,
         items: &BTreeMap<Item, LeaseId>,
     ) -> Result<Judged, &'static str> {
-        let mut history = History::<Structure>::default();
+        let mut history = History::<OneDeadlineALease>::default();
         history.log(1, granted(7, 10_000));
         let fact = Fact::After { records: &[], deadlines, timer, primary, items };
         history.see(fact).map_err(|broken| broken.property)
@@ -112,7 +112,7 @@ mod tests {
         let propose = |ids: &[i64]| {
             let checkpoints = ids.iter().map(|id| Checkpoint { id: lease(*id), remaining: None });
             let command = Command::Checkpoint { checkpoints: checkpoints.collect() };
-            let mut history = History::<Structure>::default();
+            let mut history = History::<OneDeadlineALease>::default();
             history.see(Fact::Agreed { entry: &entry(1, command), applied: &Applied::default() })
         };
         assert_eq!(propose(&[7, 8]), Ok(Judged::NotConcerned));

@@ -13,7 +13,7 @@ use crate::model::Applied;
 
 /// Where each member stood before the entries that it is at, and what these are.
 #[derive(Debug, Default)]
-pub(super) struct NoOp {
+pub(super) struct NothingIsDoneToWhatIsGone {
     members: BTreeMap<MemberId, Stand>,
 }
 
@@ -24,7 +24,7 @@ struct Stand {
     changed: bool,
 }
 
-impl Invariant for NoOp {
+impl Invariant for NothingIsDoneToWhatIsGone {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
@@ -68,14 +68,17 @@ mod tests {
     use super::super::harness::{History, Judged, granted, revoked};
     use super::*;
 
-    fn stands(history: &mut History<NoOp>, digest: u64) -> Result<Judged, &'static str> {
+    fn stands(
+        history: &mut History<NothingIsDoneToWhatIsGone>,
+        digest: u64,
+    ) -> Result<Judged, &'static str> {
         let (applied, digest) = (LogIndex(0), Digest::from_u64(digest));
         history.see(Fact::Stands { applied, digest }).map_err(|broken| broken.property)
     }
 
     #[test]
     fn canary_a_revoke_of_nothing_that_does_something_is_found() {
-        let mut history = History::<NoOp>::default();
+        let mut history = History::<NothingIsDoneToWhatIsGone>::default();
         history.log(1, granted(7, 10_000));
         assert_eq!(stands(&mut history, 1), Ok(Judged::NotConcerned));
         history.log(2, revoked(8));

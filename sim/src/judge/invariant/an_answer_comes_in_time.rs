@@ -16,7 +16,7 @@ use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// Until when each request of each member is to be answered.
 #[derive(Debug, Default)]
-pub(super) struct AnsweredInTime {
+pub(super) struct AnAnswerComesInTime {
     open: BTreeMap<MemberId, BTreeMap<Ticket, Instant>>,
     /// When each process last went on after it stood still: what was asked meanwhile comes in only then.
     resumed: BTreeMap<MemberId, Instant>,
@@ -64,7 +64,7 @@ impl Renews {
     }
 }
 
-impl Invariant for AnsweredInTime {
+impl Invariant for AnAnswerComesInTime {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
@@ -145,14 +145,14 @@ mod tests {
     }
 
     /// A request that came at 1 s. It has seven.
-    fn asked() -> History<AnsweredInTime> {
-        let mut history = History::<AnsweredInTime>::default();
+    fn asked() -> History<AnAnswerComesInTime> {
+        let mut history = History::<AnAnswerComesInTime>::default();
         history.at(1_000);
         history.holds(Fact::Came { ticket: TICKET, request: &renew(7) });
         history
     }
 
-    fn verdict(history: &mut History<AnsweredInTime>, fact: Fact<'_>) -> Option<&'static str> {
+    fn verdict(history: &mut History<AnAnswerComesInTime>, fact: Fact<'_>) -> Option<&'static str> {
         history.see(fact).err().map(|broken| broken.property)
     }
 

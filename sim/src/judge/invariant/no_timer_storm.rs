@@ -14,7 +14,7 @@ use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// The last second of each member.
 #[derive(Debug, Default)]
-pub(super) struct Calm {
+pub(super) struct NoTimerStorm {
     last: BTreeMap<MemberId, Second>,
 }
 
@@ -27,7 +27,7 @@ struct Second {
     answers: VecDeque<Duration>,
 }
 
-impl Invariant for Calm {
+impl Invariant for NoTimerStorm {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn canary_a_storm_is_found() {
-        let mut history = History::<Calm>::default();
+        let mut history = History::<NoTimerStorm>::default();
         for millis in 0..60 {
             history.at(millis);
             history.holds(Fact::Timer { idle: false });
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn canary_a_timer_in_the_past_is_found() {
-        let mut history = History::<Calm>::default();
+        let mut history = History::<NoTimerStorm>::default();
         let past = history.see(Fact::Timer { idle: true });
         assert_eq!(past.map_err(|broken| broken.property), Err("S12"));
     }

@@ -14,7 +14,7 @@ use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// What each member works on, and what waits outside.
 #[derive(Debug, Default)]
-pub(super) struct TakenAtOnce {
+pub(super) struct APlaceThatIsFreeIsGiven {
     members: BTreeMap<MemberId, Door>,
 }
 
@@ -25,7 +25,7 @@ struct Door {
     outside: VecDeque<(Request, Duration)>,
 }
 
-impl Invariant for TakenAtOnce {
+impl Invariant for APlaceThatIsFreeIsGiven {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
@@ -101,8 +101,8 @@ mod tests {
     use super::*;
 
     /// A queue of one place, which a renew has, and another renew that is sent at 1 s.
-    fn crowded() -> History<TakenAtOnce> {
-        let mut history = History::<TakenAtOnce>::default();
+    fn crowded() -> History<APlaceThatIsFreeIsGiven> {
+        let mut history = History::<APlaceThatIsFreeIsGiven>::default();
         history.config.queue = NonZeroU32::MIN;
         history.holds(Fact::Came { ticket: Ticket(1), request: &renew(7) });
         history.at(1_000);
@@ -110,7 +110,7 @@ mod tests {
         history
     }
 
-    fn verdict_at(history: &mut History<TakenAtOnce>, at: u64) -> Option<&'static str> {
+    fn verdict_at(history: &mut History<APlaceThatIsFreeIsGiven>, at: u64) -> Option<&'static str> {
         history.at(at);
         let stands = Fact::Stands { applied: LogIndex(0), digest: Digest::default() };
         history.see(stands).err().map(|broken| broken.property)

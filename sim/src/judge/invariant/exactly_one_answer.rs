@@ -7,11 +7,11 @@ use crate::model::text;
 
 /// Whoever shows the facts knows what is unanswered.
 #[derive(Debug, Default)]
-pub(super) struct OneAnswer {
+pub(super) struct ExactlyOneAnswer {
     most_leases: usize,
 }
 
-impl Invariant for OneAnswer {
+impl Invariant for ExactlyOneAnswer {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn canary_a_second_answer_is_found() {
-        let mut history = History::<OneAnswer>::default();
+        let mut history = History::<ExactlyOneAnswer>::default();
         let (ticket, durable) = (Ticket(1), LogIndex(0));
         let told = |asked| Fact::Told { ticket, asked, speaks_of: durable, durable };
         assert_eq!(history.see(told(true)), Ok(Judged::Holds));
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn canary_a_request_that_is_never_answered_is_found() {
-        let mut history = History::<OneAnswer>::default();
+        let mut history = History::<ExactlyOneAnswer>::default();
         let (member, ticket, came) = (MemberId(1), Ticket(12), Duration::from_secs(5));
         let unanswered = vec![Unanswered { member, ticket, came, request: renew(7) }];
         let end = End { unanswered, ..End::default() };

@@ -14,11 +14,11 @@ use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// Up to where each member that has recovered something did.
 #[derive(Debug, Default)]
-pub(super) struct LogOnly {
+pub(super) struct TheLogAloneDecides {
     recovered: BTreeMap<MemberId, LogIndex>,
 }
 
-impl Invariant for LogOnly {
+impl Invariant for TheLogAloneDecides {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     fn after(
-        history: &mut History<LogOnly>,
+        history: &mut History<TheLogAloneDecides>,
         records: &[LeaseRecord],
     ) -> Result<Judged, &'static str> {
         let (deadlines, items) = (&BTreeMap::new(), &BTreeMap::new());
@@ -76,7 +76,7 @@ mod tests {
         let right = LeaseRecord { id: lease(7), ttl: Ttl::from_secs(10), remaining: None };
         let wrong = LeaseRecord { remaining: Some(Ttl::from_secs(3)), ..right };
         for (recovered, property) in [(0, "S5a"), (1, "S4c")] {
-            let mut history = History::<LogOnly>::default();
+            let mut history = History::<TheLogAloneDecides>::default();
             let stored = Stored { applied: LogIndex(recovered), ..Stored::default() };
             let difference = Some(None);
             history.holds(Fact::Opened { stored: &stored, difference, rotten: false });

@@ -9,11 +9,11 @@ use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// The members that are promoted.
 #[derive(Debug, Default)]
-pub(super) struct OnlyThePrimary {
+pub(super) struct OnlyThePrimaryDecides {
     promoted: BTreeSet<MemberId>,
 }
 
-impl Invariant for OnlyThePrimary {
+impl Invariant for OnlyThePrimaryDecides {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn canary_a_member_that_decides_after_its_demotion_is_found() {
-        let mut history = History::<OnlyThePrimary>::default();
+        let mut history = History::<OnlyThePrimaryDecides>::default();
         let batch = batch(&[7]);
         let (request, response) = (renew(7), renewed(10_000));
         let expired = || Fact::Expired { batch: &batch };
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn canary_a_promotion_before_the_barrier_is_found() {
-        let mut history = History::<OnlyThePrimary>::default();
+        let mut history = History::<OnlyThePrimaryDecides>::default();
         history.log(1, granted(7, 10_000));
         let promoted = |barrier| Fact::Promoted { again: false, barrier };
         assert_eq!(history.see(promoted(LogIndex(1))), Ok(Judged::Holds));

@@ -15,11 +15,11 @@ use super::{Broken, Fact, Invariant, Judgements, Property, Scene, left};
 
 /// The members that were just promoted.
 #[derive(Debug, Default)]
-pub(super) struct Smoothed {
+pub(super) struct SmoothingOnlyDelays {
     promoted: BTreeSet<MemberId>,
 }
 
-impl Invariant for Smoothed {
+impl Invariant for SmoothingOnlyDelays {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
@@ -87,7 +87,7 @@ mod tests {
     }
 
     fn promoted_with(dues: &[u64]) -> Result<Judged, &'static str> {
-        let mut history = History::<Smoothed>::default();
+        let mut history = History::<SmoothingOnlyDelays>::default();
         history.log(1, granted(1, 10_000));
         history.log(2, granted(2, 11_000));
         history.holds(promoted());
@@ -117,7 +117,7 @@ mod tests {
             (|dues| dues[999] += 1, Err("S1a")),
         ];
         for (damage, verdict) in damages {
-            let mut history = History::<Smoothed>::default();
+            let mut history = History::<SmoothingOnlyDelays>::default();
             for id in 1..=1_000 {
                 let number = i64::try_from(id).expect("it is small");
                 history.log(id, granted(number, 9_999 + id));

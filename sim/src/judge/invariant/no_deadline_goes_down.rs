@@ -16,13 +16,13 @@ use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// The deadlines of each reign, as they were after the last input.
 #[derive(Debug, Default)]
-pub(super) struct Deadlines {
+pub(super) struct NoDeadlineGoesDown {
     reigns: BTreeMap<MemberId, BTreeMap<LeaseId, Instant>>,
     /// The most leases that there were in each reign: so many may have been spread.
     most: BTreeMap<MemberId, usize>,
 }
 
-impl Invariant for Deadlines {
+impl Invariant for NoDeadlineGoesDown {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
@@ -125,7 +125,11 @@ mod tests {
     use super::super::harness::{History, Judged, granted, lease, millis};
     use super::*;
 
-    fn after(history: &mut History<Deadlines>, at: u64, due: u64) -> Result<Judged, &'static str> {
+    fn after(
+        history: &mut History<NoDeadlineGoesDown>,
+        at: u64,
+        due: u64,
+    ) -> Result<Judged, &'static str> {
         history.at(at);
         let deadlines = BTreeMap::from([(lease(7), Some(millis(due)))]);
         let items = BTreeMap::new();
@@ -134,8 +138,8 @@ mod tests {
         history.see(fact).map_err(|broken| broken.property)
     }
 
-    fn primary() -> History<Deadlines> {
-        let mut history = History::<Deadlines>::default();
+    fn primary() -> History<NoDeadlineGoesDown> {
+        let mut history = History::<NoDeadlineGoesDown>::default();
         history.log(1, granted(7, 10_000));
         history
     }

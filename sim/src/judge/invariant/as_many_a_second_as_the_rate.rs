@@ -1,5 +1,5 @@
-//! S10, bounded: in any second `[t, t + 1 s)` of a member's clock at most as many leases leave it in
-//! expired batches as the revoke rate says, within one reign.
+//! S10, as many a second as the rate: in any second `[t, t + 1 s)` of a member's clock at most as many
+//! leases leave it in expired batches as the revoke rate says, within one reign.
 //!
 //! Needs nothing. Broken by etcd #9360, #9496, #9699 and #11495, where the bound was one a batch.
 
@@ -12,11 +12,11 @@ use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// The batches of the last second of each reign.
 #[derive(Debug, Default)]
-pub(super) struct Bounded {
+pub(super) struct AsManyASecondAsTheRate {
     last: BTreeMap<MemberId, VecDeque<(Instant, usize)>>,
 }
 
-impl Invariant for Bounded {
+impl Invariant for AsManyASecondAsTheRate {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
@@ -61,7 +61,11 @@ mod tests {
     use super::super::harness::{Broken, History, Judged, lease};
     use super::*;
 
-    fn expire(history: &mut History<Bounded>, at: u64, count: i64) -> Result<Judged, Broken> {
+    fn expire(
+        history: &mut History<AsManyASecondAsTheRate>,
+        at: u64,
+        count: i64,
+    ) -> Result<Judged, Broken> {
         history.at(at);
         let batch = ExpiredBatch { leases: (1..=count).map(lease).collect() };
         history.see(Fact::Expired { batch: &batch })
@@ -69,7 +73,7 @@ mod tests {
 
     #[test]
     fn canary_a_rate_that_is_kept_by_batch_and_not_by_second_is_found() {
-        let mut history = History::<Bounded>::default();
+        let mut history = History::<AsManyASecondAsTheRate>::default();
         assert_eq!(expire(&mut history, 1_000, 500), Ok(Judged::Holds));
         assert_eq!(expire(&mut history, 1_500, 500), Ok(Judged::Holds));
         assert_eq!(expire(&mut history, 1_999, 1).map_err(|b| b.property), Err("S10"));
@@ -77,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_second_later_there_is_room_again() {
-        let mut history = History::<Bounded>::default();
+        let mut history = History::<AsManyASecondAsTheRate>::default();
         assert_eq!(expire(&mut history, 1_000, 1_000), Ok(Judged::Holds));
         assert_eq!(expire(&mut history, 2_000, 1_000), Ok(Judged::Holds));
     }

@@ -1,5 +1,5 @@
-//! S9b, a renew is answered by who leads: when a member answers a renew with success, nobody had been
-//! elected for a later term before the renew came in; S9c, a renew of a lease that has expired waits for
+//! S9b, answered by who leads: when a member answers a renew with success, nobody had been elected
+//! for a later term before the renew came in; S9c, a renew of a lease that has expired waits for
 //! its revoke, demotion or the end; and S2a, a lease is granted for what was asked, or for the least that
 //! there is.
 //!
@@ -15,14 +15,14 @@ use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 /// Who leads, since when, what has expired in each reign, and all ttls that an id was granted with: the
 /// lease that an answer speaks of may have had a successor in the same delivery of entries.
 #[derive(Debug, Default)]
-pub(super) struct Confirmed {
+pub(super) struct AnsweredByWhoLeads {
     elected: Vec<(Term, Duration)>,
     terms: BTreeMap<MemberId, Term>,
     expired: BTreeMap<MemberId, BTreeSet<LeaseId>>,
     granted: BTreeSet<(LeaseId, Ttl)>,
 }
 
-impl Invariant for Confirmed {
+impl Invariant for AnsweredByWhoLeads {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
@@ -110,15 +110,18 @@ mod tests {
     };
     use super::*;
 
-    fn served(history: &mut History<Confirmed>, came: u64) -> Result<Judged, &'static str> {
+    fn served(
+        history: &mut History<AnsweredByWhoLeads>,
+        came: u64,
+    ) -> Result<Judged, &'static str> {
         let (request, response) = (renew(7), renewed(10_000));
         let (asked, came) = (millis(came), Duration::from_millis(came));
         let served = Fact::Served { request: &request, asked, came, response: &response };
         history.see(served).map_err(|broken| broken.property)
     }
 
-    fn leader() -> History<Confirmed> {
-        let mut history = History::<Confirmed>::default();
+    fn leader() -> History<AnsweredByWhoLeads> {
+        let mut history = History::<AnsweredByWhoLeads>::default();
         history.holds(Fact::Elected { term: Term(1) });
         history.holds(Fact::Leads { term: Term(1) });
         history.log(1, granted(7, 10_000));
@@ -146,7 +149,7 @@ mod tests {
     }
 
     fn told(
-        history: &mut History<Confirmed>,
+        history: &mut History<AnsweredByWhoLeads>,
         asked: u64,
         told: u64,
     ) -> Result<Judged, &'static str> {

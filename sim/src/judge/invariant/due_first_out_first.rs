@@ -15,7 +15,7 @@ use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// The reign of each member.
 #[derive(Debug, Default)]
-pub(super) struct DueFirst {
+pub(super) struct DueFirstOutFirst {
     reigns: BTreeMap<MemberId, Reign>,
     /// Renews that are not decided: they hold off the end of their lease, if they came in time.
     renewing: BTreeMap<(MemberId, Ticket), LeaseId>,
@@ -35,7 +35,7 @@ struct Reign {
     crowded: Instant,
 }
 
-impl Invariant for DueFirst {
+impl Invariant for DueFirstOutFirst {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
@@ -164,8 +164,8 @@ mod tests {
     use super::*;
 
     /// Two leases, due at 10 s and 11 s.
-    fn primary() -> History<DueFirst> {
-        let mut history = History::<DueFirst>::default();
+    fn primary() -> History<DueFirstOutFirst> {
+        let mut history = History::<DueFirstOutFirst>::default();
         history.log(1, granted(7, 10_000));
         history.log(2, granted(8, 11_000));
         let due = |id, at| (lease(id), Some(millis(at)));
@@ -175,13 +175,17 @@ mod tests {
         history
     }
 
-    fn leaves(history: &mut History<DueFirst>, at: u64, id: i64) -> Result<Judged, &'static str> {
+    fn leaves(
+        history: &mut History<DueFirstOutFirst>,
+        at: u64,
+        id: i64,
+    ) -> Result<Judged, &'static str> {
         history.at(at);
         let batch = batch(&[id]);
         history.see(Fact::Expired { batch: &batch }).map_err(|broken| broken.property)
     }
 
-    fn timer(history: &mut History<DueFirst>, at: u64) -> Result<Judged, &'static str> {
+    fn timer(history: &mut History<DueFirstOutFirst>, at: u64) -> Result<Judged, &'static str> {
         history.at(at);
         history.see(Fact::Timer { idle: false }).map_err(|broken| broken.property)
     }

@@ -1,4 +1,4 @@
-//! S1d, a renew in time is not overtaken: while a primary has a renew that came in before its lease was due,
+//! S1d, no renew in time is overtaken: while a primary has a renew that came in before its lease was due,
 //! that is neither answered nor forgotten, as its lessee has gone, and that has not waited for the whole request
 //! timeout, the lease is in no expired batch; and such a renew is not told that there is no such lease,
 //! unless a lessee has asked for its revoke. It counts when a renew is asked for, not when it is worked off:
@@ -18,7 +18,7 @@ use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// The renews of each reign that came in time and are not decided.
 #[derive(Debug, Default)]
-pub(super) struct InTime {
+pub(super) struct NoRenewInTimeIsOvertaken {
     earliest: Earliest,
     open: BTreeMap<(MemberId, LeaseId), Vec<(Ticket, Instant)>>,
     leases: BTreeMap<(MemberId, Ticket), LeaseId>,
@@ -28,7 +28,7 @@ pub(super) struct InTime {
     revoked_by_lessee: BTreeSet<LeaseId>,
 }
 
-impl Invariant for InTime {
+impl Invariant for NoRenewInTimeIsOvertaken {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
@@ -95,7 +95,7 @@ impl Invariant for InTime {
     }
 }
 
-impl InTime {
+impl NoRenewInTimeIsOvertaken {
     /// When a renew of this lease came in that still waits, and for less than the request timeout.
     fn waits(&self, scene: &Scene<'_>, id: LeaseId) -> Option<Instant> {
         let waits = self.open.get(&(scene.member, id))?.iter().map(|(_, came)| *came);
@@ -127,8 +127,8 @@ mod tests {
     const TICKET: Ticket = Ticket(1);
 
     /// A lease that is due at 10 s, with a renew that came in at some moment.
-    fn renewed_at(came: u64) -> History<InTime> {
-        let mut history = History::<InTime>::default();
+    fn renewed_at(came: u64) -> History<NoRenewInTimeIsOvertaken> {
+        let mut history = History::<NoRenewInTimeIsOvertaken>::default();
         history.holds(promoted());
         history.log(1, granted(7, 10_000));
         history.at(came);
@@ -136,7 +136,10 @@ mod tests {
         history
     }
 
-    fn expires_at(history: &mut History<InTime>, at: u64) -> Result<Judged, &'static str> {
+    fn expires_at(
+        history: &mut History<NoRenewInTimeIsOvertaken>,
+        at: u64,
+    ) -> Result<Judged, &'static str> {
         history.at(at);
         history.see(Fact::Expired { batch: &batch(&[7]) }).map_err(|broken| broken.property)
     }
@@ -150,7 +153,7 @@ mod tests {
     #[test]
     fn canary_a_renew_that_was_asked_for_in_time_and_taken_late_is_as_good() {
         let taken_late = |timer: bool| {
-            let mut history = History::<InTime>::default();
+            let mut history = History::<NoRenewInTimeIsOvertaken>::default();
             history.holds(promoted());
             history.log(1, granted(7, 10_000));
             history.at(10_500);

@@ -20,7 +20,7 @@ use super::{Broken, Fact, Invariant, Judgements, Property, Scene, promised};
 
 /// Until when each lease was promised, and for which of them somebody asked the end.
 #[derive(Debug, Default)]
-pub(super) struct PromiseKept {
+pub(super) struct APromiseIsKept {
     until: BTreeMap<LeaseId, Duration>,
     /// The same of what was promised after all faults were over.
     healed_until: BTreeMap<LeaseId, Duration>,
@@ -30,7 +30,7 @@ pub(super) struct PromiseKept {
     open: BTreeMap<LeaseId, u32>,
 }
 
-impl Invariant for PromiseKept {
+impl Invariant for APromiseIsKept {
     fn observe(
         &mut self,
         scene: &Scene<'_>,
@@ -94,7 +94,7 @@ impl Invariant for PromiseKept {
     }
 }
 
-impl PromiseKept {
+impl APromiseIsKept {
     /// Judges that a lease does not exist any more.
     fn judge(&self, scene: &Scene<'_>, id: LeaseId, judged: &mut Judgements) -> Result<(), Broken> {
         let promises = [
@@ -165,8 +165,8 @@ mod tests {
         Fact::Answered { request, began: sent, sent, answer }
     }
 
-    fn promised_until_15_s() -> History<PromiseKept> {
-        let mut history = History::<PromiseKept>::default();
+    fn promised_until_15_s() -> History<APromiseIsKept> {
+        let mut history = History::<APromiseIsKept>::default();
         history.log(1, granted(7, 10_000));
         history.at(5_100);
         let (request, answer) = (renew(7), Ok(renewed(10_000)));
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn canary_clocks_that_may_differ_shorten_the_promise_and_no_more() {
         for (bound_ppm, kept) in [(0, false), (100_000, true)] {
-            let mut history = History::<PromiseKept>::default();
+            let mut history = History::<APromiseIsKept>::default();
             history.bound_ppm = bound_ppm;
             history.log(1, granted(7, 10_000));
             let (request, answer) = (renew(7), Ok(renewed(11_000)));
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn canary_what_is_promised_after_the_faults_is_kept_whatever_clocks_did_before() {
         for (healed, property) in [(5_001, None), (5_000, Some("L2"))] {
-            let mut history = History::<PromiseKept>::default();
+            let mut history = History::<APromiseIsKept>::default();
             history.clocks_hold = false;
             history.healed = Some(Duration::from_millis(healed));
             history.log(1, granted(7, 10_000));
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn canary_a_renew_that_leaves_a_checkpoint_behind_is_found() {
-        let mut history = History::<PromiseKept>::default();
+        let mut history = History::<APromiseIsKept>::default();
         history.log(1, granted(7, 10_000));
         history.log(2, checkpointed(7, 5_000));
         let (request, answer) = (renew(7), Ok(renewed(10_000)));
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn canary_a_stale_primary_that_renews_what_is_gone_is_found() {
-        let mut history = History::<PromiseKept>::default();
+        let mut history = History::<APromiseIsKept>::default();
         history.log(1, granted(7, 10_000));
         history.at(12_000);
         history.log(2, revoked(7));
