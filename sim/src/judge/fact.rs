@@ -26,7 +26,7 @@ pub enum Fact<'a> {
     Opened {
         /// What was in it.
         stored: &'a Stored,
-        /// The first difference to the log at the same place; `None` if the log has no such place.
+        /// The first difference to the log at the same index; `None` if the log is not that long.
         difference: Option<Option<Difference>>,
         /// Whether bits have flipped on its disk.
         rotten: bool,
@@ -37,7 +37,7 @@ pub enum Fact<'a> {
     Refused,
     /// A member's machine has got an empty disk.
     Replaced,
-    /// A member has taken a whole state in place of entries.
+    /// A member has installed a whole state instead of applying entries.
     Installed,
     /// A member has applied an entry in memory.
     Applied {
@@ -46,9 +46,9 @@ pub enum Fact<'a> {
         /// What the log says that it does.
         applied: &'a Applied,
     },
-    /// A member stands at a place with this digest.
+    /// A member stands at an index of the log with this digest.
     Stands {
-        /// The place.
+        /// The index.
         applied: LogIndex,
         /// The member's digest.
         digest: Digest,
@@ -111,7 +111,7 @@ pub enum Fact<'a> {
         /// The request.
         request: &'a Request,
     },
-    /// A member is told whether an observer has no place for expired batches.
+    /// A member is told whether an observer has no room for expired batches.
     Held {
         /// Whether they are to wait.
         hold: bool,
@@ -170,7 +170,7 @@ pub enum Fact<'a> {
     },
     /// A commit has come back: everything up to here is promised to be durable.
     Durable {
-        /// The place.
+        /// The index.
         applied: LogIndex,
     },
     /// A commit has failed: what was in it may be lost.

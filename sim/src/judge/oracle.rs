@@ -187,7 +187,7 @@ impl Oracle {
             state = State::default();
         }
         while state.applied < stored.applied
-            && let Some(entry) = entry_behind(&self.log, state.applied)
+            && let Some(entry) = entry_after(&self.log, state.applied)
         {
             state.apply(entry);
         }
@@ -248,7 +248,7 @@ impl Oracle {
                 }
                 let state = &mut watched.state;
                 while state.applied < installed.applied
-                    && let Some(entry) = entry_behind(&self.log, state.applied)
+                    && let Some(entry) = entry_after(&self.log, state.applied)
                 {
                     state.apply(entry);
                 }
@@ -366,7 +366,7 @@ impl Oracle {
     fn catch_up(&mut self, now: Duration, member: MemberId, clock: Instant, applied: LogIndex) {
         loop {
             let stands = self.watched(member).state.applied;
-            let next = entry_behind(&self.log, stands).filter(|_| stands < applied);
+            let next = entry_after(&self.log, stands).filter(|_| stands < applied);
             let Some(entry) = &next.cloned() else { break };
             let watched = self.watched(member);
             watched.undurable.note(&watched.state, entry);
@@ -416,12 +416,12 @@ impl Oracle {
                 let (mut leases, mut items) = named(transaction);
                 let mut revoked: Vec<(LeaseId, Vec<Item>)> = Vec::new();
                 while watched.durable.applied < transaction.applied
-                    && let Some(entry) = entry_behind(&self.log, watched.durable.applied)
+                    && let Some(entry) = entry_after(&self.log, watched.durable.applied)
                 {
                     let applied = watched.durable.apply(entry);
                     leases.extend(applied.leases);
                     items.extend(applied.items);
-                    // A whole state has no revokes of its own; entries behind it may share its transaction.
+                    // A whole state has no revokes of its own; entries after it may share its transaction.
                     let installed = transaction.reset && entry.index <= watched.undurable.installed;
                     revoked.extend(applied.revoked.filter(|_| !installed));
                 }
@@ -596,7 +596,7 @@ fn lease_of(output: &Output) -> Option<LeaseId> {
     }
 }
 
-fn entry_behind(log: &[Entry], applied: LogIndex) -> Option<&Entry> {
+fn entry_after(log: &[Entry], applied: LogIndex) -> Option<&Entry> {
     log.get(usize::try_from(applied.0).ok()?)
 }
 

@@ -63,10 +63,10 @@ impl Invariant for AClaimTakesNothing {
             }
             Fact::Answered { request: Request::Claim { id, items }, began, answer, .. } => {
                 match answer {
-                    Ok(Response::Applied { index: place }) => {
-                        self.judge_success(*id, items, *place)?;
-                        self.judge_token(*id, items, *place, *began)?;
-                        self.tell(items, *place, scene.now);
+                    Ok(Response::Applied { index }) => {
+                        self.judge_success(*id, items, *index)?;
+                        self.judge_token(*id, items, *index, *began)?;
+                        self.tell(items, *index, scene.now);
                         judged.hold(&[Property::S17, Property::S17a])
                     }
                     Err(RequestError::Refused(Error::ItemHeld(by))) => {
@@ -82,14 +82,14 @@ impl Invariant for AClaimTakesNothing {
 }
 
 impl AClaimTakesNothing {
-    fn judge_success(&self, id: LeaseId, items: &[Item], place: LogIndex) -> Result<(), Broken> {
-        let claim = self.claims.get(&place).filter(|claim| claim.id == id && claim.items == items);
+    fn judge_success(&self, id: LeaseId, items: &[Item], index: LogIndex) -> Result<(), Broken> {
+        let claim = self.claims.get(&index).filter(|claim| claim.id == id && claim.items == items);
         let what = match claim.map(|claim| claim.obstacle) {
             Some(None) => return Ok(()),
             Some(Some(holder)) => {
-                format!("lease {id} claimed at {place} what lease {holder} held")
+                format!("lease {id} claimed at {index} what lease {holder} held")
             }
-            None => format!("lease {id} was told of its claim at {place}, where there is none"),
+            None => format!("lease {id} was told of its claim at {index}, where there is none"),
         };
         Err(Broken::new(Property::S17, what).about(id))
     }
@@ -108,20 +108,20 @@ impl AClaimTakesNothing {
         &mut self,
         id: LeaseId,
         items: &[Item],
-        place: LogIndex,
+        index: LogIndex,
         began: Duration,
     ) -> Result<(), Broken> {
-        if let Some(other) = self.tokens.insert(place, id) {
-            let what = format!("lease {id} has the token {place}, and so has lease {other}");
+        if let Some(other) = self.tokens.insert(index, id) {
+            let what = format!("lease {id} has the token {index}, and so has lease {other}");
             return Err(Broken::new(Property::S17a, what).about(id));
         }
         for item in items {
             let told = self.told.get(item).map_or(&[][..], Vec::as_slice);
             let before = told.partition_point(|(at, _)| *at < began);
             let largest = before.checked_sub(1).map(|last| told[last].1);
-            if let Some(largest) = largest.filter(|largest| *largest >= place) {
+            if let Some(largest) = largest.filter(|largest| *largest >= index) {
                 let what = format!(
-                    "lease {id} has the token {place} for {item}, but {largest} was told before"
+                    "lease {id} has the token {index} for {item}, but {largest} was told before"
                 );
                 return Err(Broken::new(Property::S17a, what).about(id));
             }
@@ -129,10 +129,10 @@ impl AClaimTakesNothing {
         Ok(())
     }
 
-    fn tell(&mut self, items: &[Item], place: LogIndex, now: Duration) {
+    fn tell(&mut self, items: &[Item], index: LogIndex, now: Duration) {
         for item in items {
             let told = self.told.entry(item.clone()).or_default();
-            let largest = told.last().map_or(place, |(_, largest)| place.max(*largest));
+            let largest = told.last().map_or(index, |(_, largest)| index.max(*largest));
             told.push((now, largest));
         }
     }
@@ -153,7 +153,7 @@ mod tests {
         id: i64,
         at: u64,
         answer: &Result<Response, RequestError>,
-    ) -> Result<Judged, &'static str> {
+    ) -> Result<Judged, Property> {
         history.at(at + 1);
         let request = Request::Claim { id: lease(id), items: vec!["k".into()] };
         let began = Duration::from_millis(at);
@@ -161,15 +161,15 @@ mod tests {
         history.see(answered).map_err(|broken| broken.property)
     }
 
-    fn at(place: u64) -> Result<Response, RequestError> {
-        Ok(Response::Applied { index: LogIndex(place) })
+    fn at(index: u64) -> Result<Response, RequestError> {
+        Ok(Response::Applied { index: LogIndex(index) })
     }
 
     fn held_by(id: i64) -> Result<Response, RequestError> {
         Err(RequestError::Refused(Error::ItemHeld(lease(id))))
     }
 
-    /// Two leases, of which the first claims at place 3 and the second cannot at place 4.
+    /// Two leases, of which the first claims at index 3 and the second cannot at index 4.
     fn claims() -> History<AClaimTakesNothing> {
         let mut history = History::<AClaimTakesNothing>::default();
         history.log(1, granted(7, 10_000));
@@ -184,19 +184,19 @@ mod tests {
         let mut history = claims();
         assert_eq!(ask(&mut history, 7, 0, &at(3)), Ok(Judged::Holds));
         assert_eq!(ask(&mut history, 8, 0, &held_by(7)), Ok(Judged::Holds));
-        assert_eq!(ask(&mut history, 8, 0, &at(4)), Err("S17"));
+        assert_eq!(ask(&mut history, 8, 0, &at(4)), Err(Property::S17));
     }
 
     #[test]
     fn canary_a_claim_that_the_log_does_not_have_is_found() {
-        assert_eq!(ask(&mut claims(), 8, 0, &at(3)), Err("S17"));
-        assert_eq!(ask(&mut claims(), 7, 0, &at(2)), Err("S17"));
+        assert_eq!(ask(&mut claims(), 8, 0, &at(3)), Err(Property::S17));
+        assert_eq!(ask(&mut claims(), 7, 0, &at(2)), Err(Property::S17));
     }
 
     #[test]
     fn canary_a_refusal_that_names_the_wrong_holder_is_found() {
-        assert_eq!(ask(&mut claims(), 8, 0, &held_by(8)), Err("S17"));
-        assert_eq!(ask(&mut claims(), 8, 0, &held_by(9)), Err("S17"));
+        assert_eq!(ask(&mut claims(), 8, 0, &held_by(8)), Err(Property::S17));
+        assert_eq!(ask(&mut claims(), 8, 0, &held_by(9)), Err(Property::S17));
     }
 
     #[test]
@@ -208,11 +208,11 @@ mod tests {
         assert_eq!(ask(&mut history, 8, 2_000, &at(6)), Ok(Judged::Holds));
         // It was sent before the larger one was told.
         assert_eq!(ask(&mut history, 7, 1_000, &at(3)), Ok(Judged::Holds));
-        assert_eq!(ask(&mut history, 8, 3_000, &at(6)), Err("S17a"));
+        assert_eq!(ask(&mut history, 8, 3_000, &at(6)), Err(Property::S17a));
         assert_eq!(ask(&mut history, 8, 4_000, &at(7)), Ok(Judged::Holds));
         let mut history = claims();
         history.log(5, claimed(7));
         assert_eq!(ask(&mut history, 7, 1_000, &at(5)), Ok(Judged::Holds));
-        assert_eq!(ask(&mut history, 7, 2_000, &at(3)), Err("S17a"));
+        assert_eq!(ask(&mut history, 7, 2_000, &at(3)), Err(Property::S17a));
     }
 }

@@ -25,14 +25,14 @@ use crate::model::clock::Clock;
 /// The guards that there are, and which leases somebody asked to revoke.
 #[derive(Debug, Default)]
 pub(super) struct AGuardTellsInTime {
-    guards: BTreeMap<LeaseId, Guard>,
+    guards: BTreeMap<LeaseId, WatchedGuard>,
     /// Whose renew each ticket is.
     renews: BTreeMap<(MemberId, Ticket), LeaseId>,
     revoked_by_lessee: BTreeSet<LeaseId>,
 }
 
 #[derive(Debug)]
-struct Guard {
+struct WatchedGuard {
     of: MemberId,
     clock: Clock,
     in_bound: bool,
@@ -126,7 +126,7 @@ impl AGuardTellsInTime {
     ) -> Result<(), Broken> {
         match news {
             GuardNews::Wanted { of, clock, in_bound } => {
-                self.guards.insert(id, Guard::new(of, clock, in_bound));
+                self.guards.insert(id, WatchedGuard::new(of, clock, in_bound));
             }
             GuardNews::Looks => {
                 if let Some(guard) = self.guards.get_mut(&id) {
@@ -182,7 +182,7 @@ impl AGuardTellsInTime {
     }
 }
 
-impl Guard {
+impl WatchedGuard {
     fn new(of: MemberId, clock: Clock, in_bound: bool) -> Self {
         Self {
             of,
@@ -273,7 +273,7 @@ mod tests {
     fn news(
         history: &mut History<AGuardTellsInTime>,
         news: GuardNews<'_>,
-    ) -> Result<Judged, &'static str> {
+    ) -> Result<Judged, Property> {
         let fact = Fact::Guard { lease: lease(7), news };
         history.see(fact).map_err(|broken| broken.property)
     }
@@ -305,7 +305,7 @@ mod tests {
         history: &mut History<AGuardTellsInTime>,
         at: u64,
         why: &CallError,
-    ) -> Result<Judged, &'static str> {
+    ) -> Result<Judged, Property> {
         history.at(at);
         news(history, GuardNews::Lost { why })
     }
@@ -313,13 +313,13 @@ mod tests {
     #[test]
     fn canary_a_guard_that_counts_from_the_answer_is_found() {
         assert_eq!(lost(&mut guarded(), 15_000, &UNKNOWN), Ok(Judged::Holds));
-        assert_eq!(lost(&mut guarded(), 16_000, &UNKNOWN), Err("S18"));
+        assert_eq!(lost(&mut guarded(), 16_000, &UNKNOWN), Err(Property::S18));
     }
 
     #[test]
     fn canary_a_guard_that_says_nothing_is_found() {
         let end = super::super::End::default();
-        for (at, verdict) in [(14_999, None), (15_002, Some("S18"))] {
+        for (at, verdict) in [(14_999, None), (15_002, Some(Property::S18))] {
             let mut history = guarded();
             history.at(at);
             let seen = history.see(Fact::Ended { end: &end });
@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn canary_a_guard_that_learns_of_the_end_of_its_engine_by_its_next_renew_is_found() {
         let stopped = CallError::Request(RequestError::Stopped);
-        for (at, verdict) in [(7_000, Ok(Judged::Holds)), (8_334, Err("S18"))] {
+        for (at, verdict) in [(7_000, Ok(Judged::Holds)), (8_334, Err(Property::S18))] {
             let mut history = guarded();
             history.at(7_000);
             history.holds(Fact::Gone);
@@ -340,13 +340,13 @@ mod tests {
 
     #[test]
     fn canary_a_guard_that_gives_up_too_soon_is_found() {
-        assert_eq!(lost(&mut guarded(), 14_999, &UNKNOWN), Err("S18"));
-        assert_eq!(lost(&mut guarded(), 14_999, &CallError::Unattended), Err("S18"));
+        assert_eq!(lost(&mut guarded(), 14_999, &UNKNOWN), Err(Property::S18));
+        assert_eq!(lost(&mut guarded(), 14_999, &CallError::Unattended), Err(Property::S18));
     }
 
     #[test]
     fn canary_a_refusal_that_nobody_gave_is_found() {
-        assert_eq!(lost(&mut guarded(), 9_000, &NOT_FOUND), Err("S18"));
+        assert_eq!(lost(&mut guarded(), 9_000, &NOT_FOUND), Err(Property::S18));
         let mut history = guarded();
         history.at(8_000);
         assert_eq!(news(&mut history, GuardNews::Looks), Ok(Judged::Holds));
@@ -358,7 +358,7 @@ mod tests {
 
     #[test]
     fn canary_a_lease_that_ends_under_its_guard_is_found() {
-        for (at, verdict) in [(14_999, Err("S18a")), (15_000, Ok(Judged::Holds))] {
+        for (at, verdict) in [(14_999, Err(Property::S18a)), (15_000, Ok(Judged::Holds))] {
             let mut history = guarded();
             history.at(at);
             assert_eq!(history.try_log(2, revoked(7)).map_err(|broken| broken.property), verdict);
@@ -371,7 +371,7 @@ mod tests {
         history.at(8_333);
         assert_eq!(news(&mut history, GuardNews::Looks), Ok(Judged::Holds));
         history.state().leases.clear();
-        assert_eq!(news(&mut history, GuardNews::Looks), Err("S18a"));
+        assert_eq!(news(&mut history, GuardNews::Looks), Err(Property::S18a));
     }
 
     #[test]
@@ -391,7 +391,7 @@ mod tests {
         assert_eq!(lost(&mut history, 18_000, &UNKNOWN), Ok(Judged::Holds));
         let mut history = guarded();
         renews(&mut history, Ticket(2), 8_000, 8_100);
-        assert_eq!(lost(&mut history, 17_000, &UNKNOWN), Err("S18"));
+        assert_eq!(lost(&mut history, 17_000, &UNKNOWN), Err(Property::S18));
     }
 
     #[test]

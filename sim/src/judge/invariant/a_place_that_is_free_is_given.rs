@@ -21,7 +21,7 @@ pub(super) struct APlaceThatIsFreeIsGiven {
 #[derive(Debug, Default)]
 struct Door {
     inside: BTreeSet<Ticket>,
-    /// Requests that were sent and have not come in, with the moment since when there has been a place.
+    /// Requests that were sent and have not come in, and since when there has been a place for each.
     outside: VecDeque<(Request, Duration)>,
 }
 
@@ -73,10 +73,10 @@ impl Door {
         self.inside.len() >= usize::try_from(scene.config.queue.get()).unwrap_or(usize::MAX)
     }
 
-    /// One of these waits outside no longer.
+    /// One such request no longer waits outside.
     fn leaves(&mut self, request: &Request) {
-        if let Some(place) = self.outside.iter().position(|(other, _)| other == request) {
-            self.outside.remove(place);
+        if let Some(position) = self.outside.iter().position(|(other, _)| other == request) {
+            self.outside.remove(position);
         }
     }
 
@@ -110,7 +110,7 @@ mod tests {
         history
     }
 
-    fn verdict_at(history: &mut History<APlaceThatIsFreeIsGiven>, at: u64) -> Option<&'static str> {
+    fn verdict_at(history: &mut History<APlaceThatIsFreeIsGiven>, at: u64) -> Option<Property> {
         history.at(at);
         let stands = Fact::Stands { applied: LogIndex(0), digest: Digest::default() };
         history.see(stands).err().map(|broken| broken.property)
@@ -127,7 +127,7 @@ mod tests {
         history.at(2_000);
         history.holds(Fact::Waits { ticket: Ticket(1) });
         assert_eq!(verdict_at(&mut history, 2_100), None);
-        assert_eq!(verdict_at(&mut history, 2_101), Some("S9e"));
+        assert_eq!(verdict_at(&mut history, 2_101), Some(Property::S9e));
         history.holds(Fact::Came { ticket: Ticket(2), request: &renew(8) });
         assert_eq!(verdict_at(&mut history, 60_000), None);
     }
@@ -136,7 +136,7 @@ mod tests {
     fn canary_a_request_that_nobody_waits_for_and_keeps_its_place_is_found() {
         let mut history = crowded();
         history.holds(Fact::Forgot { ticket: Ticket(1) });
-        assert_eq!(verdict_at(&mut history, 1_101), Some("S9e"));
+        assert_eq!(verdict_at(&mut history, 1_101), Some(Property::S9e));
     }
 
     #[test]

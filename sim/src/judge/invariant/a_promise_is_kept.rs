@@ -179,7 +179,7 @@ mod tests {
     fn canary_a_lease_that_ends_before_its_promise_is_found() {
         let mut history = promised_until_15_s();
         history.at(14_999);
-        assert_eq!(history.try_log(2, revoked(7)).map_err(|b| b.property), Err("S2"));
+        assert_eq!(history.try_log(2, revoked(7)).map_err(|b| b.property), Err(Property::S2));
     }
 
     #[test]
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn canary_what_is_promised_after_the_faults_is_kept_whatever_clocks_did_before() {
-        for (healed, property) in [(5_001, None), (5_000, Some("L2"))] {
+        for (healed, property) in [(5_001, None), (5_000, Some(Property::L2))] {
             let mut history = History::<APromiseIsKept>::default();
             history.clocks_hold = false;
             history.healed = Some(Duration::from_millis(healed));
@@ -237,7 +237,7 @@ mod tests {
         history.at(7_000);
         assert_eq!(history.try_log(2, checkpointed(7, 8_000)), Ok(Judged::Holds));
         let short = history.try_log(3, checkpointed(7, 7_998));
-        assert_eq!(short.map_err(|broken| broken.property), Err("S1c"));
+        assert_eq!(short.map_err(|broken| broken.property), Err(Property::S1c));
     }
 
     #[test]
@@ -248,7 +248,7 @@ mod tests {
         let (request, answer) = (renew(7), Ok(renewed(10_000)));
         let sent = Duration::ZERO;
         let told = answered(&request, sent, &answer);
-        assert_eq!(history.see(told).map_err(|broken| broken.property), Err("S1c"));
+        assert_eq!(history.see(told).map_err(|broken| broken.property), Err(Property::S1c));
     }
 
     #[test]
@@ -271,7 +271,7 @@ mod tests {
         let answer = Ok(renewed(60_000));
         history.holds(answered(&request, sent, &answer));
         history.at(30_000);
-        assert_eq!(history.try_log(4, revoked(7)).map_err(|b| b.property), Err("S2"));
+        assert_eq!(history.try_log(4, revoked(7)).map_err(|b| b.property), Err(Property::S2));
     }
 
     #[test]
@@ -283,6 +283,6 @@ mod tests {
         let (request, answer) = (renew(7), Ok(renewed(10_000)));
         let sent = Duration::from_secs(11);
         let told = answered(&request, sent, &answer);
-        assert_eq!(history.see(told).map_err(|b| b.property), Err("S2"));
+        assert_eq!(history.see(told).map_err(|b| b.property), Err(Property::S2));
     }
 }

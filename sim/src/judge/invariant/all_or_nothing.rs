@@ -102,7 +102,7 @@ mod tests {
     use lessor::Digest;
     use lessor::backend::Stored;
 
-    use super::super::harness::{Broken, History, Judged, lease, transaction};
+    use super::super::harness::{History, Judged, lease, transaction};
     use super::*;
     use crate::model::Difference;
 
@@ -122,14 +122,14 @@ mod tests {
     fn canary_a_store_that_holds_half_a_lease_is_found() {
         let half = Difference::Item { item: "k".into(), stored: Some(lease(7)), log: None };
         let half = Some(Some(half));
-        assert_eq!(opened(false, half.clone()).map_err(|b| b.property), Err("S4b"));
-        assert_eq!(opened(true, half).map_err(|b| b.property), Err("S4d"));
+        assert_eq!(opened(false, half.clone()).map_err(|b| b.property), Err(Property::S4b));
+        assert_eq!(opened(true, half).map_err(|b| b.property), Err(Property::S4d));
         assert_eq!(opened(true, Some(None)), Ok(Judged::Holds));
     }
 
     #[test]
-    fn canary_a_store_at_a_place_that_never_was_is_found() {
-        assert_eq!(opened(false, None).map_err(|b| b.property), Err("S4b"));
+    fn canary_a_store_at_an_index_that_never_was_is_found() {
+        assert_eq!(opened(false, None).map_err(|b| b.property), Err(Property::S4b));
     }
 
     #[test]
@@ -138,7 +138,7 @@ mod tests {
         history.holds(Fact::Durable { applied: LogIndex(3) });
         let stored = Stored { applied: LogIndex(2), ..Stored::default() };
         let opened = Fact::Opened { stored: &stored, difference: Some(None), rotten: false };
-        assert_eq!(history.see(opened).map_err(|b| b.property), Err("S4a"));
+        assert_eq!(history.see(opened).map_err(|b| b.property), Err(Property::S4a));
     }
 
     #[test]
@@ -146,7 +146,7 @@ mod tests {
         let mut history = History::<AllOrNothing>::default();
         assert_eq!(history.see(Fact::Unreadable), Ok(Judged::NotConcerned));
         let stands = || Fact::Stands { applied: LogIndex(0), digest: Digest::default() };
-        assert_eq!(history.see(stands()).map_err(|b| b.property), Err("S4d"));
+        assert_eq!(history.see(stands()).map_err(|b| b.property), Err(Property::S4d));
         history.holds(Fact::Opened {
             stored: &Stored::default(),
             difference: Some(None),
@@ -168,7 +168,7 @@ mod tests {
             durable: LogIndex(durable),
         };
         assert_eq!(history.see(told(4, 4)), Ok(Judged::Holds));
-        assert_eq!(history.see(told(4, 3)).map_err(|b| b.property), Err("S4a"));
+        assert_eq!(history.see(told(4, 3)).map_err(|b| b.property), Err(Property::S4a));
     }
 
     #[test]
@@ -179,6 +179,6 @@ mod tests {
         let transaction = transaction(0, 1);
         let (revoked, deletes) = (&[], &[]);
         let commit = Fact::Commit { transaction: &transaction, revoked, deletes, difference };
-        assert_eq!(history.see(commit).map_err(|b| b.property), Err("S4"));
+        assert_eq!(history.see(commit).map_err(|b| b.property), Err(Property::S4));
     }
 }

@@ -152,13 +152,13 @@ mod tests {
         history
     }
 
-    fn verdict(history: &mut History<AnAnswerComesInTime>, fact: Fact<'_>) -> Option<&'static str> {
+    fn verdict(history: &mut History<AnAnswerComesInTime>, fact: Fact<'_>) -> Option<Property> {
         history.see(fact).err().map(|broken| broken.property)
     }
 
     #[test]
     fn canary_an_answer_that_comes_late_is_found() {
-        for (at, late) in [(8_100, None), (8_101, Some("S9d"))] {
+        for (at, late) in [(8_100, None), (8_101, Some(Property::S9d))] {
             let mut history = asked();
             history.at(at);
             assert_eq!(verdict(&mut history, told()), late, "{at}");
@@ -172,7 +172,7 @@ mod tests {
         history.at(8_100);
         assert_eq!(verdict(&mut history, stands()), None);
         history.at(8_101);
-        assert_eq!(verdict(&mut history, stands()), Some("S9d"));
+        assert_eq!(verdict(&mut history, stands()), Some(Property::S9d));
     }
 
     #[test]
@@ -182,7 +182,7 @@ mod tests {
         for (answer, found) in [
             (Some(Fact::Decided { ticket: TICKET, answer: unknown }), None),
             (Some(Fact::Forgot { ticket: TICKET }), None),
-            (None, Some("S9d")),
+            (None, Some(Property::S9d)),
         ] {
             let mut history = asked();
             history.log(1, granted(7, 1_000));

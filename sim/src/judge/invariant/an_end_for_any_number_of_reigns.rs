@@ -133,7 +133,7 @@ mod tests {
     use crate::model::Applied;
 
     /// A lease of ten minutes whose leader changes every five.
-    fn led_for(minutes: u64, losses: u32) -> Result<Judged, &'static str> {
+    fn led_for(minutes: u64, losses: u32) -> Result<Judged, Property> {
         let mut history = History::<AnEndForAnyNumberOfReigns>::default();
         history.config.checkpoint_interval = Duration::from_secs(20);
         history.holds(promoted());
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn canary_an_observer_is_waited_for_no_longer_than_its_patience() {
-        for (patience, verdict) in [(12, Ok(Judged::NotConcerned)), (2, Err("L5"))] {
+        for (patience, verdict) in [(12, Ok(Judged::NotConcerned)), (2, Err(Property::L5))] {
             let mut history = History::<AnEndForAnyNumberOfReigns>::default();
             history.config.subscriber_patience = Duration::from_secs(patience * 60);
             history.config.checkpoint_interval = Duration::from_secs(20);
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn canary_a_lease_that_gets_its_ttl_from_each_leader_is_found() {
         assert_eq!(led_for(11, 0), Ok(Judged::Holds));
-        assert_eq!(led_for(20, 0), Err("L5"));
+        assert_eq!(led_for(20, 0), Err(Property::L5));
         assert_eq!(led_for(20, 1), Ok(Judged::NotConcerned));
     }
 }

@@ -110,10 +110,7 @@ mod tests {
     };
     use super::*;
 
-    fn served(
-        history: &mut History<AnsweredByWhoLeads>,
-        came: u64,
-    ) -> Result<Judged, &'static str> {
+    fn served(history: &mut History<AnsweredByWhoLeads>, came: u64) -> Result<Judged, Property> {
         let (request, response) = (renew(7), renewed(10_000));
         let (asked, came) = (millis(came), Duration::from_millis(came));
         let served = Fact::Served { request: &request, asked, came, response: &response };
@@ -134,7 +131,7 @@ mod tests {
         history.at(5_000);
         history.holds(Fact::Elected { term: Term(2) });
         assert_eq!(served(&mut history, 4_000), Ok(Judged::Holds));
-        assert_eq!(served(&mut history, 5_001), Err("S9b"));
+        assert_eq!(served(&mut history, 5_001), Err(Property::S9b));
     }
 
     #[test]
@@ -142,7 +139,7 @@ mod tests {
         let mut history = leader();
         let batch = batch(&[7]);
         history.holds(Fact::Expired { batch: &batch });
-        assert_eq!(served(&mut history, 1), Err("S9c"));
+        assert_eq!(served(&mut history, 1), Err(Property::S9c));
         history.log(2, revoked(7));
         history.log(3, granted(7, 10_000));
         assert_eq!(served(&mut history, 1), Ok(Judged::Holds));
@@ -152,7 +149,7 @@ mod tests {
         history: &mut History<AnsweredByWhoLeads>,
         asked: u64,
         told: u64,
-    ) -> Result<Judged, &'static str> {
+    ) -> Result<Judged, Property> {
         let request = Request::Grant { id: Some(lease(7)), ttl: Ttl::from_millis(asked) };
         let (ttl, place) = (Ttl::from_millis(told), LogIndex(1));
         let response = Response::Granted { id: lease(7), ttl, index: place };
@@ -164,8 +161,8 @@ mod tests {
     #[test]
     fn canary_a_grant_for_less_than_was_asked_or_more_than_was_stored_is_found() {
         let mut history = leader();
-        assert_eq!(told(&mut history, 10_001, 10_000), Err("S2a"));
-        assert_eq!(told(&mut history, 10_000, 10_001), Err("S2a"));
+        assert_eq!(told(&mut history, 10_001, 10_000), Err(Property::S2a));
+        assert_eq!(told(&mut history, 10_000, 10_001), Err(Property::S2a));
         assert_eq!(told(&mut history, 9_999, 10_000), Ok(Judged::Holds));
     }
 
@@ -183,8 +180,8 @@ mod tests {
             history.see(served).map_err(|broken| broken.property)
         };
         assert_eq!(told(id, 10), Ok(Judged::Holds));
-        assert_eq!(told(id, 20), Err("S2a"));
-        assert_eq!(told(lease(7), 10), Err("S2a"));
+        assert_eq!(told(id, 20), Err(Property::S2a));
+        assert_eq!(told(lease(7), 10), Err(Property::S2a));
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl Invariant for AsManyASecondAsTheRate {
 mod tests {
     use lessor::ExpiredBatch;
 
-    use super::super::harness::{Broken, History, Judged, lease};
+    use super::super::harness::{History, Judged, lease};
     use super::*;
 
     fn expire(
@@ -76,7 +76,7 @@ mod tests {
         let mut history = History::<AsManyASecondAsTheRate>::default();
         assert_eq!(expire(&mut history, 1_000, 500), Ok(Judged::Holds));
         assert_eq!(expire(&mut history, 1_500, 500), Ok(Judged::Holds));
-        assert_eq!(expire(&mut history, 1_999, 1).map_err(|b| b.property), Err("S10"));
+        assert_eq!(expire(&mut history, 1_999, 1).map_err(|b| b.property), Err(Property::S10));
     }
 
     #[test]

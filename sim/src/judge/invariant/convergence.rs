@@ -83,7 +83,7 @@ mod tests {
         }
     }
 
-    fn ended(end: &End, second_stands: u64) -> Result<Judged, &'static str> {
+    fn ended(end: &End, second_stands: u64) -> Result<Judged, Property> {
         let mut history = History::<Convergence>::default();
         history.log(1, granted(7, 10_000));
         for (member, stands) in [(1, 1), (2, second_stands)] {
@@ -98,18 +98,18 @@ mod tests {
     #[test]
     fn canary_a_member_that_is_left_behind_is_found() {
         assert_eq!(ended(&end(), 1), Ok(Judged::Holds));
-        assert_eq!(ended(&end(), 0), Err("L3"));
+        assert_eq!(ended(&end(), 0), Err(Property::L3));
     }
 
     #[test]
     fn canary_a_group_without_a_primary_is_found_if_it_owes_one() {
-        assert_eq!(ended(&End { primary: None, ..end() }, 1), Err("L7"));
+        assert_eq!(ended(&End { primary: None, ..end() }, 1), Err(Property::L7));
         let end = End { primary: None, owed: false, ..end() };
         assert_eq!(ended(&end, 1), Ok(Judged::NotConcerned));
     }
 
     #[test]
     fn canary_a_member_that_never_ends_is_found() {
-        assert_eq!(ended(&End { unsettled: vec![MemberId(2)], ..end() }, 1), Err("L10"));
+        assert_eq!(ended(&End { unsettled: vec![MemberId(2)], ..end() }, 1), Err(Property::L10));
     }
 }

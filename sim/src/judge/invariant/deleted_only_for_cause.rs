@@ -62,7 +62,7 @@ impl Invariant for DeletedOnlyForCause {
 mod tests {
     use lessor::{Item, LeaseId, RangeDelete};
 
-    use super::super::harness::{Broken, History, Judged, lease, transaction};
+    use super::super::harness::{History, Judged, lease, transaction};
     use super::*;
     use crate::model::Difference;
 
@@ -95,12 +95,12 @@ mod tests {
     fn canary_each_wrong_delete_is_found() {
         let revoked = [(lease(7), items(&["a", "b"]))];
         let cases = [
-            ("order", &revoked[..], vec![delete(7, &["b", "a"])], "S3a"),
-            ("incomplete", &revoked, vec![delete(7, &["a"])], "S3a"),
-            ("left behind", &revoked, vec![], "S3a"),
-            ("no cause", &[], vec![delete(7, &["a"])], "S3"),
-            ("another lease", &revoked, vec![delete(8, &["a", "b"])], "S3"),
-            ("too many", &revoked, vec![delete(7, &["a", "b"]), delete(9, &["c"])], "S3"),
+            ("order", &revoked[..], vec![delete(7, &["b", "a"])], Property::S3a),
+            ("incomplete", &revoked, vec![delete(7, &["a"])], Property::S3a),
+            ("left behind", &revoked, vec![], Property::S3a),
+            ("no cause", &[], vec![delete(7, &["a"])], Property::S3),
+            ("another lease", &revoked, vec![delete(8, &["a", "b"])], Property::S3),
+            ("too many", &revoked, vec![delete(7, &["a", "b"]), delete(9, &["c"])], Property::S3),
         ];
         for (what, revoked, deletes, property) in cases {
             let found = commit(revoked, &deletes, None).map_err(|broken| broken.property);
@@ -111,6 +111,6 @@ mod tests {
     #[test]
     fn canary_an_item_that_vanishes_without_a_range_delete_is_found() {
         let lost = Difference::Item { item: "k".into(), stored: None, log: Some(lease(7)) };
-        assert_eq!(commit(&[], &[], Some(lost)).map_err(|b| b.property), Err("S3"));
+        assert_eq!(commit(&[], &[], Some(lost)).map_err(|b| b.property), Err(Property::S3));
     }
 }

@@ -74,7 +74,7 @@ mod tests {
         history: &mut History<DoneTwiceIsDoneOnce>,
         after: u64,
         applied: u64,
-    ) -> Result<Judged, &'static str> {
+    ) -> Result<Judged, Property> {
         let transaction = &transaction(after, applied);
         let (revoked, deletes) = (&[], &[]);
         let commit = Fact::Commit { transaction, revoked, deletes, difference: None };
@@ -86,18 +86,18 @@ mod tests {
         let mut history = History::<DoneTwiceIsDoneOnce>::default();
         assert_eq!(commit(&mut history, 0, 2), Ok(Judged::Holds));
         assert_eq!(commit(&mut history, 2, 3), Ok(Judged::Holds));
-        assert_eq!(commit(&mut history, 2, 4), Err("S12c"));
-        assert_eq!(commit(&mut history, 4, 4), Err("S12c"));
+        assert_eq!(commit(&mut history, 2, 4), Err(Property::S12c));
+        assert_eq!(commit(&mut history, 4, 4), Err(Property::S12c));
     }
 
     #[test]
     fn canary_a_member_that_goes_on_after_a_lost_write_is_found() {
         let mut history = History::<DoneTwiceIsDoneOnce>::default();
         history.holds(Fact::WriteFailed);
-        assert_eq!(commit(&mut history, 0, 1), Err("S12b"));
+        assert_eq!(commit(&mut history, 0, 1), Err(Property::S12b));
         let at = LogIndex(0);
         let told = Fact::Told { ticket: Ticket(1), asked: true, speaks_of: at, durable: at };
-        assert_eq!(history.see(told).map_err(|broken| broken.property), Err("S12b"));
+        assert_eq!(history.see(told).map_err(|broken| broken.property), Err(Property::S12b));
         let stored = Stored::default();
         let opened = Fact::Opened { stored: &stored, difference: Some(None), rotten: false };
         assert_eq!(history.see(opened), Ok(Judged::Holds));
@@ -109,6 +109,6 @@ mod tests {
         let mut history = History::<DoneTwiceIsDoneOnce>::default();
         assert_eq!(history.see(Fact::Repeated { refused: true }), Ok(Judged::Holds));
         let taken = history.see(Fact::Repeated { refused: false });
-        assert_eq!(taken.map_err(|broken| broken.property), Err("S12a"));
+        assert_eq!(taken.map_err(|broken| broken.property), Err(Property::S12a));
     }
 }

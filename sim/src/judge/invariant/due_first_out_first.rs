@@ -179,20 +179,20 @@ mod tests {
         history: &mut History<DueFirstOutFirst>,
         at: u64,
         id: i64,
-    ) -> Result<Judged, &'static str> {
+    ) -> Result<Judged, Property> {
         history.at(at);
         let batch = batch(&[id]);
         history.see(Fact::Expired { batch: &batch }).map_err(|broken| broken.property)
     }
 
-    fn timer(history: &mut History<DueFirstOutFirst>, at: u64) -> Result<Judged, &'static str> {
+    fn timer(history: &mut History<DueFirstOutFirst>, at: u64) -> Result<Judged, Property> {
         history.at(at);
         history.see(Fact::Timer { idle: false }).map_err(|broken| broken.property)
     }
 
     #[test]
     fn canary_a_lease_that_leaves_before_its_turn_is_found() {
-        assert_eq!(leaves(&mut primary(), 12_000, 8), Err("L8"));
+        assert_eq!(leaves(&mut primary(), 12_000, 8), Err(Property::L8));
         let mut history = primary();
         assert_eq!(leaves(&mut history, 12_000, 7), Ok(Judged::Holds));
         assert_eq!(leaves(&mut history, 12_000, 8), Ok(Judged::Holds));
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn canary_only_a_lease_that_is_being_renewed_may_be_overtaken() {
-        for (renewed, verdict) in [(7, Ok(Judged::Holds)), (8, Err("L8"))] {
+        for (renewed, verdict) in [(7, Ok(Judged::Holds)), (8, Err(Property::L8))] {
             let mut history = primary();
             history.holds(Fact::Came { ticket: Ticket(1), request: &renew(renewed) });
             assert_eq!(leaves(&mut history, 12_000, 8), verdict);
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(leaves(&mut history, 10_000, 7), Ok(Judged::Holds));
         // A retry of three seconds.
         assert_eq!(timer(&mut history, 14_000), Ok(Judged::Holds));
-        assert_eq!(timer(&mut history, 14_001), Err("L4"));
+        assert_eq!(timer(&mut history, 14_001), Err(Property::L4));
         assert_eq!(leaves(&mut history, 14_001, 7), Ok(Judged::NotConcerned));
         assert_eq!(timer(&mut history, 14_001), Ok(Judged::Holds));
         history.log(3, revoked(7));

@@ -5,7 +5,7 @@ use super::revoked_in_time::slack;
 use super::{Broken, Fact, Invariant, Judgements, Property, Scene, Unanswered};
 use crate::model::text;
 
-/// Whoever shows the facts knows what is unanswered.
+/// Needs no memory of requests: the oracle tells which are unanswered.
 #[derive(Debug, Default)]
 pub(super) struct ExactlyOneAnswer {
     most_leases: usize,
@@ -65,7 +65,7 @@ mod tests {
         let (ticket, durable) = (Ticket(1), LogIndex(0));
         let told = |asked| Fact::Told { ticket, asked, speaks_of: durable, durable };
         assert_eq!(history.see(told(true)), Ok(Judged::Holds));
-        assert_eq!(history.see(told(false)).map_err(|b| b.property), Err("S9"));
+        assert_eq!(history.see(told(false)).map_err(|b| b.property), Err(Property::S9));
     }
 
     #[test]
@@ -79,7 +79,7 @@ mod tests {
         assert_eq!(history.see(Fact::Ended { end: &end }), Ok(Judged::Holds));
         history.at(16_000);
         let found = history.see(Fact::Ended { end: &end }).expect_err("it is owed");
-        assert_eq!((found.property, found.member), ("L6", Some(MemberId(1))));
+        assert_eq!((found.property, found.member), (Property::L6, Some(MemberId(1))));
         assert_eq!(found.lease, LeaseId::new(7));
         let what = "member 1 never answered request 12, renew lease 7, which came at 5.000";
         assert_eq!(found.what, what);

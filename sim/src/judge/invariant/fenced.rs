@@ -52,7 +52,7 @@ impl Invariant for Fenced {
 mod tests {
     use lessor::Entry;
 
-    use super::super::harness::{Broken, History, Judged, entry, revoked};
+    use super::super::harness::{History, Judged, entry, revoked};
     use super::*;
     use crate::model::Applied;
 
@@ -65,7 +65,7 @@ mod tests {
         let mut history = History::<Fenced>::default();
         let mut late = entry(1, revoked(7));
         late.term = Term(2);
-        assert_eq!(agree(&mut history, &late).map_err(|b| b.property), Err("S11"));
+        assert_eq!(agree(&mut history, &late).map_err(|b| b.property), Err(Property::S11));
     }
 
     #[test]
@@ -73,7 +73,7 @@ mod tests {
         let mut history = History::<Fenced>::default();
         assert_eq!(agree(&mut history, &entry(1, revoked(7))), Ok(Judged::Holds));
         let again = Entry { index: lessor::LogIndex(2), ..entry(1, revoked(7)) };
-        assert_eq!(agree(&mut history, &again).map_err(|b| b.property), Err("S7a"));
+        assert_eq!(agree(&mut history, &again).map_err(|b| b.property), Err(Property::S7a));
     }
 
     #[test]
@@ -83,6 +83,9 @@ mod tests {
         newer.term = Term(2);
         newer.proposal = None;
         agree(&mut history, &newer).expect("it is fine");
-        assert_eq!(agree(&mut history, &entry(2, revoked(7))).map_err(|b| b.property), Err("S11"));
+        assert_eq!(
+            agree(&mut history, &entry(2, revoked(7))).map_err(|b| b.property),
+            Err(Property::S11)
+        );
     }
 }

@@ -8,7 +8,7 @@ use lessor::{
     Proposal, Request, Response, Term, Transaction, Ttl,
 };
 
-use super::{Fact, Invariant, Judgements, Property, Scene};
+use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 use crate::model::State;
 
 /// What came of a fact.
@@ -18,15 +18,6 @@ pub(crate) enum Judged {
     Holds,
     /// No property was judged by it.
     NotConcerned,
-}
-
-/// A property that does not hold, by its number, with what was said of it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Broken {
-    pub(crate) property: &'static str,
-    pub(crate) what: String,
-    pub(crate) member: Option<MemberId>,
-    pub(crate) lease: Option<LeaseId>,
 }
 
 pub(crate) struct History<I> {
@@ -99,10 +90,7 @@ impl<I: Invariant> History<I> {
         let mut judged = Judgements::default();
         let verdict = self.invariant.observe(&scene, &fact, &mut judged);
         match verdict {
-            Err(broken) if blind() != Some(broken.property) => {
-                let super::Broken { property, what, member, lease } = broken;
-                Err(Broken { property: property.id(), what, member, lease })
-            }
+            Err(broken) if blind() != Some(broken.property) => Err(broken),
             Err(_) | Ok(()) if judged.iter().any(|(_, count)| count > 0) => Ok(Judged::Holds),
             Err(_) | Ok(()) => Ok(Judged::NotConcerned),
         }

@@ -49,11 +49,11 @@ impl Invariant for Linearizable {
                 let ended_before = self.answered.partition_point(|(at, _)| at < began);
                 let earliest = ended_before.checked_sub(1).map(|last| self.answered[last].1);
                 let between = (earliest.unwrap_or_default(), scene.state.applied);
-                let Some(place) = self.place(request, answer, between) else { return Ok(()) };
-                let Some(place) = place else {
+                let Some(found) = self.index_of(request, answer, between) else { return Ok(()) };
+                let Some(index) = found else {
                     let (first, last) = between;
                     let what = format!(
-                        "no order allows that {request}, sent at {}, was answered {}: at no place \
+                        "no order allows that {request}, sent at {}, was answered {}: at no index \
                          from {first} to {last} is that right",
                         text::moment(*began),
                         text::answer(answer),
@@ -63,7 +63,7 @@ impl Invariant for Linearizable {
                     return Err(Broken::new(Property::S14, what).about(lease));
                 };
                 let before = self.answered.last().map_or(LogIndex(0), |(_, index)| *index);
-                self.answered.push((scene.now, place.max(before)));
+                self.answered.push((scene.now, index.max(before)));
                 return judged.hold(&[Property::S14]);
             }
             _ => {}
@@ -111,7 +111,7 @@ impl Linearizable {
     }
 
     /// The first index at which an answer is right, if there is one; nothing if it says nothing of leases.
-    fn place(
+    fn index_of(
         &self,
         request: &Request,
         answer: &Result<Response, RequestError>,
@@ -119,45 +119,45 @@ impl Linearizable {
     ) -> Option<Option<LogIndex>> {
         let exists = |lease: Option<&Lease>| lease.is_some();
         Some(match (request, answer) {
-            (Request::Grant { .. }, Ok(Response::Granted { id, ttl, index: place })) => {
+            (Request::Grant { .. }, Ok(Response::Granted { id, ttl, index })) => {
                 let command = Command::Grant { id: *id, ttl: *ttl };
-                self.place_of(&command, *id, at(*place, between))
+                self.index_of_change(&command, *id, only(*index, between))
             }
             // Granted there, or found.
             (
                 Request::GrantOnce { request, .. },
-                Ok(Response::Granted { id, ttl, index: place }),
+                Ok(Response::Granted { id, ttl, index }),
             ) => {
                 let granted = |lease: Option<&Lease>| {
                     *id == request.lease() && lease.is_some_and(|is| is.ttl == *ttl)
                 };
-                self.place_where(*id, at(*place, between), granted)
+                self.index_where(*id, only(*index, between), granted)
             }
-            (Request::Revoke { id }, Ok(Response::Applied { index: place })) => {
-                self.place_of(&Command::Revoke { id: *id }, *id, at(*place, between))
+            (Request::Revoke { id }, Ok(Response::Applied { index })) => {
+                self.index_of_change(&Command::Revoke { id: *id }, *id, only(*index, between))
             }
-            (Request::Attach { id, items }, Ok(Response::Applied { index: place })) => {
+            (Request::Attach { id, items }, Ok(Response::Applied { index })) => {
                 let command = Command::Attach { id: *id, items: items.clone() };
-                self.place_of(&command, *id, at(*place, between))
+                self.index_of_change(&command, *id, only(*index, between))
             }
-            (Request::Detach { id, items }, Ok(Response::Applied { index: place })) => {
+            (Request::Detach { id, items }, Ok(Response::Applied { index })) => {
                 let command = Command::Detach { id: *id, items: items.clone() };
-                self.place_of(&command, *id, at(*place, between))
+                self.index_of_change(&command, *id, only(*index, between))
             }
-            (Request::Claim { id, items }, Ok(Response::Applied { index: place })) => {
+            (Request::Claim { id, items }, Ok(Response::Applied { index })) => {
                 let command = Command::Claim { id: *id, items: items.clone() };
-                self.place_of(&command, *id, at(*place, between))
+                self.index_of_change(&command, *id, only(*index, between))
             }
             (Request::Claim { id, items }, Err(RequestError::Refused(Error::ItemHeld(holder)))) => {
-                self.place_held(*id, items, *holder, between)
+                self.index_where_held(*id, items, *holder, between)
             }
             (Request::Renew { id }, Ok(Response::Renewed { ttl })) => {
-                self.place_where(*id, between, |lease| lease.is_some_and(|is| is.ttl == *ttl))
+                self.index_where(*id, between, |lease| lease.is_some_and(|is| is.ttl == *ttl))
             }
             (
                 Request::Grant { id: Some(id), .. },
                 Err(RequestError::Refused(Error::LeaseExists)),
-            ) => self.place_where(*id, between, exists),
+            ) => self.index_where(*id, between, exists),
             (
                 Request::Revoke { id }
                 | Request::Renew { id }
@@ -165,22 +165,22 @@ impl Linearizable {
                 | Request::Detach { id, .. }
                 | Request::Claim { id, .. },
                 Err(RequestError::Refused(Error::LeaseNotFound)),
-            ) => self.place_where(*id, between, |lease| lease.is_none()),
+            ) => self.index_where(*id, between, |lease| lease.is_none()),
             (Request::Lookup { id }, Ok(Response::Lookup(status))) => {
-                self.place_where(*id, between, |lease| {
+                self.index_where(*id, between, |lease| {
                     found(*id, lease) == status.as_ref().map(known)
                 })
             }
             (Request::TimeToLive { id }, Ok(Response::TimeToLive(status))) => {
-                self.place_where(*id, between, |lease| {
+                self.index_where(*id, between, |lease| {
                     let held = found(*id, lease).map(|(record, items)| (record, items.len()));
                     held == status.map(|status| (status.record, status.items))
                 })
             }
             (Request::LeaseOf { item }, Ok(Response::LeaseOf(holder))) => {
                 let versions = self.holders.get(item).map_or(&[][..], Vec::as_slice);
-                let mut places = places(versions, between);
-                places.find(|at| version(versions, *at).copied().flatten() == *holder)
+                let mut indexes = changes(versions, between);
+                indexes.find(|at| version(versions, *at).copied().flatten() == *holder)
             }
             (Request::Leases { limit, after: None, .. }, Ok(Response::Leases(leases))) => {
                 let listed = |at| {
@@ -198,7 +198,7 @@ impl Linearizable {
     }
 
     /// The first index at which the log does this.
-    fn place_of(
+    fn index_of_change(
         &self,
         command: &Command,
         id: LeaseId,
@@ -211,18 +211,18 @@ impl Linearizable {
     }
 
     /// The first index at which a lease is as it must be.
-    fn place_where(
+    fn index_where(
         &self,
         id: LeaseId,
         between: (LogIndex, LogIndex),
         right: impl Fn(Option<&Lease>) -> bool,
     ) -> Option<LogIndex> {
         let versions = self.leases.get(&id).map_or(&[][..], Vec::as_slice);
-        places(versions, between).find(|at| right(self.lease(id, *at)))
+        changes(versions, between).find(|at| right(self.lease(id, *at)))
     }
 
     /// The first index at which the first item that a lease does not hold itself is this one's.
-    fn place_held(
+    fn index_where_held(
         &self,
         id: LeaseId,
         items: &[Item],
@@ -231,7 +231,7 @@ impl Linearizable {
     ) -> Option<LogIndex> {
         let versions = |item| self.holders.get(item).map_or(&[][..], Vec::as_slice);
         let mut candidates: Vec<LogIndex> =
-            items.iter().flat_map(|item| places(versions(item), between)).collect();
+            items.iter().flat_map(|item| changes(versions(item), between)).collect();
         candidates.sort_unstable();
         candidates.into_iter().find(|at| {
             let holders = items.iter().filter_map(|item| *version(versions(item), *at)?);
@@ -262,8 +262,8 @@ fn known(status: &LeaseStatus) -> Known<'_> {
 }
 
 /// The one index that an answer names, as a range: an empty one if the answer cannot be of there.
-fn at(place: LogIndex, (first, last): (LogIndex, LogIndex)) -> (LogIndex, LogIndex) {
-    (first.max(place), last.min(place))
+fn only(index: LogIndex, (first, last): (LogIndex, LogIndex)) -> (LogIndex, LogIndex) {
+    (first.max(index), last.min(index))
 }
 
 /// The version that counts at an index.
@@ -273,13 +273,13 @@ fn version<T>(versions: &[(LogIndex, T)], at: LogIndex) -> Option<&T> {
 }
 
 /// The first index of a range, and those in it at which something changed.
-fn places<T>(
+fn changes<T>(
     versions: &[(LogIndex, T)],
     (first, last): (LogIndex, LogIndex),
 ) -> impl Iterator<Item = LogIndex> {
-    let behind = versions.partition_point(|(since, _)| *since <= first);
-    let changes = versions[behind..].iter().map(|(since, _)| *since);
-    std::iter::once(first).chain(changes.take_while(move |at| *at <= last))
+    let after = versions.partition_point(|(since, _)| *since <= first);
+    let later = versions[after..].iter().map(|(since, _)| *since);
+    std::iter::once(first).chain(later.take_while(move |at| *at <= last))
 }
 
 #[cfg(test)]
@@ -295,7 +295,7 @@ mod tests {
         at: u64,
         request: &Request,
         answer: &Result<Response, RequestError>,
-    ) -> Result<Judged, &'static str> {
+    ) -> Result<Judged, Property> {
         history.at(at + 1);
         let began = Duration::from_millis(at);
         let answered = Fact::Answered { request, began, sent: began, answer };
@@ -317,7 +317,7 @@ mod tests {
         // Nobody knows of the grant yet.
         assert_eq!(ask(&mut history, 1_000, &lookup, &absent), Ok(Judged::Holds));
         assert_eq!(ask(&mut history, 2_000, &lookup, &present), Ok(Judged::Holds));
-        assert_eq!(ask(&mut history, 3_000, &lookup, &absent), Err("S14"));
+        assert_eq!(ask(&mut history, 3_000, &lookup, &absent), Err(Property::S14));
         // One that was sent before the answer that knew of it.
         assert_eq!(ask(&mut history, 2_000, &lookup, &absent), Ok(Judged::Holds));
     }
@@ -332,15 +332,15 @@ mod tests {
         assert_eq!(ask(&mut history, 0, &grant, &ok), Ok(Judged::Holds));
         let revoke = Request::Revoke { id: lease(7) };
         let done = Ok(Response::Applied { index: LogIndex(2) });
-        assert_eq!(ask(&mut history, 0, &revoke, &done), Err("S14"));
+        assert_eq!(ask(&mut history, 0, &revoke, &done), Err(Property::S14));
         history.log(2, revoked(7));
         assert_eq!(ask(&mut history, 1_000, &revoke, &done), Ok(Judged::Holds));
         // The grant was before the revoke.
-        assert_eq!(ask(&mut history, 2_000, &grant, &ok), Err("S14"));
+        assert_eq!(ask(&mut history, 2_000, &grant, &ok), Err(Property::S14));
     }
 
     #[test]
-    fn canary_a_renew_behind_an_answered_revoke_is_found() {
+    fn canary_a_renew_after_an_answered_revoke_is_found() {
         let mut history = History::<Linearizable>::default();
         history.log(1, granted(7, 10_000));
         history.log(2, revoked(7));
@@ -349,26 +349,26 @@ mod tests {
         assert_eq!(ask(&mut history, 1_000, &revoke, &done), Ok(Judged::Holds));
         let renewed = Ok(renewed(10_000));
         assert_eq!(ask(&mut history, 500, &renew(7), &renewed), Ok(Judged::Holds));
-        assert_eq!(ask(&mut history, 2_000, &renew(7), &renewed), Err("S14"));
+        assert_eq!(ask(&mut history, 2_000, &renew(7), &renewed), Err(Property::S14));
         assert_eq!(ask(&mut history, 2_000, &renew(7), &NOT_FOUND), Ok(Judged::Holds));
     }
 
     #[test]
-    fn canary_a_place_that_an_answer_names_wrongly_is_found() {
+    fn canary_an_index_that_an_answer_names_wrongly_is_found() {
         let mut history = History::<Linearizable>::default();
         history.log(1, granted(7, 10_000));
         history.log(2, granted(8, 10_000));
         history.log(3, Command::Claim { id: lease(7), items: vec!["k".into()] });
         history.log(4, Command::Claim { id: lease(8), items: vec!["k".into()] });
         let claim = |id| Request::Claim { id: lease(id), items: vec!["k".into()] };
-        let at = |place| Ok(Response::Applied { index: LogIndex(place) });
+        let at = |index| Ok(Response::Applied { index: LogIndex(index) });
         let held = |by| Err(RequestError::Refused(Error::ItemHeld(lease(by))));
-        assert_eq!(ask(&mut history, 0, &claim(7), &at(2)), Err("S14"));
+        assert_eq!(ask(&mut history, 0, &claim(7), &at(2)), Err(Property::S14));
         assert_eq!(ask(&mut history, 0, &claim(7), &at(3)), Ok(Judged::Holds));
-        assert_eq!(ask(&mut history, 0, &claim(8), &at(4)), Err("S14"));
+        assert_eq!(ask(&mut history, 0, &claim(8), &at(4)), Err(Property::S14));
         assert_eq!(ask(&mut history, 0, &claim(8), &held(7)), Ok(Judged::Holds));
-        assert_eq!(ask(&mut history, 0, &claim(8), &held(9)), Err("S14"));
-        assert_eq!(ask(&mut history, 0, &claim(7), &held(7)), Err("S14"));
+        assert_eq!(ask(&mut history, 0, &claim(8), &held(9)), Err(Property::S14));
+        assert_eq!(ask(&mut history, 0, &claim(7), &held(7)), Err(Property::S14));
     }
 
     #[test]
@@ -383,9 +383,9 @@ mod tests {
         let held = Ok(Response::LeaseOf(Some(lease(7))));
         assert_eq!(ask(&mut history, 1_000, &of, &held), Ok(Judged::Holds));
         let free = Ok(Response::LeaseOf(None));
-        assert_eq!(ask(&mut history, 2_000, &of, &free), Err("S14"));
+        assert_eq!(ask(&mut history, 2_000, &of, &free), Err(Property::S14));
         let (listed, none) = (Ok(Response::Leases(one)), Ok(Response::Leases(Vec::new())));
         assert_eq!(ask(&mut history, 2_000, &list, &listed), Ok(Judged::Holds));
-        assert_eq!(ask(&mut history, 2_000, &list, &none), Err("S14"));
+        assert_eq!(ask(&mut history, 2_000, &list, &none), Err(Property::S14));
     }
 }

@@ -40,7 +40,7 @@ mod tests {
     use lessor::{ExpiredBatch, LogIndex, Request, Response, Ttl};
 
     use super::super::harness::{
-        Broken, History, Judged, batch, granted, lease, millis, promoted, renew, renewed, revoked,
+        History, Judged, batch, granted, lease, millis, promoted, renew, renewed, revoked,
     };
     use std::time::Duration;
 
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn canary_a_promotion_that_forgets_the_extension_is_found() {
         let broken = expired(&mut primary(), 11_999).expect_err("it is early");
-        assert_eq!(broken.property, "S1");
+        assert_eq!(broken.property, Property::S1);
     }
 
     #[test]
@@ -83,7 +83,7 @@ mod tests {
             came: Duration::ZERO,
             response: &response,
         });
-        assert_eq!(expired(&mut history, 14_999).map_err(|b| b.property), Err("S1"));
+        assert_eq!(expired(&mut history, 14_999).map_err(|b| b.property), Err(Property::S1));
         assert_eq!(expired(&mut history, 15_000), Ok(Judged::Holds));
     }
 
@@ -102,7 +102,7 @@ mod tests {
         let mut history = History::<NeverEarly>::default();
         history.holds(promoted());
         history.log(1, granted(7, 10_000));
-        assert_eq!(expired(&mut history, 9_999).map_err(|b| b.property), Err("S1"));
+        assert_eq!(expired(&mut history, 9_999).map_err(|b| b.property), Err(Property::S1));
         assert_eq!(expired(&mut history, 10_000), Ok(Judged::Holds));
     }
 
@@ -124,7 +124,7 @@ mod tests {
             came: Duration::ZERO,
             response: &response,
         });
-        assert_eq!(expired(&mut history, 999).map_err(|b| b.property), Err("S1"));
+        assert_eq!(expired(&mut history, 999).map_err(|b| b.property), Err(Property::S1));
         assert_eq!(expired(&mut history, 1_000), Ok(Judged::Holds));
     }
 
@@ -133,6 +133,6 @@ mod tests {
         let mut history = primary();
         history.at(6_000);
         history.holds(Fact::Promoted { again: true, barrier: LogIndex(0) });
-        assert_eq!(expired(&mut history, 16_999).map_err(|b| b.property), Err("S1"));
+        assert_eq!(expired(&mut history, 16_999).map_err(|b| b.property), Err(Property::S1));
     }
 }

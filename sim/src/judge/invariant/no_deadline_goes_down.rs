@@ -129,7 +129,7 @@ mod tests {
         history: &mut History<NoDeadlineGoesDown>,
         at: u64,
         due: u64,
-    ) -> Result<Judged, &'static str> {
+    ) -> Result<Judged, Property> {
         history.at(at);
         let deadlines = BTreeMap::from([(lease(7), Some(millis(due)))]);
         let items = BTreeMap::new();
@@ -149,7 +149,7 @@ mod tests {
         let mut history = primary();
         assert_eq!(after(&mut history, 0, 10_000), Ok(Judged::Holds));
         assert_eq!(after(&mut history, 1_000, 11_000), Ok(Judged::Holds));
-        assert_eq!(after(&mut history, 2_000, 10_999), Err("S1b"));
+        assert_eq!(after(&mut history, 2_000, 10_999), Err(Property::S1b));
     }
 
     #[test]
@@ -159,7 +159,7 @@ mod tests {
         // The clock shows 3 s; its process has seen 5 s, from which the core goes on.
         history.latest = millis(5_000);
         assert_eq!(after(&mut history, 3_000, 8_000), Ok(Judged::Holds));
-        assert_eq!(after(&mut history, 3_000, 7_999), Err("S16"));
+        assert_eq!(after(&mut history, 3_000, 7_999), Err(Property::S16));
     }
 
     #[test]
@@ -175,12 +175,12 @@ mod tests {
             history.see(served).map_err(|broken| broken.property)
         };
         assert_eq!(told(12), Ok(Judged::Holds));
-        assert_eq!(told(13), Err("S13"));
+        assert_eq!(told(13), Err(Property::S13));
     }
 
     #[test]
     fn canary_a_deadline_that_is_too_far_away_is_found() {
         assert_eq!(after(&mut primary(), 0, 12_000), Ok(Judged::Holds));
-        assert_eq!(after(&mut primary(), 0, 12_001), Err("S13"));
+        assert_eq!(after(&mut primary(), 0, 12_001), Err(Property::S13));
     }
 }

@@ -4,7 +4,7 @@
 
 use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
-/// Whoever shows the facts has caught it.
+/// Needs no memory: the host catches panics.
 #[derive(Debug, Default)]
 pub(super) struct NoPanic;
 
@@ -36,6 +36,6 @@ mod tests {
         let stands = Fact::Stands { applied: LogIndex(0), digest: Digest::default() };
         assert_eq!(history.see(stands), Ok(Judged::Holds));
         let panicked = history.see(Fact::Panicked { what: "panicked at lessor.rs:1: no" });
-        assert_eq!(panicked.map_err(|broken| broken.property), Err("S15"));
+        assert_eq!(panicked.map_err(|broken| broken.property), Err(Property::S15));
     }
 }

@@ -41,12 +41,12 @@ impl Invariant for NoRenewInTimeIsOvertaken {
                 self.revoked_by_lessee.insert(*id);
             }
             Fact::Came { ticket, request: Request::Renew { id } } => {
-                let place = (scene.member, *id);
+                let renewed = (scene.member, *id);
                 let due = self.earliest.of(scene.member, *id);
                 let let_go = self.let_go.get(&scene.member).copied().unwrap_or_default();
                 let in_time = due.is_some_and(|due| scene.clock.max(let_go) < due);
-                if in_time && !self.expiring.contains(&place) {
-                    self.open.entry(place).or_default().push((*ticket, scene.latest));
+                if in_time && !self.expiring.contains(&renewed) {
+                    self.open.entry(renewed).or_default().push((*ticket, scene.latest));
                     self.leases.insert((scene.member, *ticket), *id);
                 }
             }
@@ -139,14 +139,14 @@ mod tests {
     fn expires_at(
         history: &mut History<NoRenewInTimeIsOvertaken>,
         at: u64,
-    ) -> Result<Judged, &'static str> {
+    ) -> Result<Judged, Property> {
         history.at(at);
         history.see(Fact::Expired { batch: &batch(&[7]) }).map_err(|broken| broken.property)
     }
 
     #[test]
     fn canary_an_expiry_that_overtakes_a_renew_is_found() {
-        assert_eq!(expires_at(&mut renewed_at(9_999), 10_000), Err("S1d"));
+        assert_eq!(expires_at(&mut renewed_at(9_999), 10_000), Err(Property::S1d));
         assert_eq!(expires_at(&mut renewed_at(10_000), 10_000), Ok(Judged::Holds));
     }
 
@@ -165,14 +165,14 @@ mod tests {
             history.holds(Fact::Came { ticket: TICKET, request: &renew(7) });
             expires_at(&mut history, 10_600)
         };
-        assert_eq!(taken_late(false), Err("S1d"));
+        assert_eq!(taken_late(false), Err(Property::S1d));
         assert_eq!(taken_late(true), Ok(Judged::Holds));
     }
 
     #[test]
     fn a_renew_holds_off_the_expiry_for_its_request_timeout_and_no_longer() {
         // Seven seconds.
-        assert_eq!(expires_at(&mut renewed_at(9_000), 15_999), Err("S1d"));
+        assert_eq!(expires_at(&mut renewed_at(9_000), 15_999), Err(Property::S1d));
         assert_eq!(expires_at(&mut renewed_at(9_000), 16_000), Ok(Judged::Holds));
     }
 
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn canary_a_renew_in_time_that_finds_no_lease_is_found() {
         let answer = Err(RequestError::Refused(Error::LeaseNotFound));
-        for (asked, verdict) in [(true, Ok(Judged::Holds)), (false, Err("S1d"))] {
+        for (asked, verdict) in [(true, Ok(Judged::Holds)), (false, Err(Property::S1d))] {
             let mut history = renewed_at(9_000);
             if asked {
                 history.holds(Fact::Asked { request: &Request::Revoke { id: lease(7) } });

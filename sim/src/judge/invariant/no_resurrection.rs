@@ -74,7 +74,7 @@ mod tests {
     fn canary_a_lease_that_expires_after_its_revoke_is_found() {
         let batch = batch(&[7]);
         let expired = Fact::Expired { batch: &batch };
-        assert_eq!(gone().see(expired).map_err(|b| b.property), Err("S7"));
+        assert_eq!(gone().see(expired).map_err(|b| b.property), Err(Property::S7));
     }
 
     #[test]
@@ -86,7 +86,7 @@ mod tests {
             came: Duration::ZERO,
             response: &response,
         };
-        assert_eq!(gone().see(served).map_err(|b| b.property), Err("S9a"));
+        assert_eq!(gone().see(served).map_err(|b| b.property), Err(Property::S9a));
     }
 
     #[test]
@@ -101,7 +101,7 @@ mod tests {
             came: Duration::ZERO,
             response: &response,
         };
-        assert_eq!(gone().see(served).map_err(|b| b.property), Err("S7"));
+        assert_eq!(gone().see(served).map_err(|b| b.property), Err(Property::S7));
         let response = Response::Lookup(None);
         let served = Fact::Served {
             request: &request,

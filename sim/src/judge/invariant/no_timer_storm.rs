@@ -62,7 +62,7 @@ impl Invariant for NoTimerStorm {
 }
 
 impl Second {
-    /// Forgets what is a second ago.
+    /// Forgets what happened a second ago or earlier.
     fn forget(&mut self, now: Duration) {
         let over = |at: &Duration| now.saturating_sub(*at) >= Duration::from_secs(1);
         while self.timers.pop_front_if(|(at, _)| over(at)).is_some() {}
@@ -70,7 +70,7 @@ impl Second {
     }
 }
 
-/// So many timers a second a member may have for itself: ticks, retries, confirmations.
+/// How many timers a second a member may have for itself: ticks, retries, confirmations.
 const MOST: usize = 60;
 
 #[cfg(test)]
@@ -86,7 +86,7 @@ mod tests {
             history.holds(Fact::Timer { idle: false });
         }
         let storm = history.see(Fact::Timer { idle: false });
-        assert_eq!(storm.map_err(|broken| broken.property), Err("L9"));
+        assert_eq!(storm.map_err(|broken| broken.property), Err(Property::L9));
         history.at(5_000);
         history.holds(Fact::Timer { idle: false });
     }
@@ -95,6 +95,6 @@ mod tests {
     fn canary_a_timer_in_the_past_is_found() {
         let mut history = History::<NoTimerStorm>::default();
         let past = history.see(Fact::Timer { idle: true });
-        assert_eq!(past.map_err(|broken| broken.property), Err("S12"));
+        assert_eq!(past.map_err(|broken| broken.property), Err(Property::S12));
     }
 }

@@ -71,7 +71,7 @@ mod tests {
     fn stands(
         history: &mut History<NothingIsDoneToWhatIsGone>,
         digest: u64,
-    ) -> Result<Judged, &'static str> {
+    ) -> Result<Judged, Property> {
         let (applied, digest) = (LogIndex(0), Digest::from_u64(digest));
         history.see(Fact::Stands { applied, digest }).map_err(|broken| broken.property)
     }
@@ -84,7 +84,7 @@ mod tests {
         history.log(2, revoked(8));
         assert_eq!(stands(&mut history, 1), Ok(Judged::Holds));
         history.log(3, revoked(8));
-        assert_eq!(stands(&mut history, 2), Err("S3b"));
+        assert_eq!(stands(&mut history, 2), Err(Property::S3b));
         history.log(4, revoked(7));
         history.log(5, revoked(7));
         assert_eq!(stands(&mut history, 3), Ok(Judged::NotConcerned));

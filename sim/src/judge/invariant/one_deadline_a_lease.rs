@@ -85,7 +85,7 @@ mod tests {
         primary: bool,
         timer: bool,
         items: &BTreeMap<Item, LeaseId>,
-    ) -> Result<Judged, &'static str> {
+    ) -> Result<Judged, Property> {
         let mut history = History::<OneDeadlineALease>::default();
         history.log(1, granted(7, 10_000));
         let fact = Fact::After { records: &[], deadlines, timer, primary, items };
@@ -99,12 +99,12 @@ mod tests {
         let of = |deadline| BTreeMap::from([(lease(7), deadline)]);
         assert_eq!(after(&of(with), true, true, &none), Ok(Judged::Holds));
         assert_eq!(after(&of(without), false, false, &none), Ok(Judged::Holds));
-        assert_eq!(after(&of(without), true, true, &none), Err("S8"));
-        assert_eq!(after(&of(with), false, false, &none), Err("S6a"));
-        assert_eq!(after(&of(without), false, true, &none), Err("S6a"));
-        assert_eq!(after(&BTreeMap::new(), true, true, &none), Err("S8"));
+        assert_eq!(after(&of(without), true, true, &none), Err(Property::S8));
+        assert_eq!(after(&of(with), false, false, &none), Err(Property::S6a));
+        assert_eq!(after(&of(without), false, true, &none), Err(Property::S6a));
+        assert_eq!(after(&BTreeMap::new(), true, true, &none), Err(Property::S8));
         let stray = BTreeMap::from([("k".into(), lease(7))]);
-        assert_eq!(after(&of(with), true, true, &stray), Err("S8"));
+        assert_eq!(after(&of(with), true, true, &stray), Err(Property::S8));
     }
 
     #[test]
@@ -116,6 +116,6 @@ mod tests {
             history.see(Fact::Agreed { entry: &entry(1, command), applied: &Applied::default() })
         };
         assert_eq!(propose(&[7, 8]), Ok(Judged::NotConcerned));
-        assert_eq!(propose(&[7, 8, 7]).map_err(|broken| broken.property), Err("S8"));
+        assert_eq!(propose(&[7, 8, 7]).map_err(|broken| broken.property), Err(Property::S8));
     }
 }

@@ -7,7 +7,7 @@ use lessor::{Digest, Entry, LogIndex, MemberId};
 
 use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
-/// What the first member at each place had.
+/// What the first member at each index had.
 #[derive(Debug, Default)]
 pub(super) struct OneHistory {
     entries: BTreeMap<LogIndex, Entry>,
@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(history.see(stands(1)), Ok(Judged::Holds));
         history.on(2);
         assert_eq!(history.see(stands(1)), Ok(Judged::Holds));
-        assert_eq!(history.see(stands(2)).map_err(|b| b.property), Err("S5"));
+        assert_eq!(history.see(stands(2)).map_err(|b| b.property), Err(Property::S5));
     }
 
     #[test]
@@ -70,6 +70,6 @@ mod tests {
         let (one, other) = (entry(1, granted(7, 10_000)), entry(1, granted(8, 10_000)));
         history.holds(Fact::Applied { entry: &one, applied: &applied });
         let other = Fact::Applied { entry: &other, applied: &applied };
-        assert_eq!(history.see(other).map_err(|b| b.property), Err("S5"));
+        assert_eq!(history.see(other).map_err(|b| b.property), Err(Property::S5));
     }
 }

@@ -73,13 +73,13 @@ mod tests {
             came: Duration::ZERO,
             response: &response,
         };
-        assert_eq!(history.see(expired()).map_err(|b| b.property), Err("S6"));
+        assert_eq!(history.see(expired()).map_err(|b| b.property), Err(Property::S6));
         history.holds(promoted());
         assert_eq!(history.see(expired()), Ok(Judged::Holds));
         assert_eq!(history.see(served()), Ok(Judged::Holds));
         history.holds(Fact::Demoted);
-        assert_eq!(history.see(expired()).map_err(|b| b.property), Err("S6"));
-        assert_eq!(history.see(served()).map_err(|b| b.property), Err("S6"));
+        assert_eq!(history.see(expired()).map_err(|b| b.property), Err(Property::S6));
+        assert_eq!(history.see(served()).map_err(|b| b.property), Err(Property::S6));
     }
 
     #[test]
@@ -88,6 +88,6 @@ mod tests {
         history.log(1, granted(7, 10_000));
         let promoted = |barrier| Fact::Promoted { again: false, barrier };
         assert_eq!(history.see(promoted(LogIndex(1))), Ok(Judged::Holds));
-        assert_eq!(history.see(promoted(LogIndex(2))).map_err(|b| b.property), Err("S6b"));
+        assert_eq!(history.see(promoted(LogIndex(2))).map_err(|b| b.property), Err(Property::S6b));
     }
 }

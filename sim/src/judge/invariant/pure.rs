@@ -4,7 +4,7 @@
 
 use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
-/// Whoever shows the facts has compared.
+/// Needs no memory: the oracle compares.
 #[derive(Debug, Default)]
 pub(super) struct Pure;
 
@@ -39,6 +39,6 @@ mod tests {
         assert_eq!(history.see(Fact::Twin { differs: None, lease: None }), Ok(Judged::Holds));
         let differs = Some("its twin says nothing, where it says: renew lease 7".to_owned());
         let other = history.see(Fact::Twin { differs, lease: LeaseId::new(7) });
-        assert_eq!(other.map_err(|broken| broken.property), Err("S12"));
+        assert_eq!(other.map_err(|broken| broken.property), Err(Property::S12));
     }
 }

@@ -164,7 +164,7 @@ pub(super) fn slack(config: &Config, leases: usize, end: &End) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::super::harness::{Broken, History, Judged, granted, promoted, revoked};
+    use super::super::harness::{History, Judged, granted, promoted, revoked};
     use super::*;
 
     fn ended(history: &mut History<RevokedInTime>, at: u64) -> Result<Judged, Broken> {
@@ -193,13 +193,16 @@ mod tests {
     fn canary_a_lease_that_is_never_revoked_is_found() {
         // Ten seconds, one retry of three, one second for the backlog, one for the tick, one to commit.
         assert_eq!(ended(&mut granted_on_both(), 15_999), Ok(Judged::Holds));
-        assert_eq!(ended(&mut granted_on_both(), 16_000).map_err(|b| b.property), Err("L1"));
+        assert_eq!(
+            ended(&mut granted_on_both(), 16_000).map_err(|b| b.property),
+            Err(Property::L1)
+        );
     }
 
     #[test]
     fn canary_a_revoke_that_came_only_with_a_retry_though_nothing_failed_is_found() {
         // One second for the backlog, one for the tick, one to commit; a retry takes three.
-        for (at, verdict) in [(13_000, Ok(Judged::Holds)), (13_001, Err("L1"))] {
+        for (at, verdict) in [(13_000, Ok(Judged::Holds)), (13_001, Err(Property::L1))] {
             let mut history = granted_on_both();
             history.healed = Some(Duration::ZERO);
             history.on(1);
@@ -218,7 +221,7 @@ mod tests {
         let mut history = granted_on_both();
         history.on(1);
         history.log(2, revoked(7));
-        assert_eq!(ended(&mut history, 60_000).map_err(|b| b.property), Err("L1"));
+        assert_eq!(ended(&mut history, 60_000).map_err(|b| b.property), Err(Property::L1));
         history.on(2);
         history.log(2, revoked(7));
         assert_eq!(ended(&mut history, 60_000), Ok(Judged::Holds));

@@ -50,8 +50,8 @@ impl Invariant for SmoothingOnlyDelays {
         dues.sort_unstable();
         let rate = scene.config.revoke_rate.get() as usize;
         let target = if dues.len() < rate { usize::MAX } else { (3 * rate / 4).max(1) };
-        for (place, (due, deadline, id)) in dues.iter().enumerate() {
-            let full = place.checked_sub(target).map(|before| dues[before].1 + SECOND);
+        for (position, (due, deadline, id)) in dues.iter().enumerate() {
+            let full = position.checked_sub(target).map(|before| dues[before].1 + SECOND);
             let soonest = full.max(Some(*due)).unwrap_or_default();
             let what = if deadline < due {
                 let early = *due - *deadline;
@@ -81,12 +81,12 @@ mod tests {
     use super::super::harness::{History, Judged, granted, lease, promoted};
     use super::*;
 
-    /// A deadline so many milliseconds behind the extension of a promotion at the start.
+    /// A deadline this many milliseconds after the extension of a promotion at the start.
     fn extended(millis: u64) -> Option<Instant> {
         Some(Instant::from_millis(millis).saturating_add(Config::default().extend))
     }
 
-    fn promoted_with(dues: &[u64]) -> Result<Judged, &'static str> {
+    fn promoted_with(dues: &[u64]) -> Result<Judged, Property> {
         let mut history = History::<SmoothingOnlyDelays>::default();
         history.log(1, granted(1, 10_000));
         history.log(2, granted(2, 11_000));
@@ -100,8 +100,8 @@ mod tests {
     #[test]
     fn canary_a_promotion_that_shortens_stretches_or_swaps_is_found() {
         assert_eq!(promoted_with(&[10_000, 11_000]), Ok(Judged::Holds));
-        assert_eq!(promoted_with(&[9_999, 11_000]), Err("S1a"));
-        assert_eq!(promoted_with(&[10_000, 11_001]), Err("S1a"));
+        assert_eq!(promoted_with(&[9_999, 11_000]), Err(Property::S1a));
+        assert_eq!(promoted_with(&[10_000, 11_001]), Err(Property::S1a));
     }
 
     /// Of 1,000 leases, due each millisecond from the tenth second on, 750 stay and the others wait for
@@ -109,12 +109,12 @@ mod tests {
     #[test]
     fn canary_a_promotion_of_many_leases_that_overtake_or_come_too_soon_or_too_late_is_found() {
         type Damage = fn(&mut Vec<u64>);
-        let damages: [(Damage, Result<Judged, &str>); 5] = [
+        let damages: [(Damage, Result<Judged, Property>); 5] = [
             (|_| {}, Ok(Judged::Holds)),
-            (|dues| dues.swap(3, 4), Err("S1a")),
-            (|dues| dues.swap(803, 804), Err("S1a")),
-            (|dues| dues[750] -= 1, Err("S1a")),
-            (|dues| dues[999] += 1, Err("S1a")),
+            (|dues| dues.swap(3, 4), Err(Property::S1a)),
+            (|dues| dues.swap(803, 804), Err(Property::S1a)),
+            (|dues| dues[750] -= 1, Err(Property::S1a)),
+            (|dues| dues[999] += 1, Err(Property::S1a)),
         ];
         for (damage, verdict) in damages {
             let mut history = History::<SmoothingOnlyDelays>::default();

@@ -65,7 +65,7 @@ mod tests {
     fn after(
         history: &mut History<TheLogAloneDecides>,
         records: &[LeaseRecord],
-    ) -> Result<Judged, &'static str> {
+    ) -> Result<Judged, Property> {
         let (deadlines, items) = (&BTreeMap::new(), &BTreeMap::new());
         let fact = Fact::After { records, deadlines, timer: false, primary: false, items };
         history.see(fact).map_err(|broken| broken.property)
@@ -75,7 +75,7 @@ mod tests {
     fn canary_a_member_that_is_not_what_its_log_says_is_found() {
         let right = LeaseRecord { id: lease(7), ttl: Ttl::from_secs(10), remaining: None };
         let wrong = LeaseRecord { remaining: Some(Ttl::from_secs(3)), ..right };
-        for (recovered, property) in [(0, "S5a"), (1, "S4c")] {
+        for (recovered, property) in [(0, Property::S5a), (1, Property::S4c)] {
             let mut history = History::<TheLogAloneDecides>::default();
             let stored = Stored { applied: LogIndex(recovered), ..Stored::default() };
             let difference = Some(None);

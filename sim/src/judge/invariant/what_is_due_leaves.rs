@@ -190,7 +190,7 @@ mod tests {
         Fact::Stands { applied: LogIndex(1), digest: Digest::default() }
     }
 
-    fn timer(history: &mut History<WhatIsDueLeaves>, moment: u64) -> Result<Judged, &'static str> {
+    fn timer(history: &mut History<WhatIsDueLeaves>, moment: u64) -> Result<Judged, Property> {
         at(history, moment);
         history.see(stands()).map_err(|broken| broken.property)?;
         history.see(Fact::Timer { idle: false }).map_err(|broken| broken.property)
@@ -200,7 +200,7 @@ mod tests {
     fn canary_a_lease_that_stays_when_the_timer_has_come_is_found() {
         assert_eq!(timer(&mut primary(), 9_999), Ok(Judged::Holds));
         assert_eq!(timer(&mut primary(), 10_009), Ok(Judged::Holds));
-        assert_eq!(timer(&mut primary(), 10_010), Err("L4a"));
+        assert_eq!(timer(&mut primary(), 10_010), Err(Property::L4a));
     }
 
     #[test]
@@ -215,13 +215,13 @@ mod tests {
         at(&mut history, 12_010);
         history.holds(stands());
         at(&mut history, 12_011);
-        assert_eq!(history.see(stands()).map_err(|broken| broken.property), Err("L4a"));
+        assert_eq!(history.see(stands()).map_err(|broken| broken.property), Err(Property::L4a));
         // Nobody waits for it longer than the patience, of ten seconds.
         let mut patient = primary();
         at(&mut patient, 9_000);
         patient.holds(Fact::Held { hold: true });
         assert_eq!(timer(&mut patient, 19_000), Ok(Judged::NotConcerned));
-        assert_eq!(timer(&mut patient, 19_001), Err("L4a"));
+        assert_eq!(timer(&mut patient, 19_001), Err(Property::L4a));
     }
 
     #[test]
@@ -244,7 +244,7 @@ mod tests {
         at(&mut others, 9_500);
         others.holds(Fact::Expired { batch: &batch(&[8]) });
         assert_eq!(timer(&mut others, 10_500), Ok(Judged::NotConcerned));
-        assert_eq!(timer(&mut others, 10_501), Err("L4a"));
+        assert_eq!(timer(&mut others, 10_501), Err(Property::L4a));
         let mut applying = primary();
         at(&mut applying, 12_000);
         let timer_alone = applying.see(Fact::Timer { idle: false });

@@ -21,7 +21,7 @@ impl Oracle {
         &self.expired
     }
 
-    /// What the log says at the place where a member's store stands.
+    /// What the log says at the index where a member's store stands.
     #[must_use]
     pub fn stored(&self, member: MemberId) -> Option<&State> {
         self.members.get(&member).map(|watched| &watched.durable)

@@ -13,14 +13,14 @@ pub(super) struct Watched {
     pub(super) latest: Instant,
     /// What it has applied in memory.
     pub(super) state: State,
-    /// What the log says at the place where its store stands, and what was written there.
+    /// What the log says at the index where its store stands, and what was written there.
     pub(super) durable: State,
     pub(super) store: Store,
     pub(super) primary: bool,
     pub(super) asked: BTreeMap<Ticket, (Duration, Instant, Request)>,
     /// The latest of those that were answered, in case one is answered again.
     pub(super) answered: VecDeque<(Ticket, Request)>,
-    /// Of each success that it has not told yet, the last place of the log that it speaks of.
+    /// Of each success that it has not told yet, the last index of the log that it speaks of.
     pub(super) decided: BTreeMap<Ticket, LogIndex>,
     /// What it has applied and its store has not said to be durable.
     pub(super) undurable: Undurable,
@@ -77,7 +77,7 @@ impl Undurable {
         self.leases.retain(|_, at| *at > applied);
     }
 
-    /// The last place that a success speaks of, of a member that stands at `applied`.
+    /// The last index that a success speaks of, of a member that stands at `applied`.
     pub(super) fn of(&self, request: &Request, response: &Response, applied: LogIndex) -> LogIndex {
         let lease = |id: &LeaseId| self.leases.get(id).copied().unwrap_or_default();
         let last = match (request, response) {
