@@ -137,7 +137,7 @@ pub enum Kind<'a> {
     Exchanged(Exchange),
     /// A process that stood still goes on.
     Resumed,
-    /// A clock goes as no lessee allows for.
+    /// A clock breaks the bound that lessees rely on.
     ClockUnsteady {
         /// Whether it is ahead, so that promises of durations cannot hold.
         ahead: bool,
@@ -195,7 +195,7 @@ pub enum Kind<'a> {
         lease: LeaseId,
         /// What.
         news: GuardNews<'a>,
-        /// What its lessee makes of that, in a word; `None` if it makes nothing of it.
+        /// What its lessee makes of that, in a word; `None` if it ignores it.
         outcome: Option<&'static str>,
     },
 
@@ -265,7 +265,7 @@ pub enum GuardNews<'a> {
         of: MemberId,
         /// The clock.
         clock: Clock,
-        /// Whether the clock goes as lessees allow for.
+        /// Whether the clock keeps the bound that lessees rely on.
         in_bound: bool,
     },
     /// It looks at its clock. The last time that it does so before a renew comes in is when it asks for it.

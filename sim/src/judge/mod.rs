@@ -1,4 +1,4 @@
-//! Whether a run keeps what is promised.
+//! Judges whether a run keeps the promises of docs/SEMANTICS.md.
 
 mod event;
 mod fact;

@@ -38,7 +38,7 @@ pub struct Oracle {
     /// Since when faults are over, if they are, on the clock of lessees.
     healed: Option<Duration>,
     invariants: Vec<Box<dyn Invariant>>,
-    /// How often each property spoke.
+    /// How often each property was judged.
     judged: Judgements,
     violations: Vec<Violation>,
     /// What the log has committed.
@@ -218,7 +218,7 @@ impl Oracle {
         self.watched(member).pass(clock);
         self.watched(member).timer = *input == MemberInput::Timeout;
         if let Some(twin) = &mut self.watched(member).twin {
-            // What it refuses it tells the driver, which stops.
+            // If it refuses the input, so does the member, whose driver stops.
             let _ = twin.handle_input(clock, input.clone());
         }
         let watched = self.watched(member);
@@ -268,7 +268,7 @@ impl Oracle {
             MemberInput::HoldExpired(hold) => {
                 self.judge(now, member, clock, &Fact::Held { hold: *hold });
             }
-            // What it applies of that shows afterwards.
+            // How much of it the member applies shows afterwards.
             MemberInput::Committed(_) | MemberInput::GoOn => {}
             MemberInput::Role(Role::Follower { .. })
             | MemberInput::Confirmed { .. }
@@ -341,7 +341,7 @@ impl Oracle {
         if was && !member.is_primary() {
             self.judge(now, id, clock, &Fact::Demoted);
         }
-        // In the middle of a command it stands nowhere.
+        // In the middle of a command it stands at no index.
         let in_between = member.lessor().is_applying();
         let (applied, digest) = (member.applied(), member.lessor().digest());
         let before = self.violations.len();
@@ -362,7 +362,7 @@ impl Oracle {
         }
     }
 
-    /// A member has applied everything up to here: so does what the log means.
+    /// A member has applied everything up to `applied`; so does the oracle in its own fold.
     fn catch_up(&mut self, now: Duration, member: MemberId, clock: Instant, applied: LogIndex) {
         loop {
             let stands = self.watched(member).state.applied;
@@ -439,7 +439,7 @@ impl Oracle {
                 let watched = self.watched(member);
                 let decided = watched.decided.remove(ticket);
                 if decided.is_some() && answer.is_err() {
-                    // What was decided was given up since.
+                    // The member has given up its decision since.
                     self.judge(now, member, clock, &Fact::Decided { ticket: *ticket, answer });
                 }
                 let speaks_of = decided.filter(|_| answer.is_ok());
@@ -483,7 +483,7 @@ impl Oracle {
         }
     }
 
-    /// The scenario has ended. What is unanswered the oracle adds itself.
+    /// The scenario has ended. The oracle itself adds the unanswered requests.
     fn finish(&mut self, now: Duration, mut end: End) {
         for member in end.connected.iter().filter(|_| end.primary.is_some()) {
             let asked = self.members.get(member).into_iter().flat_map(|m| &m.asked);
@@ -565,12 +565,12 @@ impl Oracle {
     }
 }
 
-/// What a member has decided and its host has not taken. A commit goes on growing until it is.
+/// The outputs that a host has not taken yet, without commits, which grow until they are taken.
 fn decided(member: &Member) -> impl Iterator<Item = &Output> {
     member.outputs().filter(|output| !matches!(output, Output::Commit(_)))
 }
 
-/// How what a member says differs from what its twin says.
+/// How an output of a member differs from that of its twin.
 fn differs(twin: Option<&Output>, output: &Output) -> String {
     let says = text::output(output);
     match twin {
@@ -602,7 +602,7 @@ fn entry_after(log: &[Entry], applied: LogIndex) -> Option<&Entry> {
 
 /// How many answers of a member are remembered.
 const KNOWN_ANSWERS: usize = 256;
-/// What happens to no member.
+/// Stands for the member of a fact that belongs to none.
 const NOBODY: MemberId = MemberId(0);
 /// Up to this many leases the lessor's own check runs after each input.
 const CHECKED_LEASES: usize = 64;

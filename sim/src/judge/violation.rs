@@ -52,7 +52,7 @@ pub struct Violation {
     pub at: Duration,
     /// On which member, if on one.
     pub member: Option<MemberId>,
-    /// The lease that it is about, if it is about one.
+    /// The lease that it is about, if any.
     pub lease: Option<LeaseId>,
     /// Whose lease that is, where the scenario has a name for it.
     pub lessee: Option<String>,
@@ -110,7 +110,7 @@ impl Judgements {
     ///
     /// # Errors
     ///
-    /// None: it is what an invariant returns.
+    /// Never; the type is that of `Invariant::observe`, so that it can be returned there.
     pub fn hold(&mut self, properties: &[Property]) -> Result<(), Broken> {
         for property in properties {
             self.add_one(*property);

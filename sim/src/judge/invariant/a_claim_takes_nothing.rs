@@ -1,9 +1,11 @@
-//! S17, a claim takes nothing: when a claim is answered with success, at the place that it is told, then no
-//! other lease held any of its items there; and one that is refused has changed nothing and names a lease
-//! that held one of them. S17a, tokens rise: the place of a claim is larger than that of every claim of the
-//! same item that was answered before this one was sent, and no other claim has it.
+//! S17, a claim takes nothing: when a claim is answered with success, no other lease held any of
+//! its items at the index that the answer names. A claim that is refused has changed nothing, and
+//! names a lease that held one of the items. S17a, tokens rise: the index of a claim is larger than
+//! that of every claim of the same item that was answered before this one was sent, and no other
+//! claim has the same index.
 //!
-//! Needs nothing. Broken by locks without a token, whose late holder writes over the next one's work.
+//! Needs nothing. Broken by locks without a token, whose late holder overwrites the work of the
+//! next one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

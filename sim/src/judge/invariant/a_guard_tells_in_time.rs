@@ -1,14 +1,14 @@
-//! S18, a guard tells in time: a guard that keeps a lease alive says that the lease is lost at the latest a
-//! ttl after it asked for its last renew that succeeded, on its own clock, and at once when the engine that
-//! it asks has ended; it says so for want of an answer only when that ttl is over, and because the lease is
-//! gone only if it was told so.
+//! S18, a guard tells in time: a guard keeps a lease alive. It says that the lease is lost at the
+//! latest one ttl after it asked for its last successful renew, on its own clock, and at once when
+//! its engine has ended. If it gives up for lack of an answer, that ttl is over; if it says that
+//! the lease is gone, it was told so.
 //!
-//! S18a, what is guarded stays: as long as a guard says nothing, its lease exists while its clock shows less than
-//! `s + ttl * (1 - r) / (1 + r)`, where `s` is what it showed when it asked for its last renew that
-//! succeeded, unless a lessee asked for the revoke of the lease.
+//! S18a, what is guarded stays: as long as a guard says nothing, its lease exists while its clock
+//! shows less than `s + ttl * (1 - r) / (1 + r)`, where `s` is the time on that clock when it asked
+//! for its last successful renew, unless a lessee asked for the revoke of the lease.
 //!
-//! S18 needs nothing, S18a Drift(r) as S2 does. Broken by a guard that noticed the end of its engine after a
-//! third of its ttl, and by engines that answered renews late.
+//! S18 needs nothing, S18a needs Drift(r) as S2 does. Broken by a guard that noticed the end of its
+//! engine after a third of its ttl, and by engines that answered renews late.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,9 +1,9 @@
-//! S9e, a place that is free is given: while a member works on fewer requests than its queue has places, a
-//! request that was sent to it is taken at once. A renew that waits for the revoke of its lease and a
-//! request that nobody waits for any more are not worked on, and take nobody's place.
+//! S9e, a place that is free is given: while a member works on fewer requests than its queue has
+//! places, it takes a request that was sent to it at once. A renew that waits for the revoke of its
+//! lease takes no place, nor does a request that nobody waits for any more.
 //!
-//! Needs nothing. While a process stands still it takes nothing. Broken by late renews that kept their places,
-//! so that nobody else was served until all their leases were revoked.
+//! Needs nothing. While a process stands still it takes nothing. Broken by late renews that kept
+//! their places, so that nobody else was served until all their leases were revoked.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;

@@ -1,15 +1,15 @@
-//! S2, a promise is kept: a grant or renew that a lessee was answered with a ttl means that the lease
-//! exists while the lessee's clock shows less than `s + ttl * (1 - r) / (1 + r)`, where `s` is what it
-//! showed when the lessee *asked*, unless a lessee asked for its revoke.
+//! S2, a promise is kept: when a lessee got a ttl as the answer to a grant or renew, the lease
+//! exists while the lessee's clock shows less than `s + ttl * (1 - r) / (1 + r)`, where `s` is the
+//! time on that clock when the lessee *asked*, unless a lessee asked for its revoke.
 //!
-//! S1c, no checkpoint outlives a renew: a checkpoint that leaves `x` stands in the log while a lessee
-//! was promised the lease until `u` only if `u <= now + x * (1 - r) / (1 + r)`, so that a failover takes
-//! nothing from it. L2, a renewed lease stays: what is promised after all faults are over is kept, however
-//! clocks went before.
+//! S1c, no checkpoint outlives a renew: if a lessee was promised the lease until `u`, the log has a
+//! checkpoint that leaves `x` only if `u <= now + x * (1 - r) / (1 + r)`, so that a failover takes
+//! nothing from the lessee. L2, a renewed lease stays: a promise that was made after all faults are
+//! over is kept, however clocks went before.
 //!
 //! All need Drift(r): no clock's rate is further than `r` from true time, and no member's clock has
-//! stepped ahead; L2 only from the end of the faults on. S2 was broken by etcd #2660, #12528, #15247 and
-//! #7029, S1c by #14078 and #14087.
+//! stepped ahead. L2 needs it only from the end of the faults on. S2 was broken by etcd #2660,
+//! #12528, #15247 and #7029, S1c by #14078 and #14087.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -114,7 +114,7 @@ impl APromiseIsKept {
         Ok(())
     }
 
-    /// Judges that a lease would have only `left`, if that is something, were its primary to fail now.
+    /// Judges a checkpoint that leaves `left`, all that the lease would have if its primary failed now.
     fn judge_checkpoint(
         &self,
         scene: &Scene<'_>,
@@ -141,7 +141,7 @@ impl APromiseIsKept {
 /// A checkpoint is in whole milliseconds.
 const ROUNDING: Duration = Duration::from_millis(1);
 
-/// What of a ttl a lessee can count on, whatever two clocks within the bound do.
+/// The part of a ttl that a lessee can count on, whatever two clocks within the bound do.
 pub(super) fn certain(ttl: Duration, bound_ppm: u32) -> Duration {
     let (less, more) = (1_000_000 - u128::from(bound_ppm), 1_000_000 + u128::from(bound_ppm));
     let nanos = ttl.as_nanos().saturating_mul(less) / more;

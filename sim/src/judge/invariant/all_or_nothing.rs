@@ -1,8 +1,8 @@
-//! S4, all or nothing: each transaction takes a member's store from what the log says at one place to
-//! what it says at another; S4a: what was durable stays, and nobody is told of a success before it is
-//! durable; S4b: what a member recovers is exactly what the log says at the place where its store stands;
-//! S4d: a store in which bits have flipped is refused, or what it gives is right all the same; and a member
-//! whose store cannot be read does nothing.
+//! S4, all or nothing: each transaction takes a member's store from the state of the log at one
+//! index to the state at another. S4a: once durable, a change stays, and nobody is told of a
+//! success before it is durable. S4b: a member recovers exactly the state of the log at the index
+//! where its store stands. S4d: a store in which bits have flipped is refused, unless its content
+//! is right all the same; a member that cannot read its store does nothing.
 //!
 //! All but S4d need a disk without rot. Broken by etcd #13508 and ZOOKEEPER-4837.
 
@@ -48,7 +48,7 @@ impl Invariant for AllOrNothing {
             }
             Fact::Refused => judged.hold(&[Property::S4d]),
             Fact::Opened { stored, difference, rotten: true } => {
-                // What is gone was committed, and the member would go on without it.
+                // The lost part was committed, and the member would go on without it.
                 let lost = self.durable.get(&scene.member).is_some_and(|at| stored.applied < *at);
                 if lost || *difference != Some(None) {
                     let what = "bits have flipped in the store, and the member uses it".to_owned();

@@ -1,11 +1,12 @@
-//! S9d, an answer comes in time: every request is answered, with success or as unknown, at the latest when
-//! it has been in the member for the request timeout, on the member's clock and whatever the disk does;
-//! only a renew that waits for the revoke of its lease may take longer. It is answered as soon as its member
-//! has applied the revoke. A request that nobody waits for needs no answer.
+//! S9d, an answer comes in time: every request is answered, with success or as unknown, within the
+//! request timeout on the member's clock, whatever the disk does. Only a renew that waits for the
+//! revoke of its lease may take longer, and it is answered as soon as its member has applied the
+//! revoke. A request that nobody waits for needs no answer.
 //!
-//! The time needs clocks that keep their bound: a clock that steps or changes its rate wakes nobody. While a process
-//! stands still it answers nothing; what came before has a moment more then. Broken by a disk that
-//! stalls, behind which answers waited that did not speak of it.
+//! The time needs clocks that keep their bound: a clock that steps or changes its rate wakes
+//! nobody. A process that stands still answers nothing; requests from before have a moment more
+//! when it goes on. Broken by a disk that stalls: answers waited for commits that they did not
+//! speak of.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,11 +15,11 @@ use lessor::{Instant, LeaseId, MemberId, Request, Ticket};
 
 use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
-/// Until when each request of each member is to be answered.
+/// When each request of each member is to be answered at the latest.
 #[derive(Debug, Default)]
 pub(super) struct AnAnswerComesInTime {
     open: BTreeMap<MemberId, BTreeMap<Ticket, Instant>>,
-    /// When each process last went on after it stood still: what was asked meanwhile comes in only then.
+    /// When each process last went on after it stood still: requests from meanwhile come in only then.
     resumed: BTreeMap<MemberId, Instant>,
     renews: BTreeMap<MemberId, Renews>,
 }
@@ -213,7 +214,7 @@ mod tests {
         history.holds(Fact::Resumed);
         history.at(30_100);
         assert_eq!(verdict(&mut history, told()), None);
-        // What is asked meanwhile comes in with the moment at which it was.
+        // A request from meanwhile comes in with the moment at which it was asked.
         history.at(20_000);
         history.holds(Fact::Came { ticket: TICKET, request: &renew(7) });
         history.at(30_100);

@@ -1,12 +1,12 @@
-//! L5, an end for any number of reigns: a lease that nobody renews is revoked before the time in which
-//! it was led is longer than `ttl + n * (extend + interval + slack)`, for `n` reigns and checkpoints
-//! at that interval: a new leader gives it the extension, and what was not checkpointed before, and never
-//! its whole ttl once more.
+//! L5, an end for any number of reigns: a lease that nobody renews is revoked before it was led for
+//! longer than `ttl + n * (extend + interval + slack)`, for `n` reigns and checkpoints at that
+//! interval. A new leader adds the extension and the time since the last checkpoint, and never the
+//! whole ttl once more.
 //!
-//! Time counts between two entries of one term that are no more than a second apart: then its leader was
-//! there and could commit. It does not count while a leader may keep expired batches because an observer
-//! has no place for one. Needs that no clock steps and the log loses no proposal on purpose. Broken by
-//! etcd #9888, #13294, #13491, #17132 and #20273.
+//! Time counts between two entries of one term that are at most a second apart: then its leader was
+//! there and could commit. It does not count while a leader may keep expired batches because an
+//! observer has no room for one. Needs that no clock steps, and that the log loses no proposal on
+//! purpose. Broken by etcd #9888, #13294, #13491, #17132 and #20273.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub(super) struct AnEndForAnyNumberOfReigns {
     /// Until when each member may keep expired batches for an observer.
     held: BTreeMap<MemberId, Duration>,
     most_leases: usize,
-    /// The first lease that outlived all that it had, unless proposals were lost.
+    /// The first lease that outlived its bound; it counts unless proposals were lost.
     outlived: Option<(LeaseId, String)>,
     judged: u64,
 }

@@ -1,7 +1,7 @@
 //! S9b, answered by who leads: when a member answers a renew with success, nobody had been elected
-//! for a later term before the renew came in; S9c, a renew of a lease that has expired waits for
-//! its revoke, demotion or the end; and S2a, a lease is granted for what was asked, or for the least that
-//! there is.
+//! for a later term before the renew came in. S9c: a renew of a lease that has expired waits for
+//! its revoke, for a demotion or for the end. S2a: a lease is granted for the ttl that was asked,
+//! or for the minimum if that is longer.
 //!
 //! Needs nothing. Broken by etcd #15247: a leader that was cut off went on renewing.
 
@@ -83,7 +83,7 @@ impl Invariant for AnsweredByWhoLeads {
                 }
                 return judged.hold(&[Property::S2a]);
             }
-            // One that was there already keeps its ttl.
+            // A lease that was there already keeps its ttl.
             Fact::Served {
                 request: Request::GrantOnce { request, .. },
                 response: Response::Granted { id, ttl, .. },

@@ -1,7 +1,8 @@
-//! S10, as many a second as the rate: in any second `[t, t + 1 s)` of a member's clock at most as many
-//! leases leave it in expired batches as the revoke rate says, within one reign.
+//! S10, as many a second as the rate: within one reign, in any second `[t, t + 1 s)` of a member's
+//! clock, at most as many leases leave it in expired batches as the revoke rate allows.
 //!
-//! Needs nothing. Broken by etcd #9360, #9496, #9699 and #11495, where the bound was one a batch.
+//! Needs a clock that has not stepped back. Broken by etcd #9360, #9496, #9699 and #11495, where
+//! the bound held for each batch.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -29,7 +30,7 @@ impl Invariant for AsManyASecondAsTheRate {
             }
             Fact::Expired { batch } => {
                 let last = self.last.entry(scene.member).or_default();
-                // On a clock that has stepped back nobody but its core knows what a second is.
+                // Once a clock has stepped back, only the core knows how it counts a second.
                 if scene.latest > scene.clock {
                     last.clear();
                     return Ok(());

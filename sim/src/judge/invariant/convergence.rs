@@ -1,8 +1,8 @@
-//! L3, convergence: when all is well for long enough, every member that is connected has applied what
-//! was committed; L7: a majority that is connected has a primary; L10: whoever was asked to stop has
-//! ended, and whoever was started has opened its store.
+//! L3, convergence: when all has been well for long enough, every connected member has applied
+//! every committed entry. L7: a connected majority has a primary. L10: each member that was asked
+//! to stop has ended, and each that was started has opened its store.
 //!
-//! Needs Stable. Broken by ZOOKEEPER-4837 and -2355 kinds, and by a gate that is too strict.
+//! Needs Stable. Broken by bugs like ZOOKEEPER-4837 and -2355, and by a gate that is too strict.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use lessor::{LogIndex, MemberId};
 
 use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
-/// Where each member stands, and when what was committed.
+/// Where each member stands, and when each entry was committed.
 #[derive(Debug, Default)]
 pub(super) struct Convergence {
     stands: BTreeMap<MemberId, LogIndex>,

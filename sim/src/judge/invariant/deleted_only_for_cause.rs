@@ -1,5 +1,5 @@
-//! S3, deleted only for cause: an item goes with the revoke of the lease that holds it at that place
-//! of the log and with nothing else; and S3a: all of its items go, in ascending order.
+//! S3, deleted only for cause: an item is deleted only by the revoke of the lease that holds it at
+//! that index of the log. S3a: a revoke deletes all items of its lease, in ascending order.
 
 use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 

@@ -1,6 +1,6 @@
-//! S12a, done twice is done once: a store that is handed its last transaction again refuses it. S12b, a lost write ends the member: once a commit has failed, its
-//! process commits nothing more and answers nobody. S12c, nothing out of order: each transaction follows
-//! the one before.
+//! S12a, done twice is done once: a store that is handed its last transaction again refuses it.
+//! S12b, a lost write ends the member: once a commit has failed, its process commits nothing more
+//! and answers nobody. S12c, nothing out of order: each transaction follows the one before.
 //!
 //! Needs nothing. S12b was broken by etcd #9935 and #10686, which went on.
 

@@ -1,10 +1,11 @@
-//! L8, due first, out first: no lease leaves in an expired batch before one that was due earlier and has
-//! not left yet and is not being renewed. L4, what was lost leaves again: a lease that has left and is not revoked leaves again as
-//! soon as the retry interval is over, and its primary's timer has come.
+//! L8, due first, out first: no lease leaves in an expired batch before one that was due earlier,
+//! unless that one has left or is being renewed. L4, what was lost leaves again: a lease that has
+//! left and is not revoked leaves again as soon as the retry interval is over and its primary's
+//! timer has come.
 //!
-//! Both are judged while a member holds few leases and its clock has not stepped back, L4 since all of
-//! them fit in one batch, as others may be due before, and while none has to wait for an observer. L8 was
-//! broken by etcd #9360; bug 8 of the bank breaks L4.
+//! Both are judged while a member holds few leases and its clock has not stepped back. L4 is judged
+//! only while all leases fit in one batch, as others may be due before, and while none has to wait
+//! for an observer. L8 was broken by etcd #9360; bug 8 of the bank breaks L4.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,7 +26,7 @@ pub(super) struct DueFirstOutFirst {
 
 #[derive(Debug, Default)]
 struct Reign {
-    /// When each lease is due that has not left yet, as of the last look at it before it was.
+    /// When each lease is due that has not left yet, as it was last seen before that moment.
     due: BTreeMap<LeaseId, Instant>,
     /// Whether that was after the last input.
     seen: bool,
@@ -50,7 +51,7 @@ impl Invariant for DueFirstOutFirst {
                 if let Some(id) = self.renewing.remove(&(scene.member, *ticket))
                     && let Some(reign) = self.reigns.get_mut(&scene.member)
                 {
-                    // What it had before is nothing to go by, until it is looked at again.
+                    // Its earlier deadline does not count, until the member is looked at again.
                     reign.due.remove(&id);
                 }
             }
@@ -98,7 +99,7 @@ impl Invariant for DueFirstOutFirst {
                 let reign = self.reigns.entry(scene.member).or_default();
                 reign.seen = true;
                 for (id, deadline) in *deadlines {
-                    // What is overdue seems to be due now.
+                    // An overdue lease seems to be due now.
                     if let Some(deadline) = deadline
                         && *deadline > scene.clock
                     {
@@ -153,7 +154,7 @@ impl Invariant for DueFirstOutFirst {
     }
 }
 
-/// A core that has let as many leave as it may waits for up to a second.
+/// How long a core waits at most once it has let as many leave as it may.
 const TICK: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

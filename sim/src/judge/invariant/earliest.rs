@@ -1,5 +1,6 @@
-//! When each lease may expire at the earliest, on the clock of each member that is primary: what S1 and S1d
-//! measure by. It follows from promotions, grants and renews alone; smoothing may only add to it.
+//! The earliest moment at which each lease may expire, on the clock of each primary; S1 and S1d
+//! measure by it. It follows from promotions, grants and renews alone; smoothing may only add to
+//! it.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +27,7 @@ impl Earliest {
             Fact::Promoted { again: true, .. } => {
                 let base = scene.clock.saturating_add(scene.config.extend);
                 for (id, bound) in self.reigns.entry(scene.member).or_default() {
-                    // One whose bound has passed may have expired, and stays so.
+                    // A lease whose bound has passed may have expired, and stays expired.
                     if let Some(lease) = scene.state.leases.get(id)
                         && *bound > scene.clock
                     {

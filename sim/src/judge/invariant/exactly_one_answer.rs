@@ -1,5 +1,5 @@
-//! S9, exactly one answer: no request is answered twice; and L6: under a primary that stays none is left
-//! without an answer.
+//! S9, exactly one answer: no request is answered twice. L6: under a primary that stays, every
+//! request is answered.
 
 use super::revoked_in_time::slack;
 use super::{Broken, Fact, Invariant, Judgements, Property, Scene, Unanswered};

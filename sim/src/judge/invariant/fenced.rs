@@ -1,5 +1,5 @@
-//! S11, fenced: what a leader of a term proposed is committed in that term or never, so that of two
-//! primaries only one decides; and S7a, each proposal is committed once.
+//! S11, fenced: a proposal is committed in the term of its leader or never, so that of two
+//! primaries only one decides. S7a: each proposal is committed once.
 //!
 //! Needs nothing. Broken by etcd #12528 and #15247: revokes of a stale primary.
 

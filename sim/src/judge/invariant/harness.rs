@@ -1,4 +1,5 @@
-//! A hand-made history for the canaries: one invariant, one state a member, a clock that is set.
+//! A hand-made history for the canaries: one invariant, one state for each member, a clock that the
+//! test sets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,12 +1,13 @@
-//! S14, linearizable: what lessees were answered is what a single lessor would have answered that does
-//! one thing after the other, in an order in which nothing comes before what ended before it began.
+//! S14, linearizable: a single lessor that does one thing after the other could have given the same
+//! answers, in an order in which no request comes before one that had ended before it began.
 //!
-//! The order is that of the log, so it need not be searched for. Each answer takes place at some index:
-//! not before that of any answer that was there when its request was sent, and not after what is
-//! committed when it comes. A change takes place where the log has it, a read where its answer is right.
-//! The earliest such place restricts later answers least; if there is none, no order would do.
+//! The order is that of the log, so there is no search. Each answer takes effect at one index: not
+//! before that of any answer that was there when its request was sent, and not after the last
+//! committed index when it comes. A change takes effect where the log has it, a read where its
+//! answer is right. The earliest such index restricts later answers least; if there is none, no
+//! order is possible.
 //!
-//! Needs nothing: when leases may expire is for S1 and S2 to say. Broken by etcd #14758, #15247 and #20418.
+//! Needs nothing: S1 and S2 say when leases may expire. Broken by etcd #14758, #15247 and #20418.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,7 +21,7 @@ use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 use crate::model::text;
 use crate::model::{Applied, Lease};
 
-/// What each lease and item was from which index on, what the log did, and where answers took place.
+/// The versions of each lease and item by index, the changes of the log, and the indexes of answers.
 #[derive(Debug, Default)]
 pub(super) struct Linearizable {
     leases: BTreeMap<LeaseId, Vec<(LogIndex, Option<Lease>)>>,
@@ -29,7 +30,7 @@ pub(super) struct Linearizable {
     counts: Vec<(LogIndex, usize)>,
     /// The changes that had an effect, by the lease that they were made to.
     done: BTreeMap<LeaseId, Vec<(LogIndex, Command)>>,
-    /// When answers came, and the latest index at which one had taken place by then.
+    /// When answers came, and the latest index at which one had taken effect by then.
     answered: Vec<(Duration, LogIndex)>,
 }
 
@@ -110,7 +111,7 @@ impl Linearizable {
         self.done.entry(done).or_default().push((at, command.clone()));
     }
 
-    /// The first index at which an answer is right, if there is one; nothing if it says nothing of leases.
+    /// The first index at which an answer is right, if there is one; `None` if it does not speak of leases.
     fn index_of(
         &self,
         request: &Request,
@@ -221,7 +222,7 @@ impl Linearizable {
         changes(versions, between).find(|at| right(self.lease(id, *at)))
     }
 
-    /// The first index at which the first item that a lease does not hold itself is this one's.
+    /// The first index at which lease `by` holds the first of the items that `id` does not hold itself.
     fn index_where_held(
         &self,
         id: LeaseId,
@@ -261,7 +262,7 @@ fn known(status: &LeaseStatus) -> Known<'_> {
     (status.record, status.items.iter().collect())
 }
 
-/// The one index that an answer names, as a range: an empty one if the answer cannot be of there.
+/// The one index that an answer names, as a range; empty if that index is not in the other range.
 fn only(index: LogIndex, (first, last): (LogIndex, LogIndex)) -> (LogIndex, LogIndex) {
     (first.max(index), last.min(index))
 }

@@ -58,7 +58,7 @@
 //! | L9 no timer storm | `no_timer_storm` |
 //! | L10 opening and stopping end | `convergence` |
 //!
-//! The oracle itself judges S4 where that takes no memory, and `earliest` has what S1 and S1d measure by.
+//! The oracle itself judges S4 where that takes no memory. S1 and S1d share `earliest`.
 //!
 //! An invariant is shown [facts](Fact) and keeps what it needs to judge the next one. It is written
 //! from the property, never from the code that it judges, and each has a canary among its tests: a
@@ -166,10 +166,10 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
 
 /// The ttl that a successful answer promises to a lessee, and for which lease.
 ///
-/// After a pause a member may apply a grant, its revoke and a grant of the same id in one delivery,
-/// and tell all of it at the end: what is told of another ttl than the lease has is about an earlier
-/// lease, and promises nothing of this one. One that has the same ttl promises no more than the
-/// grant of this lease does.
+/// After a pause a member may apply a grant, its revoke and a grant of the same id in one delivery, and
+/// answer all three at the end. An answer with another ttl than the lease has is about an earlier lease,
+/// and promises nothing of this one. An answer with the same ttl promises no more than the grant of
+/// this lease does.
 fn promised(state: &State, request: &Request, response: &Response) -> Option<(LeaseId, Ttl)> {
     let (id, ttl) = match (request, response) {
         // It may have been there already, and keeps its deadline.
@@ -182,7 +182,7 @@ fn promised(state: &State, request: &Request, response: &Response) -> Option<(Le
     (!of_another).then_some((id, ttl))
 }
 
-/// What a lease has from a promotion on, besides the extension.
+/// How much time a lease has after a promotion, besides the extension.
 fn left(lease: &crate::model::Lease) -> Duration {
     lease.remaining.unwrap_or(lease.ttl).as_duration()
 }

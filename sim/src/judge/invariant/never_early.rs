@@ -1,5 +1,5 @@
-//! S1, never early: a lease is in no expired batch before grant, renew or promotion plus what each
-//! gives it, on the clock of the member that decides.
+//! S1, never early: on the clock of the member that decides, no lease is in an expired batch before
+//! the time that its grant, its last renew or the promotion gave it is over.
 
 use super::earliest::Earliest;
 use super::{Broken, Fact, Invariant, Judgements, Property, Scene};

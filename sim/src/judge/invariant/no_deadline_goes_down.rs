@@ -1,10 +1,11 @@
-//! S1b, no deadline goes down: within a reign neither a renew nor a checkpoint nor a second promotion
-//! makes a lease due earlier; S13, what remains is truthful: a deadline is never further away than the
-//! ttl, the extension and what smoothing may add, and nobody is told of more; and S16, a clock may step back: no lease is due earlier
-//! because of it.
+//! S1b, no deadline goes down: within a reign neither a renew nor a checkpoint nor a second
+//! promotion makes a lease due earlier. S13: a deadline is never further away than the ttl, the
+//! extension and the most that smoothing may add, and nobody is told of more. S16: no lease is due
+//! earlier because a clock steps back.
 //!
-//! Needs nothing; judged while a member holds few leases, S1b and S13 while its clock has not stepped
-//! back. What is told is always judged. Broken by CockroachDB #121480 and #123442, etcd #6537, #9006, #9395 and #17642.
+//! Needs nothing. Judged while a member holds few leases, S1b and S13 while its clock has not
+//! stepped back; answers are always judged. Broken by CockroachDB #121480 and #123442, etcd #6537,
+//! #9006, #9395 and #17642.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 #[derive(Debug, Default)]
 pub(super) struct NoDeadlineGoesDown {
     reigns: BTreeMap<MemberId, BTreeMap<LeaseId, Instant>>,
-    /// The most leases that there were in each reign: so many may have been spread.
+    /// The most leases of each reign: up to that many may have been spread.
     most: BTreeMap<MemberId, usize>,
 }
 
@@ -75,7 +76,7 @@ impl Invariant for NoDeadlineGoesDown {
                             format!("lease {id} has {far:?} left, of a ttl of {}", lease.ttl);
                         return Err(Broken::new(Property::S13, what).about(*id));
                     }
-                    // One that is due has nothing left, however late it is.
+                    // A lease that is due has nothing left, however late it is.
                     if let Some(was) = before.get(id)
                         && *was > scene.clock
                         && was.saturating_since(*deadline) > Duration::ZERO

@@ -1,4 +1,4 @@
-//! S15, no panic: whatever a member is told, it handles.
+//! S15, no panic: a member handles every input without a panic.
 //!
 //! Needs nothing; judged with each input of a member. Broken by etcd #6093, #6537 and #21186.
 

@@ -1,13 +1,15 @@
-//! S1d, no renew in time is overtaken: while a primary has a renew that came in before its lease was due,
-//! that is neither answered nor forgotten, as its lessee has gone, and that has not waited for the whole request
-//! timeout, the lease is in no expired batch; and such a renew is not told that there is no such lease,
-//! unless a lessee has asked for its revoke. It counts when a renew is asked for, not when it is worked off:
-//! a commit that takes long, or a confirmation, must not end a lease that is renewed. One that a busy host
-//! takes late is in time as well, unless the member has let go since of what was due: by its timer, or in an
-//! expired batch.
+//! S1d, no renew in time is overtaken: a renew is open while it came in before its lease was due,
+//! is neither answered nor forgotten, and has waited for less than the request timeout. While a
+//! primary has an open renew of a lease, the lease is in no expired batch. And a renew that came in
+//! time is not told that there is no such lease, unless a lessee has asked for its revoke.
 //!
-//! Needs nothing. Broken by a disk that stalls, behind which confirmations and answers waited while the time
-//! of leases went on.
+//! The moment that counts is when the renew is asked for, not when the member gets to it: a slow
+//! commit or a confirmation must not end a lease that is renewed. A renew that a busy host takes
+//! late is in time too, unless the member has since let go of the leases that were due: by its
+//! timer, or in an expired batch.
+//!
+//! Needs nothing. Broken by a disk that stalls: confirmations and answers waited for it while the
+//! time of leases went on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -96,7 +98,7 @@ impl Invariant for NoRenewInTimeIsOvertaken {
 }
 
 impl NoRenewInTimeIsOvertaken {
-    /// When a renew of this lease came in that still waits, and for less than the request timeout.
+    /// When the first open renew of this lease came in.
     fn waits(&self, scene: &Scene<'_>, id: LeaseId) -> Option<Instant> {
         let waits = self.open.get(&(scene.member, id))?.iter().map(|(_, came)| *came);
         let over =
@@ -104,7 +106,7 @@ impl NoRenewInTimeIsOvertaken {
         waits.filter(|came| !over(came)).min()
     }
 
-    /// Closes a renew, and says of which lease it was.
+    /// Closes a renew, and returns its lease.
     fn closed(&mut self, member: MemberId, ticket: Ticket) -> Option<LeaseId> {
         let id = self.leases.remove(&(member, ticket))?;
         if let Some(open) = self.open.get_mut(&(member, id)) {

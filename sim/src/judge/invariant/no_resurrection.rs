@@ -1,5 +1,5 @@
-//! S7, no resurrection: once its revoke is applied on a member, a lease is neither expired nor found
-//! there again, unless it is granted anew; and S9a: nor is it renewed there with success.
+//! S7, no resurrection: once a member has applied the revoke of a lease, it neither expires the
+//! lease nor finds it, unless it is granted anew. S9a: nor does it renew the lease with success.
 
 use lessor::{Request, Response};
 

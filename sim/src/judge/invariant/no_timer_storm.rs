@@ -1,6 +1,6 @@
-//! L9, no timer storm: in any second of true time a member's timer wakes it no more often than a small
-//! number of times and once or twice for each lease; and S12, a timer that has come is not due again at
-//! the same moment without anything to do.
+//! L9, no timer storm: in any second of true time a member's timer wakes it at most a small number
+//! of times, and once or twice for each lease. S12: a timer that has come is not due again at the
+//! same moment without anything to do.
 //!
 //! Needs nothing. Broken by wheels that are armed again lazily, and by a full batch that leaves its
 //! timer in the past (bug 48).
@@ -22,8 +22,8 @@ pub(super) struct NoTimerStorm {
 struct Second {
     /// When each timer came, and how many leases there were then.
     timers: VecDeque<(Duration, usize)>,
-    /// When each answer was decided: it may have been for want of time. A disk that stalls may hold back that
-    /// it is told.
+    /// When each answer was decided, for it may be a timeout that the timer was for. When it is told is no
+    /// measure: a disk that stalls may delay that.
     answers: VecDeque<Duration>,
 }
 

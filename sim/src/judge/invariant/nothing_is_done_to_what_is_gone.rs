@@ -1,6 +1,6 @@
-//! S3b, nothing is done to what is gone: an entry that the log gives no effect, such as the revoke of a
-//! lease that is gone or the detach of an item that another lease holds, leaves a member's digest as it
-//! was.
+//! S3b, nothing is done to what is gone: an entry without effect, such as the revoke of a lease
+//! that is gone or the detach of an item that another lease holds, leaves a member's digest
+//! unchanged.
 //!
 //! Needs nothing. Broken by etcd #6093 and #21186, which panicked.
 
@@ -11,7 +11,7 @@ use lessor::{Digest, MemberId};
 use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 use crate::model::Applied;
 
-/// Where each member stood before the entries that it is at, and what these are.
+/// Each member's digest before the entries that it is applying, and whether these have an effect.
 #[derive(Debug, Default)]
 pub(super) struct NothingIsDoneToWhatIsGone {
     members: BTreeMap<MemberId, Stand>,

@@ -1,9 +1,11 @@
-//! S8, one deadline a lease: after each input a primary has exactly one deadline for each lease that it
-//! holds, and a member that is not primary has none (S6a: nothing of a reign outlives it); an item and its lease
-//! agree about each other. No proposal that is committed has two checkpoints of one lease.
+//! S8, one deadline a lease: after each input a primary has exactly one deadline for each lease
+//! that it holds, and items and leases agree about each other. No committed proposal has two
+//! checkpoints of one lease. S6a, nothing of a reign outlives it: a member that is not primary has
+//! no deadline.
 //!
-//! Needs nothing; judged while a member holds few leases, but for proposals. Broken by etcd #14019, #14078
-//! and #11495; by what etcd's lessor schedules at each promotion, bug 27 of the bank.
+//! Needs nothing; judged while a member holds few leases, but for proposals. Broken by etcd #14019,
+//! #14078 and #11495, and by the checkpoints that etcd's lessor schedules at each promotion, bug 27
+//! of the bank.
 
 use std::collections::BTreeSet;
 
@@ -66,7 +68,7 @@ fn no_two_checkpoints(entry: &Entry) -> Result<(), Broken> {
         let what = format!("a proposal has two checkpoints of lease {}", twice.id);
         return Err(Broken::new(Property::S8, what).about(twice.id));
     }
-    // Not counted: what is judged of members must not be counted as judged for it.
+    // Not counted: else S8 would seem judged in a run that never looked at a member.
     Ok(())
 }
 

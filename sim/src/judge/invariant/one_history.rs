@@ -1,5 +1,5 @@
-//! S5, one history: members that stand at the same place of the log have applied the same entries and
-//! have equal digests.
+//! S5, one history: members that stand at the same index of the log have applied the same entries
+//! and have equal digests.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
 //! S6, only the primary decides: a member that is not promoted emits no expired batch and renews
-//! nothing; and S6b, nobody is promoted before it has applied every entry of earlier terms.
+//! nothing. S6b: no member is promoted before it has applied every entry of earlier terms.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! S12, pure: a member that is told the same says the same, byte for byte.
+//! S12, pure: two members that get the same inputs give the same outputs, byte for byte.
 //!
 //! Needs nothing; judged in a part of the runs, for it costs a second member for each.
 

@@ -1,6 +1,7 @@
-//! L1, revoked in time: under a primary that stays, every lease that nobody renews is gone from every
-//! connected member within its deadline plus what retries, the rate and one commit may take. That is judged
-//! at the end; and once faults are over, of each revoke, which then needs no retry.
+//! L1, revoked in time: under a primary that stays, every lease that nobody renews is gone from
+//! every connected member within its deadline plus the time that retries, the rate and one commit
+//! may take. It is judged at the end, and once faults are over for each revoke, which then needs no
+//! retry.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use lessor::{Command, Config, Instant, LeaseId, MemberId};
 
 use super::{Broken, End, Fact, Invariant, Judgements, Property, Scene, left, promised};
 
-/// By when each lease of each reign expires at the latest, on the clock of its primary.
+/// When each lease of each reign expires at the latest, on the clock of its primary.
 #[derive(Debug, Default)]
 pub(super) struct RevokedInTime {
     reigns: BTreeMap<MemberId, BTreeMap<LeaseId, Instant>>,
@@ -122,7 +123,7 @@ impl RevokedInTime {
         }
         for member in &end.connected {
             for id in self.held.get(member).into_iter().flat_map(BTreeMap::keys) {
-                // One that the primary does not have was revoked, and the news is on its way.
+                // A lease that the primary does not have was revoked, and the entry is on its way.
                 let deadline = reign.get(id).copied().unwrap_or_default();
                 let calm = scene.now >= end.stable_since.saturating_add(slack);
                 if calm && end.clock >= deadline.saturating_add(slack) {
@@ -148,7 +149,7 @@ pub(super) fn smoothing(config: &Config, count: usize) -> Duration {
     Duration::from_secs((count.saturating_sub(1) / (3 * rate / 4).max(1)).into())
 }
 
-/// What may pass between a deadline and the last member's revoke.
+/// How long after a deadline the last member may apply the revoke.
 pub(super) fn slack(config: &Config, leases: usize, end: &End) -> Duration {
     let a_second = match config.revoke_rate.get() {
         1 => 1,

@@ -1,8 +1,9 @@
-//! S1a, smoothing only delays: with `D` the promotion plus the extension and what a lease has left, its
-//! deadline after the promotion is the soonest at which the order is kept and no second holds more than
-//! the target, three quarters of the revoke rate: in the order of `D`, that is the latest of its own and
-//! of what stands `k` targets before it and `k` seconds later, for every `k`. With fewer leases than the
-//! rate it is `D`.
+//! S1a, smoothing only delays: let `D` of a lease be the promotion plus the extension plus the time
+//! that the lease has left. Its deadline after the promotion is the earliest one that keeps the
+//! order of `D` and puts no more leases into any second than the target, three quarters of the
+//! revoke rate. In the order of `D` that is the latest of its own `D` and, for every `k`, of the
+//! `D` that stands `k` targets before it plus `k` seconds. With fewer leases than the rate it is
+//! `D`.
 //!
 //! Needs a clock that has not stepped back. Bug 16 of the bank is of this kind.
 

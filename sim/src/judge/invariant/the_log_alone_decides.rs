@@ -1,10 +1,10 @@
-//! S5a, the log alone decides: a member's leases, each with its ttl and what its last checkpoint left, are
-//! what the log says at the place where the member stands, whatever its role, its clock and its restarts
-//! were; S4c, the log may be split anywhere: the same of a member that has recovered a part of the log
+//! S5a, the log alone decides: a member's leases, with their ttls and checkpoints, are those of the
+//! log at the index where the member stands, whatever its role, its clock and its restarts were.
+//! S4c, the log may be split anywhere: the same of a member that has recovered a part of the log
 //! from its store and has applied the rest.
 //!
-//! Needs nothing; judged while a member holds few leases, and at each promotion. Kept in question by etcd
-//! #13508, where members recovered different leases.
+//! Needs nothing; judged while a member holds few leases, and at each promotion. Called into
+//! question by etcd #13508, where members recovered different leases.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use lessor::{LogIndex, MemberId};
 
 use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
-/// Up to where each member that has recovered something did.
+/// Up to which index each member has recovered.
 #[derive(Debug, Default)]
 pub(super) struct TheLogAloneDecides {
     recovered: BTreeMap<MemberId, LogIndex>,

@@ -1,10 +1,12 @@
-//! L4a, what is due leaves: when the timer of a primary has come, no lease stays that is due; nor does one
-//! stay from one input to a later one, for then its timer has not come between the two.
+//! L4a, what is due leaves: when the timer of a primary has come, no lease stays that is due. Nor
+//! does a due lease stay from one input to a later one, for then the timer has not come between the
+//! two.
 //!
-//! It speaks of leases that were granted in this reign and that nobody has asked to renew, whose end is known
-//! from the grant; of members whose leases fit in one batch, of which none left within the last second, so
-//! that the rate lets all leave; and not while an observer has no place, for as long as it is waited for.
-//! Bug 28 of the bank breaks it: a batch that finds no place is dropped, and its leases wait for the retry.
+//! It speaks of leases that were granted in this reign and that nobody has asked to renew, whose
+//! end is known from the grant; of members whose leases fit in one batch, of which none left within
+//! the last second, so that the rate lets all leave; and not while an observer has no room, for as
+//! long as the member waits for it. Bug 28 of the bank breaks it: a batch that finds no room is
+//! dropped, and its leases wait for the retry.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -32,7 +34,7 @@ struct Reign {
     /// When it first stood with a lease that was due, and its timer has not come since; in true time, for
     /// a request is handled with the moment at which it was asked.
     overdue: Option<Duration>,
-    /// Whether it stands at a place of the log, and is not in the middle of a command.
+    /// Whether it stands at an index of the log, and is not in the middle of a command.
     stands: bool,
 }
 

@@ -59,7 +59,7 @@ impl Oracle {
         asked.or_else(|| watched.answered_with(ticket))
     }
 
-    /// Says of the objections from `first` on, which name a ticket, what was asked with it.
+    /// Adds to the violations from `first` on, which name a ticket, the request that came with it.
     pub(super) fn name_the_request(&mut self, first: usize, member: MemberId, ticket: Ticket) {
         let Some(violations) = self.violations.get_mut(first..) else { return };
         let known = self.members.get(&member).and_then(|watched| watched.answered_with(ticket));
@@ -72,8 +72,8 @@ impl Oracle {
         }
     }
 
-    /// Says of objections to a digest, from `first` on, what is not as the log says: what else than the
-    /// fold of the log a member may have is known by its digest alone.
+    /// Adds to violations of S5, from `first` on, the first lease or item that is not as the log says: a
+    /// digest alone only tells that something differs.
     pub(super) fn name_the_difference(
         &mut self,
         first: usize,

@@ -7,7 +7,7 @@ use super::*;
 pub(super) struct Watched {
     /// A second member that is told the same.
     pub(super) twin: Option<Member>,
-    /// Whether the input that it is at is its timer.
+    /// Whether its current input is its timer.
     pub(super) timer: bool,
     /// The latest that its process has seen on its clock.
     pub(super) latest: Instant,
@@ -28,8 +28,8 @@ pub(super) struct Watched {
     pub(super) persisted: LogIndex,
     /// The barrier of its latest reign.
     pub(super) barrier: LogIndex,
-    /// In the delivery of entries that it is at: leases whose checkpoint was taken back, and those of
-    /// them that were then revoked.
+    /// In the current delivery of entries: leases whose checkpoint was taken back, and those of them that
+    /// were revoked afterwards.
     pub(super) unset: BTreeSet<LeaseId>,
     pub(super) renewed_and_gone: BTreeSet<LeaseId>,
     /// How many outputs were queued and how many were taken; commits are not counted.
@@ -50,7 +50,7 @@ pub(super) struct Undurable {
 }
 
 impl Undurable {
-    /// Notes whom the next entry changes, in a state that has not applied it.
+    /// Notes which leases the next entry changes; `state` has not applied it.
     pub(super) fn note(&mut self, state: &State, entry: &Entry) {
         let Some(proposal) = &entry.proposal else { return };
         let mut changed: Vec<LeaseId> = Vec::new();
