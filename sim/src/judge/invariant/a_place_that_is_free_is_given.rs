@@ -11,6 +11,7 @@ use std::time::Duration;
 use lessor::{MemberId, Request, Ticket};
 
 use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
+use crate::model::text;
 
 /// What each member works on, and what waits outside.
 #[derive(Debug, Default)]
@@ -56,10 +57,11 @@ impl Invariant for APlaceThatIsFreeIsGiven {
                 {
                     let waits = scene.now.saturating_sub(*since);
                     let what = format!(
-                        "{request:?} has waited {waits:?} for a place, of {} that are worked on",
+                        "{request} has waited {waits:?} for a place, while {} are worked on",
                         door.inside.len()
                     );
-                    return Err(Broken::new(Property::S9e, what));
+                    let lease = text::leases_of_request(request).first().copied();
+                    return Err(Broken::new(Property::S9e, what).about(lease));
                 }
             }
             _ => {}
