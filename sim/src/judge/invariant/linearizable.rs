@@ -125,10 +125,7 @@ impl Linearizable {
                 self.index_of_change(&command, *id, only(*index, between))
             }
             // Granted there, or found.
-            (
-                Request::GrantOnce { request, .. },
-                Ok(Response::Granted { id, ttl, index }),
-            ) => {
+            (Request::GrantOnce { request, .. }, Ok(Response::Granted { id, ttl, index })) => {
                 let granted = |lease: Option<&Lease>| {
                     *id == request.lease() && lease.is_some_and(|is| is.ttl == *ttl)
                 };
