@@ -47,6 +47,7 @@ pub fn generate(seed: u64) -> Scenario {
         store: stream("store").weighted(&[(80, PartName::JOURNAL), (20, PartName::REDB)]),
         host: PartName::DRIVER,
         config: config(&mut stream("config")).with_queue(queue(&mut stream("queue"))),
+        log_name: PartName::MODELLED,
         log: delays(&mut stream("log")),
         upkeep,
         disks: disks(&mut stream("disks")),

@@ -14,20 +14,20 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::backend::SimBackend;
 use super::runtime::LesseeClock;
 use super::seat::{Seat, Service, Services};
-use super::testbed::{AnyHost, Opener};
+use super::testbed::Parts;
 use super::{GLANCE, Shared, TAG, address};
-use crate::env::raft::Envelope;
+use crate::env::packet::Packet;
 use crate::world::Action;
 
 pub(super) struct Cluster {
     pub(super) shared: Shared,
-    /// Opens the store that the scenario names.
-    pub(super) open: Arc<Opener>,
-    /// What runs the members.
-    pub(super) host: Arc<dyn AnyHost>,
+    /// What the scenario names.
+    pub(super) parts: Parts,
     pub(super) nodes: BTreeMap<MemberId, NodeHandle>,
     /// Where each running member takes its log events.
     pub(super) events: BTreeMap<MemberId, mpsc::UnboundedSender<LogEvent>>,
+    /// And what the logs of others send to its own, if that is somebody else's.
+    pub(super) inboxes: BTreeMap<MemberId, mpsc::UnboundedSender<(MemberId, Vec<u8>)>>,
     /// Filled when a member has opened.
     pub(super) services: Services,
     /// What gives up each call that is on its way, when it is dropped.
@@ -44,13 +44,13 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    pub(super) fn new(shared: Shared, open: Arc<Opener>, host: Arc<dyn AnyHost>) -> Self {
+    pub(super) fn new(shared: Shared, parts: Parts) -> Self {
         Self {
             shared,
-            open,
-            host,
+            parts,
             nodes: BTreeMap::new(),
             events: BTreeMap::new(),
+            inboxes: BTreeMap::new(),
             services: Arc::default(),
             calls: Arc::default(),
             sockets: Arc::default(),
@@ -103,7 +103,7 @@ impl Cluster {
                 self.aborted.insert(member);
             }
             Action::OpenAgain(member) => {
-                let outcome = SimBackend::mount(self.shared.clone(), member, &*self.open);
+                let outcome = SimBackend::mount(self.shared.clone(), member, &*self.parts.open);
                 let refusal = outcome.err().map(|error| error.to_string());
                 self.shared.tell(|world| world.opened_again(member, refusal.as_deref()));
             }
@@ -124,7 +124,13 @@ impl Cluster {
                     let _ = events.send(event);
                 }
             }
-            Action::Send(envelope) => self.send(envelope),
+            Action::Send(packet) => self.send(packet),
+            Action::Receive(from, to, bytes) => {
+                if let Some(inbox) = self.inboxes.get(&to) {
+                    // Its log may not listen.
+                    let _ = inbox.send((from, bytes));
+                }
+            }
             Action::Call { call, member, request } => {
                 let service = self.service(member);
                 let (shared, calls) = (self.shared.clone(), self.calls.clone());
@@ -232,14 +238,15 @@ impl Cluster {
     }
 
     /// Sends a message from the node of one member to that of another.
-    pub(super) fn send(&self, envelope: Envelope) {
+    pub(super) fn send(&self, packet: Packet) {
         let socket = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
-        let socket = socket.get(&envelope.from).cloned();
-        let to = self.ports.get(&envelope.to).map(|port| address(envelope.to, *port));
-        if let (Some(node), Some(socket), Some(to)) = (self.nodes.get(&envelope.from), socket, to) {
+        let (from, to) = (packet.from(), packet.to());
+        let socket = socket.get(&from).cloned();
+        let to = self.ports.get(&to).map(|port| address(to, *port));
+        if let (Some(node), Some(socket), Some(to)) = (self.nodes.get(&from), socket, to) {
             let _sending = node.spawn(async move {
                 // Nobody may be there.
-                let _ = socket.send_to_raw(to, TAG, Box::new(envelope)).await;
+                let _ = socket.send_to_raw(to, TAG, Box::new(packet)).await;
             });
         }
     }
@@ -258,6 +265,8 @@ impl Cluster {
         let node = supervisor.get_node(node.id()).expect("the node was created");
         let (sender, events) = mpsc::unbounded_channel();
         self.events.insert(member, sender);
+        let (sender, inbox) = mpsc::unbounded_channel();
+        self.inboxes.insert(member, sender);
         let (shared, services) = (self.shared.clone(), self.services.clone());
         let (ears, sockets) = (self.shared.clone(), self.sockets.clone());
         let port = self.ports.entry(member).or_default();
@@ -268,13 +277,13 @@ impl Cluster {
             let socket = Arc::new(socket.expect("each process binds a port of its own"));
             sockets.lock().unwrap_or_else(PoisonError::into_inner).insert(member, socket.clone());
             while let Ok((payload, _)) = socket.recv_from_raw(TAG).await {
-                let envelope = payload.downcast::<Envelope>().expect("nothing else is sent");
-                ears.tell(|world| world.received(*envelope));
+                let packet = payload.downcast::<Packet>().expect("nothing else is sent");
+                ears.tell(|world| world.received(*packet));
             }
         });
-        let (events, stop) = (Some(events), Arc::new(Notify::new()));
-        let (open, host) = (self.open.clone(), self.host.clone());
-        let seat = Seat { shared: shared.clone(), member, open, events, services, stop };
+        let (ends, stop) = (Some((events, inbox)), Arc::new(Notify::new()));
+        let (parts, host) = (self.parts.clone(), self.parts.host.clone());
+        let seat = Seat { shared: shared.clone(), member, parts, ends, services, stop };
         let running = node.spawn(async move {
             let outcome = host.run(seat).await.map_err(|error| error.to_string());
             shared.tell(|world| world.process_ended(member, outcome));

@@ -10,7 +10,7 @@ pub(super) struct DriverHost;
 impl Host for DriverHost {
     async fn run(&self, mut seat: Seat) -> Result<(), HostError> {
         let backend = seat.open_backend().await?;
-        let (config, runtime, log) = (seat.config(), seat.runtime(), seat.log());
+        let (config, runtime, log) = (seat.config(), seat.runtime(), seat.log()?);
         let (handle, driver) = Driver::open(&config, runtime, backend, log).await?;
         seat.serve(handle);
         Ok(driver.observe(seat.tap()).run().await?)

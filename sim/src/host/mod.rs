@@ -31,7 +31,7 @@ mod testbed;
 pub use redb::StorageBackend;
 
 pub use self::backend::SimBackend;
-pub use self::log::SimLog;
+pub use self::log::{LogSeat, Network, SimLog};
 pub use self::runtime::SimRuntime;
 pub use self::seat::Seat;
 pub use self::tap::Tap;
@@ -99,7 +99,7 @@ impl Testbed {
         let latency = scenario.network.latency..scenario.network.latency + scenario.network.jitter;
         let inside = world.clone();
         let give_up = options.give_up.clone().unwrap_or_default();
-        let (open, host) = (self.opener(scenario), self.host_of(scenario));
+        let parts = self.parts_of(scenario);
         // Hash keys and generators of a thread are drawn once: a fresh thread has fresh ones.
         let thread = std::thread::spawn(move || {
             PANIC.set(Some(None));
@@ -108,7 +108,7 @@ impl Testbed {
                 config.net.send_latency = latency.start..latency.end + Duration::from_nanos(1);
                 let runtime = madsim::runtime::Runtime::with_seed_and_config(seed, config);
                 runtime.block_on(async move {
-                    Cluster::new(Shared::new(inside), open, host).run(&give_up).await;
+                    Cluster::new(Shared::new(inside), parts).run(&give_up).await;
                 });
             };
             let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err();

@@ -11,10 +11,10 @@ use lessor::{Config, MemberId, Request, Response};
 use tokio::sync::{Notify, mpsc};
 
 use super::backend::SimBackend;
-use super::log::SimLog;
+use super::log::{LogSeat, SimLog, Source};
 use super::runtime::SimRuntime;
 use super::tap::Tap;
-use super::testbed::Opener;
+use super::testbed::{HostError, Parts};
 use super::{Shared, TRY_AGAIN};
 use crate::env::disk::Mount;
 
@@ -25,11 +25,15 @@ use crate::env::disk::Mount;
 pub struct Seat {
     pub(super) shared: Shared,
     pub(super) member: MemberId,
-    pub(super) open: Arc<Opener>,
-    pub(super) events: Option<mpsc::UnboundedReceiver<LogEvent>>,
+    pub(super) parts: Parts,
+    /// Where the member's log takes its events, if it is the modelled one, and its messages, if not.
+    pub(super) ends: Option<Ends>,
     pub(super) services: Services,
     pub(super) stop: Arc<Notify>,
 }
+
+pub(super) type Ends =
+    (mpsc::UnboundedReceiver<LogEvent>, mpsc::UnboundedReceiver<(MemberId, Vec<u8>)>);
 
 /// Who answers for each member that runs.
 pub(super) type Services = Arc<Mutex<BTreeMap<MemberId, Service>>>;
@@ -90,7 +94,7 @@ impl Seat {
     /// Why it cannot be opened.
     pub async fn open_backend(&self) -> Result<SimBackend, BackendError> {
         loop {
-            match SimBackend::mount(self.shared.clone(), self.member, &*self.open) {
+            match SimBackend::mount(self.shared.clone(), self.member, &*self.parts.open) {
                 Err(BackendError::Locked { .. }) => {
                     self.shared.tell(|world| world.locked_out(self.member));
                     self.shared.time.sleep(TRY_AGAIN).await;
@@ -106,14 +110,26 @@ impl Seat {
         self.shared.world().disk(self.member).mount()
     }
 
-    /// The member's end of the log.
+    /// The member's end of the log that the scenario names.
+    ///
+    /// # Errors
+    ///
+    /// Why a log of somebody else's cannot be opened. The modelled one always can.
     ///
     /// # Panics
     ///
     /// If it was taken before.
-    pub fn log(&mut self) -> SimLog {
-        let events = self.events.take().expect("a log has one end at each member");
-        SimLog { shared: self.shared.clone(), member: self.member, events }
+    pub fn log(&mut self) -> Result<SimLog, HostError> {
+        let (events, inbox) = self.ends.take().expect("a log has one end at each member");
+        let (shared, member) = (self.shared.clone(), self.member);
+        let source = match &self.parts.log {
+            None => Source::Modelled(events),
+            Some(open) => {
+                let inbox = Some(inbox);
+                Source::Own(open(LogSeat { shared: shared.clone(), member, inbox })?)
+            }
+        };
+        Ok(SimLog { shared, member, source })
     }
 
     /// What the host shows its member's inputs and outputs to.

@@ -1,4 +1,5 @@
-//! What scenarios may name: the stores that leases are kept in, and the hosts that run members.
+//! What scenarios may name: the stores that leases are kept in, the logs that order what happens to them, and
+//! the hosts that run members.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,9 +8,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use lessor::backend::{Backend, BackendError, RedbBackend};
+use lessor::driver::Log;
 
 use super::Seat;
 use super::driver::DriverHost;
+use super::log::{AnyLog, LogSeat};
 use crate::env::disk::Mount;
 use crate::env::journal::JournalBackend;
 use crate::generate::generate;
@@ -46,14 +49,29 @@ pub type HostError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Testbed {
     stores: BTreeMap<PartName, Arc<Opener>>,
     hosts: BTreeMap<PartName, Arc<dyn AnyHost>>,
+    /// `None` stands for the modelled one.
+    logs: BTreeMap<PartName, Option<Arc<LogOpener>>>,
     /// What the scenarios of seeds are given, in place of what is drawn.
     store: Option<PartName>,
     host: Option<PartName>,
+    log: Option<PartName>,
     command: Option<String>,
 }
 
 /// Opens a store on a disk.
 pub(super) type Opener = dyn Fn(Mount) -> Result<Box<dyn Backend>, BackendError> + Send + Sync;
+
+/// Opens a log at a member.
+pub(super) type LogOpener = dyn Fn(LogSeat) -> Result<Box<dyn AnyLog>, HostError> + Send + Sync;
+
+/// The parts that a scenario names.
+#[derive(Clone)]
+pub(super) struct Parts {
+    pub(super) open: Arc<Opener>,
+    pub(super) host: Arc<dyn AnyHost>,
+    /// `None` if it is the modelled one.
+    pub(super) log: Option<Arc<LogOpener>>,
+}
 
 /// A [`Host`] of any type.
 pub(super) trait AnyHost: Send + Sync {
@@ -81,7 +99,7 @@ impl<H: Host> AnyHost for H {
 pub struct UnknownPart {
     /// The name of the scenario.
     pub scenario: String,
-    /// `store` or `host`.
+    /// `store`, `host` or `log`.
     pub kind: &'static str,
     /// The name.
     pub name: PartName,
@@ -90,14 +108,17 @@ pub struct UnknownPart {
 }
 
 impl Testbed {
-    /// The parts that every testbed has: the stores `redb` and `journal`, and the host `driver`.
+    /// The parts that every testbed has: the stores `redb` and `journal`, the host `driver`, and the log
+    /// `modelled`.
     #[must_use]
     pub fn new() -> Self {
         let none = Self {
             stores: BTreeMap::new(),
             hosts: BTreeMap::new(),
+            logs: BTreeMap::from([(PartName::MODELLED, None)]),
             store: None,
             host: None,
+            log: None,
             command: None,
         };
         let parts = none
@@ -141,6 +162,31 @@ impl Testbed {
         self
     }
 
+    /// Adds a log that scenarios may name, and has the scenarios of seeds use it. `open` opens a member's end
+    /// of it, and finds there what it needs: the clock, the network, a disk of its own.
+    ///
+    /// Nothing of such a log is ordered about: a scenario that names it has no `elect`, `depose`, `lose` or
+    /// `repeat`, and no delays; those of seeds leave them out. What it commits the testbed learns from what
+    /// it tells its members. If it hands them different entries, leaves one out, or has two leaders in one
+    /// term, that breaks S5.
+    ///
+    /// # Panics
+    ///
+    /// If no part can have this name, or there is one.
+    #[must_use]
+    pub fn log<L: Log>(
+        mut self,
+        name: &str,
+        open: impl Fn(LogSeat) -> Result<L, HostError> + Send + Sync + 'static,
+    ) -> Self {
+        let name = named(name);
+        let open = move |seat| open(seat).map(|log| Box::new(log) as Box<dyn AnyLog>);
+        let before = self.logs.insert(name.clone(), Some(Arc::new(open)));
+        assert!(before.is_none(), "there is a log {name} already");
+        self.log = Some(name);
+        self
+    }
+
     /// Says how people call the program, for its help and for what it tells them to type; by default as it
     /// was called.
     #[must_use]
@@ -159,7 +205,8 @@ impl Testbed {
         let mut scenario = generate(seed);
         scenario.store = self.store.clone().unwrap_or(scenario.store);
         scenario.host = self.host.clone().unwrap_or(scenario.host);
-        scenario
+        let log = self.log.clone().unwrap_or(PartName::MODELLED);
+        scenario.on_log(log)
     }
 
     /// Verifies that there are the parts that a scenario names.
@@ -180,15 +227,19 @@ impl Testbed {
         if !self.hosts.contains_key(&scenario.host) {
             return Err(unknown("host", &scenario.host, names(&self.hosts)));
         }
+        if !self.logs.contains_key(&scenario.log_name) {
+            return Err(unknown("log", &scenario.log_name, names(&self.logs)));
+        }
         Ok(())
     }
 
-    pub(super) fn opener(&self, scenario: &Scenario) -> Arc<Opener> {
-        self.stores[&scenario.store].clone()
-    }
-
-    pub(super) fn host_of(&self, scenario: &Scenario) -> Arc<dyn AnyHost> {
-        self.hosts[&scenario.host].clone()
+    /// The parts that a scenario names, which there are.
+    pub(super) fn parts_of(&self, scenario: &Scenario) -> Parts {
+        Parts {
+            open: self.stores[&scenario.store].clone(),
+            host: self.hosts[&scenario.host].clone(),
+            log: self.logs[&scenario.log_name].clone(),
+        }
     }
 }
 
@@ -203,6 +254,7 @@ impl fmt::Debug for Testbed {
         f.debug_struct("Testbed")
             .field("stores", &names(&self.stores))
             .field("hosts", &names(&self.hosts))
+            .field("logs", &names(&self.logs))
             .finish_non_exhaustive()
     }
 }

@@ -12,7 +12,8 @@ use lessor::{
 
 use super::fact::End;
 use crate::env::disk::{Met, PowerCut};
-use crate::env::raft::{Envelope, Note};
+use crate::env::packet::Packet;
+use crate::env::raft::Note;
 use crate::model::clock::Clock;
 use crate::scenario::{CrashWhen, Fault};
 
@@ -37,6 +38,13 @@ pub enum Kind<'a> {
     Log(&'a Note),
     /// The log has committed the next entry.
     Committed(&'a Entry),
+    /// A log of somebody else's hands its member an entry that is not the next one to be committed.
+    Handed {
+        /// The entry.
+        entry: &'a Entry,
+        /// Whether it leaves one out.
+        gap: bool,
+    },
     /// A member hands a proposal to the log.
     Proposed(&'a Proposal),
     /// A member asks the log whether it leads.
@@ -44,7 +52,7 @@ pub enum Kind<'a> {
     /// A link does not let a message pass as it should.
     Disturbed(Disturbance),
     /// A message has come to a member.
-    Heard(&'a Envelope),
+    Heard(&'a Packet),
 
     // A member, as its host shows it.
     /// It is about to handle an input. The clock is that of the input.

@@ -75,6 +75,15 @@ pub enum Fact<'a> {
     Elected {
         /// The term.
         term: Term,
+        /// The member.
+        leader: MemberId,
+    },
+    /// A log of somebody else's hands its member an entry that is not the next one to be committed.
+    Handed {
+        /// The entry.
+        entry: &'a Entry,
+        /// What was committed at its index; `None` if nothing was, or if one is left out.
+        agreed: Option<&'a Entry>,
     },
     /// A member is told that it leads a term.
     Leads {

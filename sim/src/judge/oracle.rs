@@ -43,6 +43,8 @@ pub struct Oracle {
     violations: Vec<Violation>,
     /// What the log has committed.
     log: Vec<Entry>,
+    /// Whether nobody tells what the log has committed.
+    logless: bool,
     agreed: State,
     members: BTreeMap<MemberId, Watched>,
     /// When each lease first was in an expired batch.
@@ -65,6 +67,7 @@ impl Oracle {
             judged: Judgements::default(),
             violations: Vec::new(),
             log: Vec::new(),
+            logless: false,
             agreed: State::default(),
             members: BTreeMap::new(),
             expired: BTreeMap::new(),
@@ -77,9 +80,15 @@ impl Oracle {
         let member = event.member.unwrap_or(NOBODY);
         match &event.kind {
             Kind::Committed(entry) => self.agreed(now, entry),
+            Kind::Handed { entry, gap } => {
+                let agreed = entry_at(&self.log, entry.index).filter(|_| !gap).cloned();
+                let handed = Fact::Handed { entry, agreed: agreed.as_ref() };
+                self.judge(now, member, clock, &handed);
+            }
             Kind::Log(note) => {
-                if let Note::Elected { term, .. } = note {
-                    self.judge(now, NOBODY, Instant::ZERO, &Fact::Elected { term: *term });
+                if let Note::Elected { term, leader, .. } = note {
+                    let (term, leader) = (*term, *leader);
+                    self.judge(now, NOBODY, Instant::ZERO, &Fact::Elected { term, leader });
                 }
             }
             Kind::Input(input) => self.before(now, member, clock, input),
@@ -162,6 +171,11 @@ impl Oracle {
             | Kind::NobodyToAsk { .. }
             | Kind::Expected { .. } => {}
         }
+    }
+
+    /// The hosts take no log, so nobody knows what happened in which order: only a panic is judged.
+    pub fn knows_no_log(&mut self) {
+        self.logless = true;
     }
 
     /// The log has committed the next entry.
@@ -520,6 +534,9 @@ impl Oracle {
     }
 
     fn judge(&mut self, now: Duration, member: MemberId, clock: Instant, fact: &Fact<'_>) {
+        if self.logless && !matches!(fact, Fact::Panicked { .. }) {
+            return;
+        }
         let (state, renewed_and_gone, latest) = match self.members.get(&member) {
             Some(watched) => (&watched.state, &watched.renewed_and_gone, watched.latest.max(clock)),
             None => (&self.agreed, &BTreeSet::new(), clock),
@@ -594,6 +611,10 @@ fn lease_of(output: &Output) -> Option<LeaseId> {
         | Output::Waits(_)
         | Output::Expired(_) => text::leases_of_output(output).first().copied(),
     }
+}
+
+fn entry_at(log: &[Entry], index: LogIndex) -> Option<&Entry> {
+    log.get(usize::try_from(index.0.checked_sub(1)?).ok()?)
 }
 
 fn entry_after(log: &[Entry], applied: LogIndex) -> Option<&Entry> {

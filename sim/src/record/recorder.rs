@@ -75,9 +75,9 @@ impl Recorder {
                     format!("is asked whether it leads (question {})", confirmation.0)
                 });
             }
-            Kind::Heard(envelope) => {
-                self.record_hash_only(at, member, format_args!("hears {envelope}"));
-                self.record_in_focus(at, member, "hears", BTreeSet::new, |_| envelope.in_words());
+            Kind::Heard(packet) => {
+                self.record_hash_only(at, member, format_args!("hears {packet}"));
+                self.record_in_focus(at, member, "hears", BTreeSet::new, |_| packet.in_words());
             }
             Kind::Input(input) => self.input(at, member, input, oracle),
             Kind::Handled { member: handled, was_primary, .. } => {
@@ -191,6 +191,7 @@ impl Recorder {
             }
             Kind::Ended(_) => self.finish(at),
             Kind::Committed(_)
+            | Kind::Handed { .. }
             | Kind::Disturbed(_)
             | Kind::Unreadable
             | Kind::OpenedAgain(None)

@@ -15,10 +15,10 @@ use super::settings::{Delays, Loss};
 use super::span::Span;
 use super::{
     Action, AnswerKind, Clocks, Crash, CrashWhen, Disks, Ending, Expect, Fault, Herd, MemberClock,
-    Network, SCHEMA, Scenario, ScenarioError, Step, Upkeep,
+    Network, PartName, SCHEMA, Scenario, ScenarioError, Step, Upkeep,
 };
 
-use self::surroundings::{config, delays, disks, network, share};
+use self::surroundings::{config, delays, disks, log, network, not_of, share};
 
 mod surroundings;
 
@@ -40,6 +40,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Scenario, ScenarioError> 
     }
     let file: File = toml::from_str(text).map_err(syntax)?;
     let checker = Checker::new(&file).map_err(mistake)?;
+    let log = log(file.log).map_err(mistake)?;
     let mut scenario = Scenario {
         name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
         story: story(text),
@@ -52,8 +53,9 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Scenario, ScenarioError> 
         store: file.store,
         host: file.host,
         config: config(&file.config),
-        log: delays(&file.log),
-        upkeep: checker.upkeep(&file.log).map_err(mistake)?,
+        log: delays(&log),
+        upkeep: checker.upkeep(&log).map_err(mistake)?,
+        log_name: log.name.unwrap_or(PartName::MODELLED),
         disks: disks(&file.disk),
         network: network(&file.network).map_err(mistake)?,
         clocks: checker.clocks(&file.clocks, &file.clock).map_err(mistake)?,
@@ -65,7 +67,13 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Scenario, ScenarioError> 
     for step in file.step {
         let place = step.span();
         let line = line(place.start);
-        let (at, action) = checker.step(step.into_inner(), place).map_err(mistake)?;
+        let (at, action) = checker.step(step.into_inner(), place.clone()).map_err(mistake)?;
+        if let Action::Fault(fault) = &action
+            && fault.is_of_the_modelled_log()
+            && scenario.log_name != PartName::MODELLED
+        {
+            return Err(mistake(not_of(&scenario.log_name, fault.name(), place)));
+        }
         scenario.steps.push(Step { at, line, action });
     }
     scenario.steps.sort_by_key(|step| step.at);

@@ -170,6 +170,12 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Whether it orders the modelled log about, so that no other log can be told.
+    #[must_use]
+    pub fn is_of_the_modelled_log(&self) -> bool {
+        matches!(self, Self::Elect(_) | Self::Depose | Self::Lose { .. } | Self::Repeat { .. })
+    }
+
     /// The name of its kind, as it is written in a scenario.
     #[must_use]
     pub fn name(&self) -> &'static str {

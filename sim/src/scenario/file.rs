@@ -38,8 +38,7 @@ pub(super) struct File {
     pub(super) host: PartName,
     #[serde(default)]
     pub(super) config: Config,
-    #[serde(default)]
-    pub(super) log: Log,
+    pub(super) log: Option<Spanned<Log>>,
     #[serde(default)]
     pub(super) disk: Disk,
     #[serde(default)]
@@ -86,6 +85,7 @@ pub(super) struct Config {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Log {
+    pub(super) name: Option<PartName>,
     pub(super) commit_delay: Option<Span>,
     pub(super) apply_delay: Option<Span>,
     pub(super) confirm_delay: Option<Span>,

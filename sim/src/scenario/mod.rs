@@ -58,9 +58,11 @@ pub struct Scenario {
     pub host: PartName,
     /// The settings of every member.
     pub config: Config,
-    /// How long the log takes.
+    /// What orders the log.
+    pub log_name: PartName,
+    /// How long the modelled log takes.
     pub log: Delays,
-    /// How the log keeps itself going.
+    /// How the modelled log keeps itself going.
     pub upkeep: Upkeep,
     /// How fast the disks are.
     pub disks: Disks,
@@ -246,6 +248,20 @@ impl Scenario {
     /// the first mistake in it.
     pub fn parse(label: impl AsRef<Path>, text: &str) -> Result<Self, ScenarioError> {
         check::parse(label.as_ref(), text)
+    }
+
+    /// The same scenario on another log. If that is not the modelled one, all that orders the modelled one
+    /// about is left out.
+    #[must_use]
+    pub fn on_log(mut self, name: PartName) -> Self {
+        if name != PartName::MODELLED {
+            self.steps.retain(|step| {
+                !matches!(&step.action, Action::Fault(fault) if fault.is_of_the_modelled_log())
+            });
+            (self.log, self.upkeep) = (DELAYS, Upkeep::default());
+        }
+        self.log_name = name;
+        self
     }
 
     /// The text of a file that says the same, without what is at its default anyway.

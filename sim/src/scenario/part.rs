@@ -1,4 +1,5 @@
-//! The parts of a testbed that a scenario names: what runs a member, and what it keeps its leases in.
+//! The parts of a testbed that a scenario names: what runs a member, what it keeps its leases
+//! in, and what orders its log.
 //!
 //! A scenario has names only. Whether there is a part of that name the testbed knows that replays it.
 
@@ -18,6 +19,9 @@ impl PartName {
     pub const JOURNAL: Self = Self(Cow::Borrowed("journal"));
     /// The host that is the product's own driver.
     pub const DRIVER: Self = Self(Cow::Borrowed("driver"));
+
+    /// The log that is modelled, which scenarios can order about.
+    pub const MODELLED: Self = Self(Cow::Borrowed("modelled"));
 
     /// This name; `None` if a part cannot be called so.
     #[must_use]

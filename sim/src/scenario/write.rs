@@ -6,12 +6,12 @@ use std::time::Duration;
 use lessor::{Config, Item, LeaseId, LeaseOrder, MemberId, Request};
 
 use super::check::{DELAYS, default_offset};
+use super::settings::Loss;
 use super::settings::Unsynced;
-use super::settings::{Delays, Loss};
 use super::span::{Signed, Span};
 use super::{
     Action, AnswerKind, AtMoment, Clocks, Crash, CrashWhen, Disks, Ending, Expectation, Fault,
-    Herd, MemberClock, Network, PartName, SCHEMA, Scenario, Step, Upkeep,
+    Herd, MemberClock, Network, PartName, SCHEMA, Scenario, Step,
 };
 
 pub(super) fn to_toml(scenario: &Scenario) -> String {
@@ -35,7 +35,7 @@ pub(super) fn to_toml(scenario: &Scenario) -> String {
     text.push_str(&head.lines());
     let tables = [
         ("[config]", config(&scenario.config)),
-        ("[log]", log(scenario.log, scenario.upkeep)),
+        ("[log]", log(scenario)),
         ("[disk]", disks(scenario.disks)),
         ("[network]", network(scenario.network)),
         ("[clocks]", clocks(&scenario.clocks)),
@@ -119,8 +119,10 @@ fn ending(ending: &Ending) -> Fields {
     Fields::default().span("at", ending.at).maybe("core", core)
 }
 
-fn log(log: Delays, upkeep: Upkeep) -> Fields {
+fn log(scenario: &Scenario) -> Fields {
+    let Scenario { log, upkeep, .. } = scenario;
     Fields::default()
+        .maybe("name", part(&scenario.log_name, &PartName::MODELLED))
         .span_unless("commit_delay", log.commit, DELAYS.commit)
         .span_unless("apply_delay", log.apply, DELAYS.apply)
         .span_unless("confirm_delay", log.confirm, DELAYS.confirm)

@@ -3,7 +3,7 @@
 use lessor::driver::LogEvent;
 use lessor::{LeaseId, MemberId, Request};
 
-use crate::env::raft::Envelope;
+use crate::env::packet::Packet;
 
 /// What the world wants done.
 #[derive(Debug)]
@@ -34,8 +34,10 @@ pub enum Action {
     Resume(MemberId),
     /// Hand this to the member's log.
     Deliver(MemberId, LogEvent),
+    /// Hand these bytes of the first member's log to that of the second.
+    Receive(MemberId, MemberId, Vec<u8>),
     /// Carry this over the network.
-    Send(Envelope),
+    Send(Packet),
     /// Wait no more for the answer to the call of this number, and drop the guard that came of it.
     GiveUp(u64),
     /// Ask a member, and tell the answer under this number.

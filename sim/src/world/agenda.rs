@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lessor::MemberId;
 
-use crate::env::raft::Envelope;
+use crate::env::packet::Packet;
 
 /// What is planned.
 #[derive(Default)]
@@ -32,7 +32,7 @@ pub(super) enum Due {
     /// The lasting fault of this step is over.
     Over(usize),
     /// A message that was slowed down goes on its way.
-    Send(Envelope),
+    Send(Packet),
     Ending,
     Elect,
     Revive(MemberId),

@@ -7,7 +7,7 @@ use lessor::driver::CallError;
 use lessor::{MemberId, Request, RequestError, Response};
 
 use super::agenda::{Due, Slot};
-use super::{Action, World};
+use super::{Action, Unseen, World};
 use crate::env::lessee::{self, Whom};
 use crate::judge::{self, Kind};
 use crate::scenario::{self, AnswerKind};
@@ -69,6 +69,9 @@ impl World {
             Some(Err(CallError::Failed(_) | CallError::Unattended)) => Err(RequestError::Unknown),
         };
         self.acknowledged += u64::from(answer.is_ok());
+        if answer.is_ok() && self.unseen.contains(&Unseen::Log) {
+            self.oracle.knows_no_log();
+        }
         let served = matches!(answer, Ok(_) | Err(RequestError::Refused(_)));
         let was = match asker {
             Asker::Step(step) => self.calls.errands.get(&step).copied(),
@@ -186,10 +189,16 @@ impl World {
     fn reached(&self, whom: Whom) -> Option<MemberId> {
         let up = |member: &MemberId| self.machines.is_up(*member);
         match whom {
-            Whom::Leader => self.raft.leader().filter(up),
+            Whom::Leader => self.leads().filter(up),
             Whom::Member(member) => Some(member).filter(up).or(self.machines.next_up(member)),
             Whom::After(member) => self.machines.next_up(member),
         }
+    }
+
+    /// Who leads; where the hosts take no log, whoever runs.
+    fn leads(&self) -> Option<MemberId> {
+        let without = self.unseen.contains(&Unseen::Log).then(|| self.machines.first_up());
+        self.log.leader().or(without.flatten())
     }
 
     /// Sends a request to a member, by default to the one that leads.
@@ -202,7 +211,7 @@ impl World {
     ) {
         let scenario = self.scenario.clone();
         let by = by(&scenario.steps, asker, "");
-        let asked = to.or(self.raft.leader());
+        let asked = to.or(self.leads());
         self.emit(asked, Kind::Asked { by, request: &request, again });
         let member = asked.unwrap_or(MemberId(1));
         let machine = self.machines.of(member);

@@ -16,7 +16,7 @@ impl World {
     pub(super) fn core(&self) -> Vec<MemberId> {
         match &self.scenario.ending {
             Some(ending) if !ending.core.is_empty() => ending.core.clone(),
-            Some(_) | None => self.raft.members().collect(),
+            Some(_) | None => self.log.members().collect(),
         }
     }
 
@@ -29,7 +29,7 @@ impl World {
         let all = core.len() >= self.machines.len();
         self.emit(None, Kind::Healed { core: &core, all });
         self.injected.lasting.end_for(&core);
-        let others = self.raft.members().filter(|member| !core.contains(member));
+        let others = self.log.members().filter(|member| !core.contains(member));
         for (number, member) in others.enumerate() {
             let step = self.scenario.steps.len() + number;
             self.injected.lasting.begin(step, Fault::Isolate { member, span: None });
@@ -37,7 +37,7 @@ impl World {
         }
         self.weather_changed();
         for member in core {
-            self.raft.lose_nothing(member);
+            self.order(|raft, _| raft.lose_nothing(member));
             let machine = self.machines.of_mut(member);
             machine.crashing = None;
             machine.disk.heal();
@@ -51,12 +51,12 @@ impl World {
 
     /// Whether somebody leads a majority that hears it.
     pub(super) fn is_led(&self) -> bool {
-        self.raft.leader().is_some_and(|leader| self.can_lead(leader))
+        self.log.leader().is_some_and(|leader| self.can_lead(leader))
     }
 
     /// Whether a member runs and reaches a majority of those that run.
     pub(super) fn can_lead(&self, member: MemberId) -> bool {
-        let heard = || self.raft.members().filter(|other| self.hears(member, *other));
+        let heard = || self.log.members().filter(|other| self.hears(member, *other));
         self.hears(member, member) && 2 * heard().count() > self.machines.len()
     }
 
@@ -99,10 +99,10 @@ impl World {
         if self.is_led() {
             return;
         }
-        let able: Vec<_> = self.raft.members().filter(|m| self.can_lead(*m)).collect();
+        let able: Vec<_> = self.log.members().filter(|m| self.can_lead(*m)).collect();
         let drawn = self.draw(able.len() as u64);
         if let Some(candidate) = usize::try_from(drawn).ok().and_then(|drawn| able.get(drawn)) {
-            self.raft.elect(self.now, *candidate);
+            self.order(|raft, now| raft.elect(now, *candidate));
         }
     }
 

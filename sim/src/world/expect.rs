@@ -14,8 +14,8 @@ impl World {
         else {
             return;
         };
-        let primary = self.raft.members().find(|member| self.oracle.is_primary(*member));
-        let member = member.or(self.raft.leader()).or(primary).unwrap_or(MemberId(1));
+        let primary = self.log.members().find(|member| self.oracle.is_primary(*member));
+        let member = member.or(self.log.leader()).or(primary).unwrap_or(MemberId(1));
         let state = self.oracle.stored(member);
         let lease = |id: &LeaseId| state.and_then(|state| state.leases.get(id));
         let (met, found) = match &what {
@@ -38,7 +38,7 @@ impl World {
             }
             AtMoment::Primary(expected) => {
                 // A deposed one that is cut off does not know; the log does.
-                let leader = self.raft.leader().filter(|leader| self.oracle.is_primary(*leader));
+                let leader = self.log.leader().filter(|leader| self.oracle.is_primary(*leader));
                 let words = leader.map_or("nobody".to_owned(), |leader| format!("member {leader}"));
                 (leader == *expected, format!("{words} is primary"))
             }
@@ -85,7 +85,7 @@ impl World {
         let owed = self.is_owed();
         self.phase = Phase::Over;
         let leads = |leader: &MemberId| self.can_lead(*leader) && self.oracle.is_primary(*leader);
-        let leader = self.raft.leader().filter(leads);
+        let leader = self.log.leader().filter(leads);
         let core = self.core().into_iter();
         let connected = leader.map_or(Vec::new(), |leader| {
             core.filter(|member| self.hears(leader, *member)).collect()
@@ -142,7 +142,7 @@ impl World {
                     .push(format!("{place}: the crash never came, for want of a commit"));
             }
         }
-        let left = self.raft.losses_left();
+        let left = self.log.losses_left();
         if left > 0 {
             self.without_effect
                 .push(format!("{left} proposals that were to be lost were never made"));

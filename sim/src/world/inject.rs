@@ -8,6 +8,7 @@ use rand_chacha::rand_core::Rng;
 use super::agenda::Due;
 use super::machine::{Crashing, Medium, Process};
 use super::{Action, World};
+use crate::env::raft::Raft;
 use crate::judge::{Exchange, Kind};
 use crate::model::text;
 use crate::record::coverage::Mark;
@@ -77,7 +78,7 @@ impl World {
             Fault::Repeat { member, count } => {
                 let words = format!("appends to come twice: {count}");
                 self.tell(Some(*member), fault, &words);
-                self.raft.repeat(*member, u64::from(*count));
+                self.order(|raft, _| raft.repeat(*member, u64::from(*count)));
                 Met::Later
             }
             Fault::Lose { member, loss, count } => self.lose(fault, *member, *loss, *count),
@@ -113,14 +114,14 @@ impl World {
             self.stable_since = self.now;
             self.emit(Some(member), Kind::Resumed);
             self.actions.push_back(Action::Resume(member));
-            self.raft.pause(self.now, member, false);
+            self.order(|raft, now| raft.pause(now, member, false));
         }
     }
 
     /// Makes of links, disks and clocks what the lasting faults say.
     pub(super) fn weather_changed(&mut self) {
-        self.raft.reconnected(self.now);
-        for member in self.raft.members() {
+        self.order(Raft::reconnected);
+        for member in self.log.members() {
             let full = self.injected.lasting.disk_is_full(member);
             let ppm = self.scenario.clocks.drift_ppm(member);
             let ppm = ppm.saturating_add(self.injected.lasting.drift_ppm(member));
@@ -137,7 +138,7 @@ impl World {
 
     pub(super) fn restart(&mut self, member: MemberId) {
         self.emit(Some(member), Kind::Restarted);
-        self.machines.of_mut(member).disk.power_on();
+        self.machines.of_mut(member).power_on();
         self.boot(member);
     }
 
@@ -168,21 +169,21 @@ impl World {
     // The log.
 
     fn elect(&mut self, member: MemberId) -> Met {
-        self.raft.elect(self.now, member);
+        self.order(|raft, now| raft.elect(now, member));
         Met::Later
     }
 
     fn depose(&mut self) -> Met {
-        if self.raft.leader().is_none() {
+        if self.log.leader().is_none() {
             return Met::Nothing;
         }
-        self.raft.depose(self.now);
+        self.order(Raft::depose);
         Met::Yes
     }
 
     fn lose(&mut self, fault: &Fault, member: MemberId, loss: Loss, count: u32) -> Met {
         self.tell(Some(member), fault, &format!("{} to be lost: {count}", loss.words()));
-        self.raft.lose(member, loss, u64::from(count));
+        self.order(|raft, _| raft.lose(member, loss, u64::from(count)));
         Met::Later
     }
 
@@ -195,7 +196,7 @@ impl World {
         }
         let seed = self.random.next_u64();
         if when == CrashWhen::Now {
-            self.machines.of_mut(member).disk.cut_power(unsynced, seed);
+            self.machines.of_mut(member).cut_power(unsynced, seed);
             self.power_lost(member);
         } else {
             let words = format!("is to lose its power {}", when_in_words(when));
@@ -212,7 +213,7 @@ impl World {
         }
         self.tell(Some(member), fault, "process killed");
         let machine = self.machines.of_mut(member);
-        machine.disk.kill_process();
+        machine.kill_process();
         machine.loses_its_process();
         self.actions.push_back(Action::Kill(member));
         self.down(member);
@@ -245,7 +246,7 @@ impl World {
         }
         self.tell(Some(member), fault, &format!("stands still for {}", text::span(span)));
         self.machines.of_mut(member).paused = true;
-        self.raft.pause(self.now, member, true);
+        self.order(|raft, now| raft.pause(now, member, true));
         self.actions.push_back(Action::Pause(member));
         let process = self.machines.of(member).processes;
         self.agenda.plan(self.now + span, Due::Resume(member, process));

@@ -6,7 +6,8 @@ use rand_chacha::rand_core::Rng;
 use super::agenda::Due;
 use super::{Action, World};
 use crate::env::active_faults::Link;
-use crate::env::raft::Envelope;
+use crate::env::consensus::Consensus;
+use crate::env::packet::Packet;
 use crate::judge::{Disturbance, Kind};
 use crate::scenario::{Fault, Network};
 
@@ -43,48 +44,57 @@ impl Links {
 
 impl World {
     /// A message has come to a member.
-    pub fn received(&mut self, envelope: Envelope) {
-        if !self.is_dead(envelope.to) {
-            self.emit(Some(envelope.to), Kind::Heard(&envelope));
-            self.raft.received(self.now, envelope);
-            self.settle();
+    pub fn received(&mut self, packet: Packet) {
+        if self.is_dead(packet.to()) {
+            return;
         }
+        self.emit(Some(packet.to()), Kind::Heard(&packet));
+        match (&mut self.log, packet) {
+            (Consensus::Modelled(raft), Packet::Raft(envelope)) => {
+                raft.received(self.now, envelope);
+            }
+            (_, Packet::Bytes { from, to, bytes }) => {
+                self.actions.push_back(Action::Receive(from, to, bytes));
+            }
+            (Consensus::Own(_), Packet::Raft(_)) => unreachable!("no model sends anything"),
+        }
+        self.settle();
     }
 
     /// Sends a message, or loses it.
-    pub(super) fn post(&mut self, envelope: Envelope) {
-        let (from, to) = (envelope.from, envelope.to);
+    pub(super) fn post(&mut self, packet: Packet) {
+        let (from, to) = (packet.from(), packet.to());
         let link = self.injected.lasting.link(from, to);
         if link.blocked {
-            self.disturb(&envelope, Disturbance::Blocked);
+            self.disturb(&packet, Disturbance::Blocked);
             return self.injected.meets(|fault| fault.blocks(from, to));
         }
         let noise = |fault: &Fault| matches!(fault, Fault::Noise { .. });
         if self.links.loses(link) {
-            self.disturb(&envelope, Disturbance::Lost);
+            self.disturb(&packet, Disturbance::Lost);
             return self.injected.meets(noise);
         }
         if !link.slower.is_zero() {
-            self.disturb(&envelope, Disturbance::Slowed);
+            self.disturb(&packet, Disturbance::Slowed);
             self.injected.meets(|fault| fault.slows(from, to));
         }
         if self.links.doubles(link) {
-            self.disturb(&envelope, Disturbance::Doubled);
+            self.disturb(&packet, Disturbance::Doubled);
             self.injected.meets(noise);
-            self.send(link, envelope.clone());
+            self.send(link, packet.clone());
         }
-        self.send(link, envelope);
+        self.send(link, packet);
     }
 
-    fn disturb(&mut self, envelope: &Envelope, disturbance: Disturbance) {
-        self.emit(Some(envelope.from), Kind::Disturbed(disturbance));
+    fn disturb(&mut self, packet: &Packet, disturbance: Disturbance) {
+        self.emit(Some(packet.from()), Kind::Disturbed(disturbance));
     }
 
-    fn send(&mut self, link: Link, envelope: Envelope) {
+    fn send(&mut self, link: Link, packet: Packet) {
         if link.slower.is_zero() {
-            self.actions.push_back(Action::Send(envelope));
+            self.actions.push_back(Action::Send(packet));
         } else {
-            self.agenda.plan(self.now + link.slower, Due::Send(envelope));
+            self.agenda.plan(self.now + link.slower, Due::Send(packet));
         }
     }
 }

@@ -16,6 +16,8 @@ pub(super) struct Machines(BTreeMap<MemberId, Machine>);
 /// A member's computer.
 pub(super) struct Machine {
     pub(super) disk: FaultyDisk,
+    /// Where a log of somebody else's keeps itself. It loses its power with the machine, and nothing else.
+    pub(super) log_disk: FaultyDisk,
     pub(super) clock: Clock,
     pub(super) medium: Medium,
     /// How its disk was exchanged, if its store was not opened since.
@@ -94,6 +96,11 @@ impl Machines {
         self.0.get(&member).is_some_and(Machine::is_up)
     }
 
+    /// The first member that takes requests.
+    pub(super) fn first_up(&self) -> Option<MemberId> {
+        self.iter().find(|(_, machine)| machine.is_up()).map(|(member, _)| member)
+    }
+
     /// The first member after this one that takes requests; itself if no other does.
     pub(super) fn next_up(&self, member: MemberId) -> Option<MemberId> {
         let others = self.0.range(member..).chain(self.0.range(..=member)).skip(1);
@@ -106,6 +113,7 @@ impl Machine {
         let clocks = &scenario.clocks;
         Self {
             disk: FaultyDisk::default(),
+            log_disk: FaultyDisk::default(),
             clock: Clock::new(clocks.offset(member), clocks.drift_ppm(member)),
             medium: Medium::Sound,
             exchanged: None,
@@ -140,6 +148,24 @@ impl Machine {
         !self.is_started() && self.committing == 0
     }
 
+    /// Its process has no more access to its disks.
+    pub(super) fn kill_process(&mut self) {
+        self.disk.kill_process();
+        self.log_disk.kill_process();
+    }
+
+    /// Its power goes.
+    pub(super) fn cut_power(&mut self, unsynced: Unsynced, seed: u64) {
+        self.disk.cut_power(unsynced, seed);
+        self.log_disk.cut_power(unsynced, !seed);
+    }
+
+    /// Its power comes back.
+    pub(super) fn power_on(&mut self) {
+        self.disk.power_on();
+        self.log_disk.power_on();
+    }
+
     /// Its process ends at once, and what that had begun does not go on.
     pub(super) fn loses_its_process(&mut self) {
         self.committing = 0;
@@ -151,7 +177,7 @@ impl Machine {
         let Some(Crashing { when, unsynced, seed, .. }) = self.crashing else { return };
         match when {
             CrashWhen::BeforeCommit => {
-                self.disk.cut_power(unsynced, seed);
+                self.cut_power(unsynced, seed);
             }
             CrashWhen::DuringCommit { disk_operation } => {
                 let at = FuseAt::Operation(disk_operation);
@@ -174,7 +200,7 @@ impl Machine {
     pub(super) fn cut_if(&mut self, moment: CrashWhen) -> bool {
         let Some(Crashing { when, unsynced, seed, .. }) = self.crashing else { return false };
         if when == moment {
-            self.disk.cut_power(unsynced, seed);
+            self.cut_power(unsynced, seed);
         }
         when == moment
     }

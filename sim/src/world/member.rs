@@ -2,7 +2,7 @@
 
 use lessor::{Instant, Member, MemberId, MemberInput, Output};
 
-use super::World;
+use super::{Unseen, World};
 use crate::judge::Kind;
 use crate::record::report::Panic;
 use crate::scenario::Fault;
@@ -13,7 +13,7 @@ impl World {
         if self.is_dead(member) {
             return;
         }
-        self.tapped = true;
+        self.unseen.remove(&Unseen::Inside);
         if matches!(input, MemberInput::HoldExpired(true)) {
             let observes =
                 |fault: &Fault| matches!(fault, Fault::Observe { member: of, .. } if *of == member);

@@ -11,8 +11,10 @@ use lessor::{Config, Entry, Instant, MemberId};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use crate::env::consensus::{Consensus, OwnLog};
 use crate::env::disk::FaultyDisk;
 use crate::env::lessee::Lessee;
+use crate::env::packet::Packet;
 use crate::env::raft::{Note, Raft};
 use crate::judge::oracle::Oracle;
 use crate::judge::{Event, Kind, Violation};
@@ -22,7 +24,7 @@ use crate::record::coverage::{Coverage, Mark};
 use crate::record::recorder::{Recorder, WithRole};
 use crate::record::report::{Panic, Report};
 use crate::record::trace::Focus;
-use crate::scenario::{self, ELECT, Expectation, LOSE, OBSERVE, REPEAT, Scenario};
+use crate::scenario::{self, ELECT, Expectation, LOSE, OBSERVE, PartName, REPEAT, Scenario};
 
 use self::agenda::{Agenda, Due};
 use self::calls::Calls;
@@ -60,7 +62,7 @@ pub struct World {
     agenda: Agenda,
     actions: VecDeque<Action>,
 
-    raft: Raft,
+    log: Consensus,
     /// How many entries of the log the oracle has seen.
     agreed: usize,
     machines: Machines,
@@ -68,9 +70,10 @@ pub struct World {
     herds: Herds,
     calls: Calls,
     injected: Injected,
-    /// Chance of disks, and of elections.
+    /// Chance of disks, of elections, and of logs of somebody else's.
     random: ChaCha8Rng,
     elections: ChaCha8Rng,
+    logs: ChaCha8Rng,
 
     /// Whether all members were up once, so that the first leader was elected.
     all_were_up: bool,
@@ -87,9 +90,19 @@ pub struct World {
     coverage: Coverage,
     recorder: Recorder,
     panic: Option<Panic>,
-    /// Whether a host has shown its member's inputs, and whether one has no handle to give.
-    tapped: bool,
-    no_handle: bool,
+    /// What the hosts of the members do not show.
+    unseen: BTreeSet<Unseen>,
+}
+
+/// What a host need not show.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Unseen {
+    /// What goes in and out of its member.
+    Inside,
+    /// What its log says: it takes none.
+    Log,
+    /// A handle of the product.
+    Handle,
 }
 
 /// How far a run is.
@@ -107,9 +120,14 @@ impl World {
     /// The world before the first moment of a scenario.
     #[must_use]
     pub fn new(scenario: &Scenario) -> Self {
-        let compact_every = scenario.upkeep.compact_every;
-        let random = stream(scenario.seed, RAFT);
-        let raft = Raft::new(scenario.members, scenario.log, compact_every, random);
+        let log = if scenario.log_name == PartName::MODELLED {
+            let compact_every = scenario.upkeep.compact_every;
+            let random = stream(scenario.seed, RAFT);
+            let raft = Raft::new(scenario.members, scenario.log, compact_every, random);
+            Consensus::Modelled(Box::new(raft))
+        } else {
+            Consensus::Own(OwnLog::new(scenario.members))
+        };
         let mut world = Self {
             config: scenario.config.clone(),
             now: Duration::ZERO,
@@ -118,13 +136,14 @@ impl World {
             agenda: Agenda::default(),
             actions: VecDeque::new(),
             agreed: 0,
-            machines: Machines::new(scenario, raft.members()),
+            machines: Machines::new(scenario, log.members()),
             links: Links::new(scenario.network, stream(scenario.seed, NETWORK)),
             herds: Herds::default(),
             calls: Calls::default(),
             injected: Injected::default(),
             random: stream(scenario.seed, DISKS),
             elections: stream(scenario.seed, ELECTIONS),
+            logs: stream(scenario.seed, LOGS),
             all_were_up: false,
             unled_since: None,
             stable_since: Duration::ZERO,
@@ -136,13 +155,13 @@ impl World {
             coverage: Coverage::new(&scenario.config),
             recorder: Recorder::new(&scenario.herds),
             panic: None,
-            tapped: false,
-            no_handle: false,
+            // Until a host shows it.
+            unseen: BTreeSet::from([Unseen::Inside, Unseen::Log]),
             scenario: Arc::new(scenario.clone()),
-            raft,
+            log,
         };
         world.plan_scenario();
-        for member in world.raft.members() {
+        for member in world.log.members() {
             world.boot(member);
         }
         world
@@ -206,13 +225,13 @@ impl World {
                 Due::GiveUp(call) => self.give_up(call),
                 Due::Resume(member, process) => self.resume(member, process),
                 Due::Over(step) => self.over(step),
-                Due::Send(envelope) => self.actions.push_back(Action::Send(envelope)),
+                Due::Send(packet) => self.actions.push_back(Action::Send(packet)),
                 Due::Ending => self.begin_ending(),
                 Due::Elect => self.hold_election(),
                 Due::Revive(member) => self.revive(member),
             }
         }
-        self.raft.advance(self.now);
+        self.log.advance(self.now);
         self.settle();
         if self.until.is_some_and(|until| self.now >= until) && !self.has_ended() {
             self.phase = Phase::Over;
@@ -226,7 +245,7 @@ impl World {
     /// When to call [`advance`](Self::advance) next.
     #[must_use]
     pub fn poll_timeout(&self) -> Duration {
-        let next = self.agenda.poll_timeout().into_iter().chain(self.raft.poll_timeout());
+        let next = self.agenda.poll_timeout().into_iter().chain(self.log.poll_timeout());
         next.chain([self.scenario.duration]).chain(self.until).min().unwrap_or_default()
     }
 
@@ -251,6 +270,18 @@ impl World {
     #[must_use]
     pub fn disk(&self, member: MemberId) -> FaultyDisk {
         self.machines.of(member).disk.clone()
+    }
+
+    /// Where a member's log keeps itself, if it is somebody else's.
+    #[must_use]
+    pub fn log_disk(&self, member: MemberId) -> FaultyDisk {
+        self.machines.of(member).log_disk.clone()
+    }
+
+    /// How many members there are.
+    #[must_use]
+    pub fn members(&self) -> u8 {
+        self.scenario.members
     }
 
     /// Whether a member's machine has lost its power.
@@ -285,10 +316,12 @@ impl World {
 
     /// What cannot be judged, because the host of the members does not show it.
     fn hidden(&self) -> BTreeSet<&'static str> {
+        let shown = !self.unseen.contains(&Unseen::Inside) && !self.unseen.contains(&Unseen::Log);
         let judged = self.oracle.judged().iter();
-        let unseen = judged.filter(|(_, count)| !self.tapped && *count == 0);
+        let unseen = judged.filter(|(_, count)| !shown && *count == 0);
         let unseen = unseen.map(|(property, _)| property.id());
-        unseen.chain(NEEDS_HANDLE.into_iter().filter(|_| self.no_handle)).collect()
+        let no_handle = self.unseen.contains(&Unseen::Handle);
+        unseen.chain(NEEDS_HANDLE.into_iter().filter(|_| no_handle)).collect()
     }
 
     /// A violation, with the name of the lessee whose lease it is about.
@@ -335,7 +368,7 @@ impl World {
             '-'
         } else if self.oracle.is_primary(member) {
             'P'
-        } else if self.raft.leader() == Some(member) {
+        } else if self.log.leader() == Some(member) {
             'L'
         } else {
             'F'
@@ -370,7 +403,7 @@ impl World {
         self.stable_since = self.now;
         let all_down = self.machines.iter().all(|(_, machine)| !machine.is_started());
         self.emit(Some(member), Kind::Down { all: all_down && self.machines.len() > 1 });
-        self.raft.crash(self.now, member);
+        self.log.crash(self.now, member);
         if self.phase != Phase::Faulty {
             self.agenda.plan(self.now + REVIVAL, Due::Revive(member));
         }
@@ -378,22 +411,29 @@ impl World {
 
     /// Takes what the log has to say, and hands on what it has for the members.
     fn settle(&mut self) {
-        for note in self.raft.take_notes() {
+        for note in self.log.take_notes() {
             self.note(&note);
         }
-        let entries: Vec<Entry> = self.raft.committed_behind(self.agreed).cloned().collect();
+        let entries: Vec<Entry> = self.log.committed_after(self.agreed).cloned().collect();
         self.agreed += entries.len();
-        self.coverage.mark_if(self.raft.leaders() > 1, Mark::TwoLeaders);
+        self.coverage.mark_if(self.log.leaders() > 1, Mark::TwoLeaders);
         for entry in &entries {
             self.emit(None, Kind::Committed(entry));
         }
-        while let Some((member, event)) = self.raft.poll_event() {
+        while let Some((member, event)) = self.log.poll_event() {
             self.actions.push_back(Action::Deliver(member, event));
         }
-        while let Some(envelope) = self.raft.poll_message() {
-            self.post(envelope);
+        while let Some(envelope) = self.log.poll_message() {
+            self.post(Packet::Raft(envelope));
         }
         self.watch_leader();
+    }
+
+    /// Orders the modelled log about, if the scenario has that.
+    fn order(&mut self, order: impl FnOnce(&mut Raft, Duration)) {
+        if let Some(raft) = self.log.modelled() {
+            order(raft, self.now);
+        }
     }
 
     /// Something happened to the log.
@@ -448,6 +488,7 @@ const RAFT: u64 = 1;
 const DISKS: u64 = 2;
 const ELECTIONS: u64 = 3;
 const NETWORK: u64 = 4;
+const LOGS: u64 = 5;
 /// After this time a member of the core that ended is started again.
 const REVIVAL: Duration = Duration::from_millis(500);
 

@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use lessor::backend::Stored;
-use lessor::{Confirmation, LogIndex, MemberId, Proposal};
+use lessor::driver::LogEvent;
+use lessor::{Confirmation, Entry, LogIndex, MemberId, Proposal};
+use rand_chacha::rand_core::Rng;
 
-use super::World;
 use super::machine::{Medium, Process};
+use super::{Unseen, World};
 use crate::env::disk::Met;
+use crate::env::packet::Packet;
+use crate::env::raft::Note;
 use crate::judge::Kind;
-use crate::scenario::{CRASH, CrashWhen, FAIL_SYNC, Fault, OPEN_AGAIN};
+use crate::scenario::{CRASH, CrashWhen, FAIL_SYNC, Fault, OPEN_AGAIN, Unsynced};
 
 impl World {
     /// How long a member's disk takes for what it is asked.
@@ -42,7 +46,9 @@ impl World {
 
     /// A member's driver takes its place in the log.
     pub fn log_started(&mut self, member: MemberId, applied: LogIndex) {
-        self.raft.start(self.now, member, applied);
+        self.unseen.remove(&Unseen::Log);
+        self.log.stands(member, applied);
+        self.order(|raft, now| raft.start(now, member, applied));
         self.settle();
     }
 
@@ -51,7 +57,7 @@ impl World {
         self.machines.of_mut(member).process = Process::Up;
         if !self.all_were_up && self.machines.iter().all(|(_, machine)| machine.is_up()) {
             self.all_were_up = true;
-            self.raft.elect(self.now, MemberId(1));
+            self.order(|raft, now| raft.elect(now, MemberId(1)));
         }
         self.settle();
     }
@@ -67,7 +73,7 @@ impl World {
             Ok(()) => self.emit(Some(member), Kind::Stopped),
             Err(error) => self.failed(member, &error),
         }
-        self.machines.of_mut(member).disk.kill_process();
+        self.machines.of_mut(member).kill_process();
         self.down(member);
         self.settle();
     }
@@ -100,7 +106,7 @@ impl World {
             return self.power_lost(member);
         }
         self.emit(Some(member), Kind::Proposed(&proposal));
-        self.raft.propose(self.now, member, proposal);
+        self.order(|raft, now| raft.propose(now, member, proposal));
         self.settle();
     }
 
@@ -110,14 +116,57 @@ impl World {
             return;
         }
         self.emit(Some(member), Kind::Confirm(confirmation));
-        self.raft.confirm(self.now, member, confirmation);
+        self.order(|raft, now| raft.confirm(now, member, confirmation));
         self.settle();
+    }
+
+    /// A log of somebody else's hands something to its member.
+    pub fn handed(&mut self, member: MemberId, event: &LogEvent) {
+        if self.is_dead(member) {
+            return;
+        }
+        match event {
+            LogEvent::Committed(entries) => {
+                for entry in entries {
+                    self.handed_entry(member, entry);
+                }
+            }
+            LogEvent::Role(role) => self.log.role(member, role),
+            LogEvent::Installed(state) => {
+                self.log.stands(member, state.applied);
+                self.note(&Note::Installed { member, place: state.applied });
+            }
+            LogEvent::Confirmed { .. } => {}
+        }
+        self.settle();
+    }
+
+    fn handed_entry(&mut self, member: MemberId, entry: &Entry) {
+        let gap = self.log.hands(member, entry.index);
+        if !gap && entry.index.0 == self.agreed as u64 + 1 {
+            self.agreed += 1;
+            self.emit(None, Kind::Committed(entry));
+        } else {
+            self.emit(Some(member), Kind::Handed { entry, gap });
+        }
+    }
+
+    /// A log of somebody else's sends something to that of another member.
+    pub fn sends(&mut self, from: MemberId, to: MemberId, bytes: Vec<u8>) {
+        if !self.is_dead(from) {
+            self.post(Packet::Bytes { from, to, bytes });
+        }
+    }
+
+    /// The next number by chance for a log of somebody else's.
+    pub fn draw_for_log(&mut self) -> u64 {
+        self.logs.next_u64()
     }
 
     /// A member wants to lead.
     pub fn campaigned(&mut self, member: MemberId) {
         if !self.is_dead(member) {
-            self.raft.campaign(self.now, member);
+            self.order(|raft, now| raft.campaign(now, member));
             self.settle();
         }
     }
@@ -125,7 +174,7 @@ impl World {
     /// A member gives up leading.
     pub fn resigned(&mut self, member: MemberId) {
         if !self.is_dead(member) {
-            self.raft.resign(self.now, member);
+            self.order(|raft, now| raft.resign(now, member));
             self.settle();
         }
     }
@@ -191,7 +240,7 @@ impl World {
 
     /// A member's host serves without a handle of the product, so nobody can watch or keep alive there.
     pub fn has_no_handle(&mut self) {
-        self.no_handle = true;
+        self.unseen.insert(Unseen::Handle);
     }
 
     /// Whether each commit is to be handed to the stores twice.
@@ -213,7 +262,10 @@ impl World {
         self.show_disk(member);
         self.injected.has_effect(CRASH);
         let machine = self.machines.of_mut(member);
-        let waited = machine.crashing.take().map(|crashing| crashing.when);
+        let crashing = machine.crashing.take();
+        let waited = crashing.map(|crashing| crashing.when);
+        let (unsynced, seed) = crashing.map_or((Unsynced::Drop, 0), |it| (it.unsynced, it.seed));
+        machine.log_disk.cut_power(unsynced, !seed);
         let cut = machine.disk.last_cut();
         machine.loses_its_process();
         self.emit(Some(member), Kind::PowerLost { waited, cut });

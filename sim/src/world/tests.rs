@@ -5,6 +5,7 @@ use std::time::Duration;
 use lessor::{LeaseId, MemberId, Term};
 
 use super::{Action, NEEDS_HANDLE, World};
+use crate::env::packet::Packet;
 use crate::env::raft::{Envelope, Message};
 use crate::judge::{Property, Violation};
 use crate::record::coverage::MARKS;
@@ -43,7 +44,7 @@ fn what_a_host_does_not_show_is_hidden_by_names_that_there_are() {
     let judged = world.report().judged;
     let unseen = judged.iter().filter(|(_, count)| *count == 0).count();
     assert_eq!(world.report().hidden.len(), unseen, "nothing was shown of any member");
-    world.tapped = true;
+    world.unseen.clear();
     assert!(world.report().hidden.is_empty());
     world.has_no_handle();
     let hidden = world.report().hidden;
@@ -61,15 +62,15 @@ fn a_message_that_is_slowed_down_comes_later_and_whole() {
     let by = Duration::from_secs(1);
     world.injected.lasting.begin(0, Fault::Delay { from, to, by, span: None });
     let vote = |term| Envelope { from, to, term: Term(term), message: Message::Voted(true) };
-    world.post(vote(1));
+    world.post(Packet::Raft(vote(1)));
     world.set_now(Duration::from_millis(500));
-    world.post(vote(2));
+    world.post(Packet::Raft(vote(2)));
     let mut sent_by = |millis| {
         world.set_now(Duration::from_millis(millis));
         world.advance();
         let actions = std::iter::from_fn(|| world.poll_action());
         let sent = actions.filter_map(|action| {
-            let Action::Send(envelope) = action else { return None };
+            let Action::Send(Packet::Raft(envelope)) = action else { return None };
             Some(envelope.term)
         });
         sent.collect::<Vec<_>>()

@@ -7,6 +7,10 @@ mod command_line;
 mod first_hour;
 mod guard;
 mod laws;
+#[cfg(madsim)]
+mod own_host;
+#[cfg(madsim)]
+mod own_log;
 mod rooms;
 #[cfg(madsim)]
 mod scenarios;

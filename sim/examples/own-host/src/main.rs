@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use lessor::backend::{Backend, BackendError};
 use lessor::driver::{CallError, Log, Observer, Runtime};
-use lessor::{Config, Instant, LogIndex, Member, MemberInput, Output};
+use lessor::{Instant, LogIndex, Member, MemberInput, Output};
 use lessor::{Request, RequestError, Response, StateAt, Ticket};
 use lessor_sim::host::{Host, HostError, Seat, SimBackend, SimLog, SimRuntime, Tap, Testbed};
 use tokio::sync::{mpsc, oneshot};
@@ -34,7 +34,7 @@ impl Host for PlainLoop {
         if member.lessor().digest() != stored.digest {
             return Err("the store has another digest than its leases".into());
         }
-        let (mut log, tap) = (seat.log(), seat.tap());
+        let (mut log, tap) = (seat.log()?, seat.tap());
         log.start(at.applied);
         let (sender, asked) = mpsc::unbounded_channel();
         seat.serve_with(move |request| {

@@ -38,7 +38,7 @@ impl Invariant for AnsweredByWhoLeads {
                     self.granted.insert((id, ttl));
                 }
             }
-            Fact::Elected { term } => self.elected.push((*term, scene.now)),
+            Fact::Elected { term, .. } => self.elected.push((*term, scene.now)),
             Fact::Leads { term } => {
                 self.terms.insert(scene.member, *term);
                 self.expired.remove(&scene.member);
@@ -119,7 +119,7 @@ mod tests {
 
     fn leader() -> History<AnsweredByWhoLeads> {
         let mut history = History::<AnsweredByWhoLeads>::default();
-        history.holds(Fact::Elected { term: Term(1) });
+        history.holds(Fact::Elected { term: Term(1), leader: MemberId(1) });
         history.holds(Fact::Leads { term: Term(1) });
         history.log(1, granted(7, 10_000));
         history
@@ -129,7 +129,7 @@ mod tests {
     fn canary_a_renew_by_one_who_leads_no_more_is_found() {
         let mut history = leader();
         history.at(5_000);
-        history.holds(Fact::Elected { term: Term(2) });
+        history.holds(Fact::Elected { term: Term(2), leader: MemberId(2) });
         assert_eq!(served(&mut history, 4_000), Ok(Judged::Holds));
         assert_eq!(served(&mut history, 5_001), Err(Property::S9b));
     }

@@ -1,9 +1,10 @@
 //! S5, one history: members that stand at the same index of the log have applied the same entries
-//! and have equal digests.
+//! and have equal digests. A term has one leader, and a log hands each entry to all members, after the
+//! one before it.
 
 use std::collections::BTreeMap;
 
-use lessor::{Digest, Entry, LogIndex, MemberId};
+use lessor::{Digest, Entry, LogIndex, MemberId, Term};
 
 use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
@@ -12,6 +13,7 @@ use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 pub(super) struct OneHistory {
     entries: BTreeMap<LogIndex, Entry>,
     digests: BTreeMap<LogIndex, (MemberId, Digest)>,
+    leaders: BTreeMap<Term, MemberId>,
 }
 
 impl Invariant for OneHistory {
@@ -40,6 +42,25 @@ impl Invariant for OneHistory {
                     format!("at {applied} its digest is {digest}, member {member} had {first}");
                 Err(Broken::new(Property::S5, what))
             }
+            Fact::Elected { term, leader } => {
+                let first = *self.leaders.entry(*term).or_insert(*leader);
+                if first == *leader {
+                    return judged.hold(&[Property::S5]);
+                }
+                let what = format!("member {leader} leads term {term}, which member {first} led");
+                Err(Broken::new(Property::S5, what).of(*leader))
+            }
+            Fact::Handed { entry, agreed } => match agreed {
+                Some(agreed) if agreed == entry => judged.hold(&[Property::S5]),
+                Some(_) => {
+                    let what = format!("is handed another entry {} than elsewhere", entry.index);
+                    Err(Broken::new(Property::S5, what))
+                }
+                None => {
+                    let what = format!("is handed entry {} before the one before it", entry.index);
+                    Err(Broken::new(Property::S5, what))
+                }
+            },
             _ => Ok(()),
         }
     }
@@ -61,6 +82,26 @@ mod tests {
         history.on(2);
         assert_eq!(history.see(stands(1)), Ok(Judged::Holds));
         assert_eq!(history.see(stands(2)).map_err(|b| b.property), Err(Property::S5));
+    }
+
+    #[test]
+    fn canary_two_leaders_of_a_term_are_found() {
+        let mut history = History::<OneHistory>::default();
+        let elected = |leader| Fact::Elected { term: Term(3), leader: MemberId(leader) };
+        assert_eq!(history.see(elected(1)), Ok(Judged::Holds));
+        assert_eq!(history.see(elected(1)), Ok(Judged::Holds));
+        assert_eq!(history.see(elected(2)).map_err(|b| b.property), Err(Property::S5));
+    }
+
+    #[test]
+    fn canary_a_log_that_hands_out_another_entry_or_leaves_one_out_is_found() {
+        let mut history = History::<OneHistory>::default();
+        let (one, other) = (&entry(1, granted(7, 10_000)), &entry(1, granted(8, 10_000)));
+        let handed = |agreed| Fact::Handed { entry: one, agreed };
+        assert_eq!(history.see(handed(Some(one))), Ok(Judged::Holds));
+        for agreed in [Some(other), None] {
+            assert_eq!(history.see(handed(agreed)).map_err(|b| b.property), Err(Property::S5));
+        }
     }
 
     #[test]

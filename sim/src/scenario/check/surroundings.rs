@@ -2,6 +2,33 @@
 
 use super::*;
 
+/// The table of the log, which has the settings of the modelled one only if it is that.
+pub(super) fn log(file: Option<Spanned<file::Log>>) -> Result<file::Log, Mistake> {
+    let Some(file) = file else { return Ok(file::Log::default()) };
+    let (place, log) = (file.span(), file.into_inner());
+    let Some(name) = log.name.as_ref().filter(|name| **name != PartName::MODELLED) else {
+        return Ok(log);
+    };
+    let settings = [
+        ("commit_delay", log.commit_delay.is_some()),
+        ("apply_delay", log.apply_delay.is_some()),
+        ("confirm_delay", log.confirm_delay.is_some()),
+        ("election_timeout", log.election_timeout.is_some()),
+        ("compact_every", log.compact_every.is_some()),
+    ];
+    match settings.iter().find(|(_, is_there)| *is_there) {
+        Some((setting, _)) => Err(not_of(name, setting, place)),
+        None => Ok(log),
+    }
+}
+
+/// Something is for the modelled log only.
+pub(super) fn not_of(name: &PartName, what: &str, place: Range<usize>) -> Mistake {
+    let message =
+        format!("`{what}` is for the modelled log, but the log is \"{name}\"; leave it out");
+    mistake(place, message)
+}
+
 pub(super) fn delays(file: &file::Log) -> Delays {
     let or = |span: Option<Span>, default| span.map_or(default, |span| span.0);
     Delays {
