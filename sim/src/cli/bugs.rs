@@ -36,6 +36,12 @@ pub(crate) struct BugsArgs {
     /// Runs the campaigns only, and not the tests of lessor
     #[arg(long)]
     no_tests: bool,
+    /// Where the patches and their baseline are [default: scenarios/bugs, here or above]
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// Which package has the program that replays the seeds; of another than lessor-sim no tests are run
+    #[arg(long, value_name = "NAME", default_value = OURS)]
+    package: String,
     /// Only prints the table of the baseline, and runs nothing
     #[arg(long, conflicts_with_all = ["check", "gate", "bless", "no_tests", "json"])]
     list: bool,
@@ -147,7 +153,12 @@ pub(crate) fn run(args: &BugsArgs) -> u8 {
 /// The bugs, and a copy of the workspace to plant them in.
 struct Bank {
     bugs: Vec<Bug>,
+    /// Where the patches are.
+    patches: PathBuf,
+    /// The repository.
     root: PathBuf,
+    /// Where in it cargo runs.
+    inside: PathBuf,
     /// Where all that is made is kept.
     folder: PathBuf,
     tree: PathBuf,
@@ -159,20 +170,31 @@ impl Bank {
     fn open(args: &BugsArgs) -> Result<Self, (String, u8)> {
         let names = &args.names;
         let here = std::env::current_dir().unwrap_or_default();
-        let root = here.ancestors().find(|folder| folder.join(BUGS).is_dir());
-        let root = root.ok_or_else(|| {
-            (format!("no folder {BUGS} here or above; run this in the workspace"), NOTHING_RAN)
+        let workspace = match &args.folder {
+            Some(_) => Some(&*here),
+            None => here.ancestors().find(|folder| folder.join(BUGS).is_dir()),
+        };
+        let workspace = workspace.ok_or_else(|| {
+            let what = format!(
+                "no folder {BUGS} here or above; run this in the workspace, or name one with --folder"
+            );
+            (what, NOTHING_RAN)
         })?;
-        let mut bugs = Bug::load_all(&root.join(BUGS)).map_err(|what| (what, BAD_INPUT))?;
+        let patches = workspace.join(args.folder.as_deref().unwrap_or(Path::new(BUGS)));
+        let mut bugs = Bug::load_all(&patches).map_err(|what| (what, BAD_INPUT))?;
         if let Some(name) = names.iter().find(|name| !bugs.iter().any(|bug| is_named(bug, name))) {
-            return Err((format!("no bug of {BUGS} is named {name}…"), NOTHING_RAN));
+            let folder = args.folder.as_deref().unwrap_or(Path::new(BUGS)).display();
+            return Err((format!("no bug of {folder} is named {name}…"), NOTHING_RAN));
         }
+        let root = repository(workspace);
+        let inside = workspace.strip_prefix(&root).unwrap_or(Path::new("")).to_path_buf();
         bugs.retain(|bug| names.is_empty() || names.iter().any(|name| is_named(bug, name)));
         // Of its own, so that `just check` does not get into the way of a measurement.
         let folder = if args.check { "target/sim/bugs-check" } else { "target/sim/bugs" };
-        let folder = root.join(folder);
+        let folder = workspace.join(folder);
         let lock = lock(&folder).map_err(|what| (what, BAD_INPUT))?;
-        Ok(Self { bugs, root: root.into(), tree: folder.join("tree"), folder, _lock: lock })
+        let tree = folder.join("tree");
+        Ok(Self { bugs, patches, root, inside, tree, folder, _lock: lock })
     }
 
     /// Makes the copy what the workspace is, with this bug in it.
@@ -245,7 +267,7 @@ impl Bank {
         let made = emptied.and_then(|()| std::fs::create_dir_all(&kept));
         made.map_err(|error| format!("{}: {error}", kept.display()))?;
         let log = |name| Log(kept.join(name));
-        let mut build = vec!["build", "--release", "--package", "lessor-sim"];
+        let mut build = vec!["build", "--release", "--package", &args.package];
         // A bug touches a file or two, and little is built anew; the code runs as fast as that of a release.
         for setting in [
             "profile.release.incremental=true",
@@ -297,7 +319,7 @@ impl Bank {
             let shrunk = Scenario::load(&file).map_err(|error| error.to_string())?;
             figures.steps = Some((shrunk.steps.len() + shrunk.herds.len()) as u64);
         }
-        if !args.no_tests {
+        if !args.no_tests && args.package == OURS {
             figures.tests = Some(self.test(&kept)?);
         }
         Ok(figures)
@@ -342,7 +364,8 @@ impl Bank {
     fn build(&self, args: &[&str], log: &Log) -> Result<Vec<PathBuf>, String> {
         let mut cargo = Command::new("cargo");
         cargo.args(args).args(["--message-format", "json"]);
-        cargo.env("CARGO_TARGET_DIR", self.folder.join("build")).current_dir(&self.tree);
+        cargo.env("CARGO_TARGET_DIR", self.folder.join("build"));
+        cargo.current_dir(self.tree.join(&self.inside));
         match within(&mut cargo, LONGEST_BUILD, log)? {
             Some(0) => {
                 let said = log.read()?;
@@ -356,13 +379,13 @@ impl Bank {
     }
 
     fn baseline(&self) -> Result<Baseline, String> {
-        let path = self.root.join(BASELINE);
+        let path = self.patches.join(BASELINE);
         let text = std::fs::read(path).map_err(|error| format!("{BASELINE}: {error}"))?;
         serde_json::from_slice(&text).map_err(|error| format!("{BASELINE}: {error}"))
     }
 
     fn bless(&self, measured: &BTreeMap<String, Figures>) -> Result<(), String> {
-        let path = self.root.join(BASELINE);
+        let path = self.patches.join(BASELINE);
         let mut baseline = if path.exists() { self.baseline()? } else { Baseline::default() };
         baseline.bugs.extend(measured.clone());
         let mut text =
@@ -382,6 +405,15 @@ fn regressions(baseline: &Baseline, measured: &BTreeMap<String, Figures>) -> usi
         worse.err().map(|what| format!("{name}: {what}"))
     });
     worse.inspect(|what| complain(what)).count()
+}
+
+/// The repository that a folder is in, whose names the patches have; without one, the folder.
+fn repository(folder: &Path) -> PathBuf {
+    let mut asked = Command::new("git");
+    let asked = asked.args(["rev-parse", "--show-toplevel"]).current_dir(folder).output();
+    let found = asked.ok().filter(|output| output.status.success());
+    let found = found.and_then(|output| String::from_utf8(output.stdout).ok());
+    found.map_or(folder.to_path_buf(), |path| path.trim_end().into())
 }
 
 /// Makes a folder, and keeps others from using it for as long as the file is open.
@@ -507,7 +539,9 @@ fn table(bugs: &[Bug], measured: &BTreeMap<String, Figures>) -> String {
 }
 
 const BUGS: &str = "scenarios/bugs";
-const BASELINE: &str = "scenarios/bugs/baseline.json";
+const BASELINE: &str = "baseline.json";
+/// The package of the product's own simulator.
+const OURS: &str = "lessor-sim";
 const REGRESSED: u8 = 6;
 const LONGEST_BUILD: Duration = Duration::from_secs(1_200);
 const LONGEST_CAMPAIGN: Duration = Duration::from_secs(1_800);
@@ -522,6 +556,7 @@ Examples:
   cargo sim bugs --list                                what is there, and what the baseline says of it
   cargo sim bugs --check                               does each patch apply where it should?
   cargo sim bugs --gate --no-tests                     has a campaign become blind?
+  cargo sim bugs --folder my/bugs --package my-sim     those of a simulator of one's own
 
 What is found is kept in target/sim/bugs, with the shrunk scenario. Exit codes: 0 every bug is found ·
 2 bad input · 4 no such bug · 6 a bug is missed, a patch is stale, something is found where no bug is, or

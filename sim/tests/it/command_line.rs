@@ -254,3 +254,40 @@ fn the_properties_are_listed() {
     let all: Vec<&str> = Property::ALL.iter().map(|property| property.id()).collect();
     assert_eq!(ids, all);
 }
+
+#[test]
+fn bugs_of_a_folder_of_ones_own_are_planted_in_a_copy_of_its_repository() {
+    let repository = tempfile::tempdir().expect("a folder");
+    let mine = repository.path().join("mine");
+    let write = |name: &str, text: &str| {
+        let path = mine.join(name);
+        std::fs::create_dir_all(path.parent().expect("it is in a folder")).expect("it is made");
+        std::fs::write(path, text).expect("it is written");
+    };
+    let git = Command::new("git").args(["init", "--quiet"]).current_dir(&repository).status();
+    assert!(git.expect("git runs").success());
+    write("src/lib.rs", "fn sum(a: u32, b: u32) -> u32 {\n    a + b\n}\n");
+    let patch = |before: &str| {
+        format!(
+            "title = \"It takes away\"\norigin = \"a test\"\nbreaks = [\"S4\"]\nsites = [\"sum\"]\n\n\
+             diff --git a/mine/src/lib.rs b/mine/src/lib.rs\n--- a/mine/src/lib.rs\n\
+             +++ b/mine/src/lib.rs\n@@ -1,3 +1,3 @@\n fn sum(a: u32, b: u32) -> u32 {{\n\
+             -    {before}\n+    a - b\n }}\n"
+        )
+    };
+    let check = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lessor-sim"));
+        let command = command.args(["bugs", "--folder", "bugs", "--check"]).current_dir(&mine);
+        command.output().expect("the simulator runs")
+    };
+    let none = check();
+    assert_eq!(code(&none), 2, "{}", stderr(&none));
+    write("bugs/01-it-takes-away.patch", &patch("a + b"));
+    let fits = check();
+    assert_eq!(stdout(&fits), "1 patch: all apply where they should\n", "{}", stderr(&fits));
+    assert_eq!(code(&fits), 0);
+    write("bugs/01-it-takes-away.patch", &patch("a * b"));
+    let stale = check();
+    assert_eq!(code(&stale), 6, "{}", stderr(&stale));
+    assert!(stderr(&stale).contains("does not apply"), "{}", stderr(&stale));
+}
