@@ -85,7 +85,8 @@ release-check since:
     }
     cargo semver-checks --package lessor --all-features --baseline-rev {{ since }}
     cargo public-api --package lessor --all-features diff {{ since }}..HEAD
-    cargo publish --dry-run --locked --package lessor
+    cargo semver-checks --package lessor-sim --baseline-rev {{ since }}
+    cargo publish --dry-run --locked --package lessor --package lessor-sim
 
 # builds the documentation with everything in it, and says where it is
 doc:
@@ -97,6 +98,8 @@ check-fmt:
     cargo fmt --all --check
     cargo fmt --manifest-path lessor/fuzz/Cargo.toml --check
     cargo fmt --manifest-path lessor/peers/Cargo.toml --check
+    cargo fmt --manifest-path sim/examples/own-backend/Cargo.toml --check
+    cargo fmt --manifest-path sim/examples/own-host/Cargo.toml --check
 
 # The workspaces beside this one have lock files of their own, and name what may have moved here.
 [private]

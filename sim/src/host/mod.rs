@@ -28,6 +28,11 @@ mod seat;
 mod tap;
 mod testbed;
 
+/// The chapter about it, whose code is compiled by this.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/TESTBED.md")]
+struct Chapter;
+
 pub use redb::StorageBackend;
 
 pub use self::backend::SimBackend;
