@@ -100,11 +100,11 @@ impl Bug {
             let text = text.map_err(|error| format!("{file}: cannot read it: {error}"))?;
             let lines: Vec<_> = text.lines().collect();
             let windows = lines.windows(hunk.lines.len()).enumerate();
-            let mut places = windows.filter(|(_, window)| *window == hunk.lines);
-            let (Some((place, _)), None) = (places.next(), places.next()) else {
+            let mut positions = windows.filter(|(_, window)| *window == hunk.lines);
+            let (Some((position, _)), None) = (positions.next(), positions.next()) else {
                 return Err(format!("{file}: what a hunk makes is not there exactly once"));
             };
-            let function = function_at(&lines, place + hunk.before);
+            let function = function_at(&lines, position + hunk.before);
             if !function.is_some_and(|name| self.head.sites.iter().any(|site| site == name)) {
                 let function = function.unwrap_or("no function");
                 let sites = self.head.sites.join(", ");
@@ -138,7 +138,7 @@ fn hunks(diff: &str) -> Vec<Hunk> {
 }
 
 /// The name of the function or the structure that a line is in, by the last one that begins before it.
-fn function_at<'a>(lines: &[&'a str], place: usize) -> Option<&'a str> {
+fn function_at<'a>(lines: &[&'a str], position: usize) -> Option<&'a str> {
     let name = |line: &&'a str| {
         let words = ["pub ", "pub(crate) ", "pub(super) ", "const ", "async "];
         let line = words
@@ -147,7 +147,7 @@ fn function_at<'a>(lines: &[&'a str], place: usize) -> Option<&'a str> {
         let name = line.strip_prefix("fn ").or_else(|| line.strip_prefix("struct "))?;
         name.split(|c: char| !c.is_alphanumeric() && c != '_').next()
     };
-    lines[..=place.min(lines.len() - 1)].iter().rev().find_map(name)
+    lines[..=position.min(lines.len() - 1)].iter().rev().find_map(name)
 }
 
 /// How a campaign and the tests fared against a bug.
@@ -157,7 +157,7 @@ pub struct Figures {
     pub seeds: u64,
     /// How many failed.
     pub hits: u64,
-    /// How many failed by which property, or place of a panic.
+    /// How many failed by which property, or location of a panic.
     pub by: BTreeMap<String, u64>,
     /// How many steps and herds the shrunk scenario has, if there is one.
     pub steps: Option<u64>,

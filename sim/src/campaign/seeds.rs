@@ -58,9 +58,9 @@ impl Plan {
     /// The seeds in their order: those of its shard, and none behind the last one there is.
     fn seed(&self, number: u64) -> Option<u64> {
         let (shard, shards) = self.shard;
-        let place = number.checked_mul(shards)?.checked_add(shard - 1)?;
-        let wanted = self.seeds.is_none_or(|seeds| place < seeds);
-        self.start.checked_add(place).filter(|_| wanted)
+        let position = number.checked_mul(shards)?.checked_add(shard - 1)?;
+        let wanted = self.seeds.is_none_or(|seeds| position < seeds);
+        self.start.checked_add(position).filter(|_| wanted)
     }
 }
 

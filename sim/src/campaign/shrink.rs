@@ -132,8 +132,8 @@ impl<F: Fn(&Scenario, &Arc<AtomicBool>) -> bool + Sync, P: Fn(&Scenario)> Search
             return false;
         }
         self.tried += 1;
-        let with_seed = |place: u64| {
-            let seed = if place == 0 { candidate.seed } else { place };
+        let with_seed = |position: u64| {
+            let seed = if position == 0 { candidate.seed } else { position };
             Scenario { seed, ..candidate.clone() }
         };
         let found = AtomicU64::new(u64::MAX);
@@ -175,11 +175,11 @@ impl<F: Fn(&Scenario, &Arc<AtomicBool>) -> bool + Sync, P: Fn(&Scenario)> Search
 
     /// Tries simpler scenarios of a kind until none of them fails.
     fn each(&mut self, simpler: impl Fn(&Scenario) -> Vec<Scenario>) {
-        let mut place = 0;
-        while let Some(candidate) = simpler(&self.best).into_iter().nth(place) {
-            // After a change the candidates are others, but those before this place still fail.
+        let mut position = 0;
+        while let Some(candidate) = simpler(&self.best).into_iter().nth(position) {
+            // After a change the candidates are others, but those before this position still fail.
             if !self.accepts(&candidate) {
-                place += 1;
+                position += 1;
             }
         }
     }
@@ -188,19 +188,19 @@ impl<F: Fn(&Scenario, &Arc<AtomicBool>) -> bool + Sync, P: Fn(&Scenario)> Search
 /// Fewer herds, with fewer lessees that do less.
 fn herds(scenario: &Scenario) -> Vec<Scenario> {
     let mut simpler = Vec::new();
-    for place in 0..scenario.herds.len() {
+    for position in 0..scenario.herds.len() {
         let mut without = scenario.clone();
-        without.herds.remove(place);
+        without.herds.remove(position);
         simpler.push(without);
         let mut change = |change: &dyn Fn(&mut Herd)| {
             let mut candidate = scenario.clone();
-            change(&mut candidate.herds[place]);
+            change(&mut candidate.herds[position]);
             if candidate != *scenario {
                 simpler.push(candidate);
             }
         };
         // Any of them may be the one that matters.
-        let leases = scenario.herds[place].leases;
+        let leases = scenario.herds[position].leases;
         let (half, quarter) = (leases / 2, leases / 4);
         for (from, to) in [
             (0, half),
@@ -272,10 +272,10 @@ fn named(action: &mut Action) -> Vec<&mut MemberId> {
 /// The same faults, milder; the same requests, plainer.
 fn weaker(scenario: &Scenario) -> Vec<Scenario> {
     let mut simpler = Vec::new();
-    for (place, step) in scenario.steps.iter().enumerate() {
+    for (position, step) in scenario.steps.iter().enumerate() {
         for action in weaker_than(&step.action) {
             let mut candidate = scenario.clone();
-            candidate.steps[place].action = action;
+            candidate.steps[position].action = action;
             simpler.push(candidate);
         }
     }
@@ -495,23 +495,23 @@ fn times(scenario: &Scenario) -> Vec<Scenario> {
         candidate
     };
     let mut before = Duration::ZERO;
-    for (place, step) in scenario.steps.iter().enumerate() {
+    for (position, step) in scenario.steps.iter().enumerate() {
         let gap = step.at - before;
         for by in [gap, gap / 2] {
             if by >= Duration::from_millis(1) {
                 let by = Duration::from_millis(u64::try_from(by.as_millis()).unwrap_or(u64::MAX));
-                simpler.push(shift(place, by));
+                simpler.push(shift(position, by));
             }
         }
         if round(step.at) > before && round(step.at) < step.at {
-            simpler.push(shift(place, step.at - round(step.at)));
+            simpler.push(shift(position, step.at - round(step.at)));
         }
         if let Action::Fault(Fault::Pause { member, span }) = step.action {
             for shorter in [round(span / 2), round(span)] {
                 if !shorter.is_zero() && shorter < span {
                     let mut candidate = scenario.clone();
                     let pause = Fault::Pause { member, span: shorter };
-                    candidate.steps[place].action = Action::Fault(pause);
+                    candidate.steps[position].action = Action::Fault(pause);
                     simpler.push(candidate);
                 }
             }

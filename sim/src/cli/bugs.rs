@@ -105,14 +105,14 @@ pub(crate) fn run(args: &BugsArgs) -> u8 {
         return REGRESSED;
     }
     let (mut measured, mut stale) = (BTreeMap::new(), Vec::new());
-    for (place, bug) in bank.bugs.iter().enumerate() {
+    for (position, bug) in bank.bugs.iter().enumerate() {
         let outcome = bank.plant(bug).and_then(|()| {
             if args.check { Ok(None) } else { bank.measure(&bug.name, args).map(Some) }
         });
         match outcome {
             Ok(None) => {}
             Ok(Some(figures)) => {
-                complain(&format!("{}/{} {}: {figures}", place + 1, bank.bugs.len(), bug.name));
+                complain(&format!("{}/{} {}: {figures}", position + 1, bank.bugs.len(), bug.name));
                 measured.insert(bug.name.clone(), figures);
                 // At once, so that a run of an hour that is interrupted was not for nothing.
                 if args.bless

@@ -66,10 +66,10 @@ pub(crate) fn run(tool: &Tool, args: &FuzzArgs) -> u8 {
     let progress = Progress::begin("seeds", total, &interrupt);
     let virtual_ms = AtomicU64::new(0);
     let kept = Mutex::new(BTreeMap::<String, usize>::new());
-    let place = |seed: u64| usize::try_from(seed).unwrap_or(usize::MAX);
-    let begun = |seed: u64| interrupt.begin(place(seed), format!("seed {seed}"));
+    let position = |seed: u64| usize::try_from(seed).unwrap_or(usize::MAX);
+    let begun = |seed: u64| interrupt.begin(position(seed), format!("seed {seed}"));
     let tally = fuzz(&plan, &interrupt.flag(), begun, |outcome, _, failures| {
-        interrupt.end(place(outcome.seed));
+        interrupt.end(position(outcome.seed));
         let passed = virtual_ms.fetch_add(outcome.virtual_ms, Ordering::Relaxed);
         let hours = (passed + outcome.virtual_ms) / 3_600_000;
         let kinds = count(failures, "kind of failure", "kinds of failures");

@@ -47,9 +47,9 @@ pub(crate) fn run(tool: &Tool, args: &RunArgs) -> u8 {
         Err(code) => return code,
     };
     let progress = Progress::begin("scenarios", Some(scenarios.len() as u64), &interrupt);
-    let begun = |place: usize| interrupt.begin(place, scenarios[place].1.name.clone());
-    let done = |place: usize, replayed: &Replayed| {
-        interrupt.end(place);
+    let begun = |position: usize| interrupt.begin(position, scenarios[position].1.name.clone());
+    let done = |position: usize, replayed: &Replayed| {
+        interrupt.end(position);
         progress.done();
         if replayed.verdict() != Verdict::Clean {
             progress.tell(&news(tool, replayed));

@@ -11,7 +11,7 @@ use lessor::MemberId;
 
 use crate::scenario::Fault;
 
-/// The faults that have begun and not ended, by the place of their step in the scenario.
+/// The faults that have begun and not ended, by the position of their step in the scenario.
 #[derive(Clone, Debug, Default)]
 pub struct Lasting(BTreeMap<usize, Begun>);
 
@@ -37,13 +37,13 @@ pub struct Link {
 
 impl Lasting {
     /// A fault begins.
-    pub fn begin(&mut self, place: usize, fault: Fault) {
-        self.0.insert(place, Begun { fault, met: false });
+    pub fn begin(&mut self, step: usize, fault: Fault) {
+        self.0.insert(step, Begun { fault, met: false });
     }
 
     /// A fault ends; `None` if it has already.
-    pub fn end(&mut self, place: usize) -> Option<Fault> {
-        self.0.remove(&place).map(|begun| begun.fault)
+    pub fn end(&mut self, step: usize) -> Option<Fault> {
+        self.0.remove(&step).map(|begun| begun.fault)
     }
 
     /// The links of this member, or of every one, work again.
@@ -117,8 +117,8 @@ impl Lasting {
 
     /// Whether the fault of this step has begun and not ended.
     #[must_use]
-    pub fn lasts(&self, place: usize) -> bool {
-        self.0.contains_key(&place)
+    pub fn lasts(&self, step: usize) -> bool {
+        self.0.contains_key(&step)
     }
 
     /// A member's process has ended, and what was open in it.
@@ -241,8 +241,8 @@ mod tests {
 
     fn lasting(faults: impl IntoIterator<Item = Fault>) -> Lasting {
         let mut lasting = Lasting::default();
-        for (place, fault) in faults.into_iter().enumerate() {
-            lasting.begin(place, fault);
+        for (step, fault) in faults.into_iter().enumerate() {
+            lasting.begin(step, fault);
         }
         lasting
     }

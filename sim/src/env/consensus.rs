@@ -67,7 +67,7 @@ impl Consensus {
             Self::Modelled(raft) => Some(raft),
             Self::Own(_) => None,
         };
-        raft.into_iter().flat_map(move |raft| raft.committed_behind(index))
+        raft.into_iter().flat_map(move |raft| raft.committed_after(index))
     }
 
     /// The next event for a member.

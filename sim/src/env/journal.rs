@@ -59,10 +59,10 @@ impl Backend for JournalBackend {
         let end = bytes.len() - rest.len();
         // A record has a length, so zeros have none in them.
         let written = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        if let Some(place) = (1..written).find(|place| record(&rest[*place..]).is_some()) {
+        if let Some(position) = (1..written).find(|position| record(&rest[*position..]).is_some()) {
             return Err(damaged(format!(
                 "a whole record at byte {} behind a broken one",
-                end + place
+                end + position
             )));
         }
         self.end = end as u64;
@@ -172,7 +172,7 @@ mod tests {
     fn history(seed: u64, length: u64) -> Vec<Transaction> {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let (mut model, mut transactions) = (MemoryBackend::new(), Vec::new());
-        for place in 1..=length {
+        for index in 1..=length {
             let lease = id(1 + random.next_u64() % 6);
             let snapshot = model.load().expect("it is in memory").snapshot;
             let exists = snapshot.leases.iter().any(|record| record.id == lease);
@@ -191,11 +191,11 @@ mod tests {
                 2 => Vec::new(),
                 _ => {
                     let remaining = (random.next_u64() % 2 == 0).then_some(Ttl::from_millis(7));
-                    let record = LeaseRecord { id: lease, ttl: Ttl::from_secs(place), remaining };
+                    let record = LeaseRecord { id: lease, ttl: Ttl::from_secs(index), remaining };
                     vec![Change::Write(Write::PutLease(record))]
                 }
             };
-            let (after, applied) = (LogIndex(place - 1), LogIndex(place));
+            let (after, applied) = (LogIndex(index - 1), LogIndex(index));
             let digest = lessor::Digest::default();
             let mut next = Transaction { after, applied, digest, reset: false, changes };
             let mut probe = model.clone();
@@ -291,12 +291,12 @@ mod tests {
             Change::Write(Write::PutLease(record))
         };
         let mut lessor = Lessor::new(&Config::default());
-        for (place, leases) in [(0, 1..4_001_u64), (1, 4_001..4_002)] {
+        for (index, leases) in [(0, 1..4_001_u64), (1, 4_001..4_002)] {
             for number in leases.clone() {
                 let grant = lessor::Command::Grant { id: id(number), ttl: Ttl::MAX };
                 lessor.apply(Instant::ZERO, grant).expect("the id is free");
             }
-            let (after, applied, digest) = (LogIndex(place), LogIndex(place + 1), lessor.digest());
+            let (after, applied, digest) = (LogIndex(index), LogIndex(index + 1), lessor.digest());
             let changes = leases.map(put).collect();
             let transaction = Transaction { after, applied, digest, reset: false, changes };
             journal.commit(transaction).expect("the disk is fine");

@@ -112,21 +112,21 @@ impl Kind {
     }
 
     /// Adds one fault, and what follows from it.
-    pub(super) fn strike(self, draw: &mut Draw, place: &Place, steps: &mut Vec<Step>) {
-        let at = draw.moment(place.until);
-        let member = draw.member(place.members);
+    pub(super) fn strike(self, draw: &mut Draw, limits: &Limits, steps: &mut Vec<Step>) {
+        let at = draw.moment(limits.until);
+        let member = draw.member(limits.members);
         let lasts = draw.span_ms(200, 20_000);
         let span = Some(lasts);
         let mut then = |fault| {
             let at = at + lasts;
-            if at < place.until {
+            if at < limits.until {
                 steps.push(step(at, Action::Fault(fault)));
             }
         };
         let fault = match self {
             Self::Crash => {
                 then(Fault::Restart(member));
-                Fault::Crash(crash(draw, member, place.operations))
+                Fault::Crash(crash(draw, member, limits.operations))
             }
             Self::Kill => {
                 then(Fault::Restart(member));
@@ -139,15 +139,15 @@ impl Kind {
             Self::Pause => Fault::Pause { member, span: draw.span_ms(100, 30_000) },
             Self::Isolate => Fault::Isolate { member, span },
             Self::Partition => {
-                let others = (1..=u64::from(place.members)).map(MemberId).filter(|m| *m != member);
+                let others = (1..=u64::from(limits.members)).map(MemberId).filter(|m| *m != member);
                 Fault::Partition { side: others.filter(|_| draw.chance(50)).collect(), span }
             }
             Self::Block => {
-                Fault::Block { from: member, to: draw.other(member, place.members), span }
+                Fault::Block { from: member, to: draw.other(member, limits.members), span }
             }
             Self::Delay => {
                 let by = draw.span_ms(20, 5_000);
-                Fault::Delay { from: member, to: draw.other(member, place.members), by, span }
+                Fault::Delay { from: member, to: draw.other(member, limits.members), by, span }
             }
             Self::Noise => {
                 let ppm = [0, 20_000, 100_000, 400_000];
@@ -160,7 +160,7 @@ impl Kind {
                 Fault::Lose { member, loss: draw.pick(&losses), count: 1 + draw.below(6) }
             }
             Self::Repeat => Fault::Repeat { member, count: 1 + draw.below(8) },
-            Self::SlowDisk => slow_disk(draw, member, at, lasts, place.until),
+            Self::SlowDisk => slow_disk(draw, member, at, lasts, limits.until),
             Self::FullDisk => {
                 then(Fault::Restart(member));
                 Fault::FullDisk { member, span }
@@ -186,7 +186,7 @@ impl Kind {
                 // Whoever leads by then is watched.
                 let span = Some(draw.span(8, 40));
                 let leaves = draw.chance(50);
-                for other in (1..=u64::from(place.members)).map(MemberId) {
+                for other in (1..=u64::from(limits.members)).map(MemberId) {
                     if other != member {
                         let fault = Fault::Observe { member: other, span, leaves };
                         steps.push(step(at, Action::Fault(fault)));
@@ -239,7 +239,7 @@ impl Kind {
 }
 
 /// Where faults strike.
-pub(super) struct Place {
+pub(super) struct Limits {
     pub(super) members: u8,
     /// None begins later.
     pub(super) until: Duration,
@@ -277,7 +277,7 @@ fn slow_disk(
 
 /// Somebody else leads now and then; and if nobody is elected by itself, somebody soon after
 /// whatever befell the leader.
-pub(super) fn elections(draw: &mut Draw, place: &Place, by_itself: bool, steps: &mut Vec<Step>) {
+pub(super) fn elections(draw: &mut Draw, limits: &Limits, by_itself: bool, steps: &mut Vec<Step>) {
     let faults: Vec<_> = steps
         .iter()
         .filter(|step| matches!(&step.action, Action::Fault(fault) if !matches!(fault, Fault::Lose { .. })))
@@ -285,13 +285,13 @@ pub(super) fn elections(draw: &mut Draw, place: &Place, by_itself: bool, steps: 
         .collect();
     for at in faults.into_iter().filter(|_| !by_itself) {
         let at = at + draw.span_ms(100, 6_000);
-        if at < place.until {
-            steps.push(step(at, Action::Fault(Fault::Elect(draw.member(place.members)))));
+        if at < limits.until {
+            steps.push(step(at, Action::Fault(Fault::Elect(draw.member(limits.members)))));
         }
     }
     if draw.chance(50) {
         for _ in 0..draw.below(5) {
-            let (at, member) = (draw.moment(place.until), draw.member(place.members));
+            let (at, member) = (draw.moment(limits.until), draw.member(limits.members));
             let fault = match draw.below(3) {
                 0 => Action::Ask {
                     request: draw.pick(&[Request::Promote, Request::Demote]),
@@ -308,19 +308,19 @@ pub(super) fn elections(draw: &mut Draw, place: &Place, by_itself: bool, steps: 
 }
 
 /// A primary is promoted again and again.
-pub(super) fn promotions(draw: &mut Draw, place: &Place, steps: &mut Vec<Step>) {
+pub(super) fn promotions(draw: &mut Draw, limits: &Limits, steps: &mut Vec<Step>) {
     for _ in 0..60 {
-        let (request, at) = (Request::Promote, draw.moment(place.until));
+        let (request, at) = (Request::Promote, draw.moment(limits.until));
         let ask = Action::Ask { request, member: None, lessee: None, answer: None, patience: None };
         steps.push(step(at, ask));
     }
 }
 
 /// All lose their power at once, shortly before the end of the faults.
-pub(super) fn blackout(draw: &mut Draw, place: &Place, steps: &mut Vec<Step>) {
-    let at = place.until - draw.span_ms(1, 3_000);
-    for member in (1..=u64::from(place.members)).map(MemberId) {
-        let crash = Crash { when: CrashWhen::Now, ..crash(draw, member, place.operations) };
+pub(super) fn blackout(draw: &mut Draw, limits: &Limits, steps: &mut Vec<Step>) {
+    let at = limits.until - draw.span_ms(1, 3_000);
+    for member in (1..=u64::from(limits.members)).map(MemberId) {
+        let crash = Crash { when: CrashWhen::Now, ..crash(draw, member, limits.operations) };
         steps.push(step(at, Action::Fault(Fault::Crash(crash))));
     }
 }

@@ -88,7 +88,7 @@ fn items(draw: &mut Draw) -> Vec<Item> {
     std::collections::BTreeSet::<Item>::from_iter(items).into_iter().collect()
 }
 
-/// So many leases end while somebody watches and reads nothing that it soon has no place for more.
+/// So many leases end while somebody watches and reads nothing that it soon has no room for more.
 pub(super) fn watched(draw: &mut Draw, scenario: &mut Scenario, until: Duration) {
     let watched = |step: &Step| matches!(step.action, Action::Fault(Fault::Observe { .. }));
     let Some(start) = scenario.steps.iter().find(|step| watched(step)).map(|step| step.at) else {

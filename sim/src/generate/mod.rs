@@ -10,7 +10,7 @@ use std::time::Duration;
 use lessor::{Config, MemberId};
 
 use self::draw::Draw;
-use self::faults::{Kind, Place};
+use self::faults::{Kind, Limits};
 use crate::scenario::Delays;
 use crate::scenario::{
     Action, Clocks, Disks, Ending, MemberClock, Network, PartName, Scenario, Step, Upkeep,
@@ -62,27 +62,27 @@ pub fn generate(seed: u64) -> Scenario {
     steps.extend(lessees::one_by_one(&mut stream("lessees"), members, unrest));
     steps.extend(lessees::probes(&mut stream("probes"), unrest, rest));
     let operations = if scenario.store == PartName::REDB { 24 } else { 3 };
-    let (mut swarm, place) = (stream("swarm"), Place { members, until: unrest, operations });
+    let (mut swarm, limits) = (stream("swarm"), Limits { members, until: unrest, operations });
     let calm = swarm.chance(5);
     for kind in Kind::ALL {
         let (drawn, most) = (swarm.chance(kind.share()), swarm.weighted(&[(5, 1), (3, 3), (2, 8)]));
         let mut draw = stream(kind.name());
         for _ in 0..=draw.below(most) {
             if drawn && !calm && (members > 1 || !kind.is_of_links()) {
-                kind.strike(&mut draw, &place, steps);
+                kind.strike(&mut draw, &limits, steps);
             }
         }
     }
     let by_itself = upkeep.election_timeout.is_some();
-    faults::elections(&mut stream("elections"), &place, by_itself, steps);
+    faults::elections(&mut stream("elections"), &limits, by_itself, steps);
     if swarm.chance(15) {
-        faults::blackout(&mut stream("blackout"), &place, steps);
+        faults::blackout(&mut stream("blackout"), &limits, steps);
     }
     let mut promotions = stream("promotions");
     if promotions.chance(10) {
         // So that renews wait for their unsets, which a promotion must not disturb.
         scenario.config.checkpoint_interval = Duration::from_secs(1);
-        faults::promotions(&mut promotions, &place, steps);
+        faults::promotions(&mut promotions, &limits, steps);
     }
     let mut turns = stream("succession");
     if turns.chance(3) {
@@ -103,8 +103,8 @@ fn ending(draw: &mut Draw, members: u8, at: Duration) -> Ending {
         return Ending { at, core: Vec::new() };
     }
     while core.len() > majority {
-        let place = draw.below(u32::from(members)) as usize % core.len();
-        core.remove(place);
+        let limits = draw.below(u32::from(members)) as usize % core.len();
+        core.remove(limits);
     }
     Ending { at, core }
 }

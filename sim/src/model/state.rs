@@ -7,7 +7,7 @@ use lessor::{Command, Entry, Item, LeaseId, LeaseRecord, LogIndex, Snapshot, Ttl
 
 use super::{Difference, Store};
 
-/// The replicated state at one place of the log.
+/// The replicated state at one index of the log.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct State {
     /// The last entry that is in it.
@@ -41,7 +41,7 @@ pub struct Applied {
 }
 
 impl State {
-    /// Applies the next entry. A refused command changes nothing but the place.
+    /// Applies the next entry. A refused command changes nothing but the index.
     pub fn apply(&mut self, entry: &Entry) -> Applied {
         self.applied = entry.index;
         let mut applied = Applied::default();

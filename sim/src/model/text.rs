@@ -12,10 +12,10 @@ use lessor::{
 /// An answer.
 pub(crate) fn answer(answer: &Result<Response, RequestError>) -> String {
     match answer {
-        Ok(Response::Granted { id, ttl, index: place }) => {
-            format!("granted lease {id}, ttl {ttl}, at {place}")
+        Ok(Response::Granted { id, ttl, index }) => {
+            format!("granted lease {id}, ttl {ttl}, at {index}")
         }
-        Ok(Response::Applied { index: place }) => format!("done at {place}"),
+        Ok(Response::Applied { index }) => format!("done at {index}"),
         Ok(Response::Renewed { ttl }) => format!("renewed, ttl {ttl}"),
         Ok(Response::Done) => "done".to_owned(),
         Ok(Response::Lookup(None)) => "no such lease".to_owned(),
@@ -79,8 +79,8 @@ pub(crate) fn input(input: &MemberInput) -> impl Display {
         }
         MemberInput::Role(Role::Follower { leader: None }) => f.write_str("follows nobody"),
         MemberInput::GoOn => f.write_str("goes on with what was committed"),
-        MemberInput::Confirmed { confirmation, committed: Some(place) } => {
-            write!(f, "learns that it leads, with {place} committed (question {})", confirmation.0)
+        MemberInput::Confirmed { confirmation, committed: Some(index) } => {
+            write!(f, "learns that it leads, with {index} committed (question {})", confirmation.0)
         }
         MemberInput::Confirmed { confirmation, committed: None } => {
             write!(f, "learns that it does not lead (question {})", confirmation.0)
@@ -88,7 +88,7 @@ pub(crate) fn input(input: &MemberInput) -> impl Display {
         MemberInput::Installed(state) => {
             write!(f, "is given the whole state at {}", state.applied)
         }
-        MemberInput::Persisted(place) => write!(f, "all up to {place} is durable"),
+        MemberInput::Persisted(index) => write!(f, "all up to {index} is durable"),
         MemberInput::Forget(ticket) => write!(f, "nobody waits for request {} any more", ticket.0),
         MemberInput::HoldExpired(true) => f.write_str("is to hold back what expires"),
         MemberInput::HoldExpired(false) => f.write_str("is to hold back nothing more"),
@@ -246,8 +246,8 @@ pub(crate) fn changes(changes: &[Change]) -> impl Display {
         if changes.is_empty() {
             return f.write_str("nothing but the place");
         }
-        for (place, change) in changes.iter().take(SHOWN).enumerate() {
-            f.write_str(if place == 0 { "" } else { ", " })?;
+        for (position, change) in changes.iter().take(SHOWN).enumerate() {
+            f.write_str(if position == 0 { "" } else { ", " })?;
             match change {
                 Change::Write(Write::PutLease(record)) => write!(f, "put lease {}", record.id)?,
                 Change::Write(Write::DeleteLease(id)) => write!(f, "delete lease {id}")?,
@@ -293,8 +293,8 @@ pub(crate) fn list<T: Display>(words: &[T], nothing: &'static str) -> impl Displ
         if words.is_empty() {
             return f.write_str(nothing);
         }
-        for (place, word) in words.iter().take(SHOWN).enumerate() {
-            let comma = if place == 0 { "" } else { ", " };
+        for (position, word) in words.iter().take(SHOWN).enumerate() {
+            let comma = if position == 0 { "" } else { ", " };
             write!(f, "{comma}{word}")?;
         }
         and_more(f, words.len())

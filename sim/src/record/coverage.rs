@@ -2,7 +2,7 @@
 //! campaign vacuous.
 #![expect(
     clippy::wildcard_enum_match_arm,
-    reason = "a place is about a few kinds of events, and a new kind need not be one"
+    reason = "a mark is about a few kinds of events, and a new kind need not be one"
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,7 @@ use crate::scenario::{CrashWhen, Fault};
 
 macro_rules! marks {
     ($($mark:ident $name:literal $what:literal)*) => {
-        /// A place that is interesting to have been at.
+        /// Something worth reaching.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
         pub enum Mark {
             $(#[doc = $what] $mark,)*
@@ -62,7 +62,7 @@ marks! {
     OldDisk "old-disk" "a member came back with a store that was older"
     AbortedInCommit "aborted-in-commit" "an engine was aborted while its commit was on its way"
     LockedOut "locked-out" "a store was refused, as somebody had it open"
-    HeldByObserver "held-by-observer" "a primary held expired batches, as an observer had no place for one"
+    HeldByObserver "held-by-observer" "a primary held expired batches, as an observer had no room for one"
     Missed "missed" "an observer that was too slow was told what it missed"
     HeldByHost "held-by-host" "a commit waited for a transaction of the host"
     AllDown "all-down" "all members were down"
@@ -224,12 +224,12 @@ impl Coverage {
         self.counts
     }
 
-    /// A place was reached.
+    /// It was reached.
     pub fn mark(&mut self, mark: Mark) {
         self.counts[mark as usize] += 1;
     }
 
-    /// A place was reached if this holds.
+    /// It was reached if this holds.
     pub fn mark_if(&mut self, holds: bool, mark: Mark) {
         if holds {
             self.mark(mark);
@@ -399,10 +399,10 @@ impl Coverage {
         self.mark_if(*answer == Err(RequestError::Unknown), Mark::AnsweredUnknown);
         let exists = *answer == Err(RequestError::Refused(Error::LeaseExists));
         self.mark_if(exists, Mark::ExistsRefused);
-        if let (Request::GrantOnce { .. }, Ok(Response::Granted { id, index: place, .. })) =
+        if let (Request::GrantOnce { .. }, Ok(Response::Granted { id, index, .. })) =
             (request, answer)
         {
-            self.mark_if(self.granted.get(id) != Some(place), Mark::FoundAgain);
+            self.mark_if(self.granted.get(id) != Some(index), Mark::FoundAgain);
         }
     }
 }
@@ -419,7 +419,7 @@ mod tests {
         let names: BTreeSet<_> = MARKS.iter().map(|(_, name, _)| name).collect();
         assert_eq!(names.len(), MARKS.len());
         assert!(MARKS.len() >= 40);
-        assert!(MARKS.iter().enumerate().all(|(place, (mark, ..))| *mark as usize == place));
+        assert!(MARKS.iter().enumerate().all(|(position, (mark, ..))| *mark as usize == position));
     }
 
     #[test]
@@ -439,12 +439,12 @@ mod tests {
             attach(1),
             attach(2),
         ];
-        for (place, command) in (1..).zip(commands) {
-            if place == 4 {
+        for (index, command) in (1..).zip(commands) {
+            if index == 4 {
                 let batch = lessor::ExpiredBatch { leases: vec![lease(1)] };
                 coverage.output(Duration::ZERO, MemberId(1), &Output::Expired(batch));
             }
-            let entry = entry(place, command);
+            let entry = entry(index, command);
             coverage.agreed(&state, &entry);
             state.apply(&entry);
         }

@@ -225,7 +225,7 @@ impl Recorder {
             Note::Overwritten { count, .. } => {
                 format!("{count} entries give way to those of a newer leader")
             }
-            Note::Installed { place, .. } => format!("takes the whole state at {place}"),
+            Note::Installed { index, .. } => format!("takes the whole state at {index}"),
             Note::Repeated => return,
             Note::Fenced { proposal, .. } => {
                 format!("refused in term {}: {}", proposal.term, proposal.command)

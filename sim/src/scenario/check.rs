@@ -30,7 +30,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Scenario, ScenarioError> 
     let syntax = |error: toml::de::Error| {
         invalid(error.span().map_or(1, |span| line(span.start)), sentence(&error))
     };
-    let mistake = |mistake: Mistake| invalid(line(mistake.place.start), mistake.message);
+    let mistake = |mistake: Mistake| invalid(line(mistake.location.start), mistake.message);
     // Another schema may have other fields, so that it is looked at before them.
     let head: file::Head = toml::from_str(text).map_err(syntax)?;
     let found = *head.schema.get_ref();
@@ -65,14 +65,14 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Scenario, ScenarioError> 
         expects: Vec::new(),
     };
     for step in file.step {
-        let place = step.span();
-        let line = line(place.start);
-        let (at, action) = checker.step(step.into_inner(), place.clone()).map_err(mistake)?;
+        let location = step.span();
+        let line = line(location.start);
+        let (at, action) = checker.step(step.into_inner(), location.clone()).map_err(mistake)?;
         if let Action::Fault(fault) = &action
             && fault.is_of_the_modelled_log()
             && scenario.log_name != PartName::MODELLED
         {
-            return Err(mistake(not_of(&scenario.log_name, fault.name(), place)));
+            return Err(mistake(not_of(&scenario.log_name, fault.name(), location)));
         }
         scenario.steps.push(Step { at, line, action });
     }
@@ -91,12 +91,12 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Scenario, ScenarioError> 
 
 /// What is wrong, and where in the text.
 pub(super) struct Mistake {
-    place: Range<usize>,
+    location: Range<usize>,
     message: String,
 }
 
-pub(super) fn mistake(place: Range<usize>, message: impl Into<String>) -> Mistake {
-    Mistake { place, message: message.into() }
+pub(super) fn mistake(location: Range<usize>, message: impl Into<String>) -> Mistake {
+    Mistake { location, message: message.into() }
 }
 
 /// The comment lines at the head.
@@ -152,7 +152,11 @@ impl Checker {
         Ok(Self { members, duration })
     }
 
-    fn step(&self, step: file::Step, place: Range<usize>) -> Result<(Duration, Action), Mistake> {
+    fn step(
+        &self,
+        step: file::Step,
+        location: Range<usize>,
+    ) -> Result<(Duration, Action), Mistake> {
         let at = self.moment("at", &step.at)?;
         let mut actions = Vec::new();
         if let Some(grant) = step.grant {
@@ -334,7 +338,7 @@ impl Checker {
             (_, count) => {
                 let count = if count == 0 { "none".to_owned() } else { count.to_string() };
                 Err(mistake(
-                    place,
+                    location,
                     format!(
                         "a step has exactly one action, this one has {count}; allowed: {ACTIONS}"
                     ),
@@ -475,8 +479,8 @@ impl Checker {
         let found = side.iter().map(|member| self.member(member)).collect::<Result<_, _>>()?;
         let found: Vec<MemberId> = std::collections::BTreeSet::into_iter(found).collect();
         if found.is_empty() || found.len() >= usize::from(self.members) {
-            let place = side.first().map_or(0..0, Spanned::span);
-            return Err(mistake(place, "`side` must name some members and not all"));
+            let location = side.first().map_or(0..0, Spanned::span);
+            return Err(mistake(location, "`side` must name some members and not all"));
         }
         Ok(found)
     }
@@ -492,7 +496,7 @@ impl Checker {
     }
 
     pub(super) fn member(&self, member: &Spanned<i64>) -> Result<MemberId, Mistake> {
-        let (member, place) = (*member.get_ref(), member.span());
+        let (member, location) = (*member.get_ref(), member.span());
         if (1..=i64::from(self.members)).contains(&member) {
             return Ok(MemberId(member.unsigned_abs()));
         }
@@ -500,15 +504,15 @@ impl Checker {
             1 => "only member 1".to_owned(),
             members => format!("members 1 to {members}"),
         };
-        Err(mistake(place, format!("member {member}, but the scenario has {known}")))
+        Err(mistake(location, format!("member {member}, but the scenario has {known}")))
     }
 
     pub(super) fn moment(&self, name: &str, at: &Spanned<Span>) -> Result<Duration, Mistake> {
-        let (at, place, end) = (*at.get_ref(), at.span(), Span(self.duration));
+        let (at, location, end) = (*at.get_ref(), at.span(), Span(self.duration));
         if at.0 <= self.duration {
             return Ok(at.0);
         }
-        Err(mistake(place, format!("`{name}` is {at}, after the end of the scenario at {end}")))
+        Err(mistake(location, format!("`{name}` is {at}, after the end of the scenario at {end}")))
     }
 }
 

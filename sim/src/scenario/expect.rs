@@ -16,30 +16,33 @@ impl Checker {
         &self,
         expect: &Spanned<file::Expect>,
     ) -> Result<Expectation, Mistake> {
-        let (place, expect) = (expect.span(), expect.get_ref());
+        let (location, expect) = (expect.span(), expect.get_ref());
         let given = expect.given();
-        let mut about = given.iter().filter_map(|(name, place)| {
-            FORMS.iter().find(|(subject, _)| subject == name).map(|form| (form, place))
+        let mut about = given.iter().filter_map(|(name, location)| {
+            FORMS.iter().find(|(subject, _)| subject == name).map(|form| (form, location))
         });
         let Some(((subject, fields), _)) = about.next() else {
-            return Err(mistake(place, format!("an expectation is about nothing; {EXPECTATIONS}")));
+            return Err(mistake(
+                location,
+                format!("an expectation is about nothing; {EXPECTATIONS}"),
+            ));
         };
-        if let Some(((other, _), place)) = about.next() {
+        if let Some(((other, _), location)) = about.next() {
             let message =
                 format!("an expectation is about one thing, not `{subject}` and `{other}`");
-            return Err(mistake(place.clone(), message + "; make two of it"));
+            return Err(mistake(location.clone(), message + "; make two of it"));
         }
-        if let Some((name, place)) =
+        if let Some((name, location)) =
             given.iter().find(|(name, _)| name != subject && !fields.contains(name))
         {
             let fields = fields.join(", ");
             let message = format!("`{name}` does not go with `{subject}`; allowed: {fields}");
-            return Err(mistake(place.clone(), message));
+            return Err(mistake(location.clone(), message));
         }
         if *subject == "from" {
-            return self.expired(expect, place);
+            return self.expired(expect, location);
         }
-        let needs = |what: &str| mistake(place.clone(), format!("`{subject}` needs {what}"));
+        let needs = |what: &str| mistake(location.clone(), format!("`{subject}` needs {what}"));
         let at =
             expect.at.as_ref().ok_or_else(|| needs("`at`, the moment that it is expected for"))?;
         let at = self.moment("at", at)?;
@@ -60,9 +63,13 @@ impl Checker {
         Ok(Expectation::At { at, member, what })
     }
 
-    fn expired(&self, expect: &file::Expect, place: Range<usize>) -> Result<Expectation, Mistake> {
+    fn expired(
+        &self,
+        expect: &file::Expect,
+        location: Range<usize>,
+    ) -> Result<Expectation, Mistake> {
         let (Some(from), Some(to), Some(every)) = (&expect.from, &expect.to, &expect.every) else {
-            return Err(mistake(place, "`from` needs `to` and `every`"));
+            return Err(mistake(location, "`from` needs `to` and `every`"));
         };
         let end = to.span();
         let (from, to) = (self.moment("from", from)?, self.moment("to", to)?);
@@ -76,7 +83,7 @@ impl Checker {
         let (at_least, at_most) = (bounds.0.as_ref().map(value), bounds.1.as_ref().map(value));
         if at_least.is_none() && at_most.is_none() {
             let message = "`from` needs `expired_at_least` or `expired_at_most`";
-            return Err(mistake(place, message));
+            return Err(mistake(location, message));
         }
         let every = positive("every", every)?;
         Ok(Expectation::Expired { from, to, every, at_least, at_most })

@@ -472,30 +472,30 @@ pub(super) struct Expect {
 }
 
 impl Expect {
-    /// The fields that are there, each with its place.
+    /// The fields that are there, each with its location.
     pub(super) fn given(&self) -> Vec<(&'static str, Range<usize>)> {
-        fn place<T>(field: &Option<Spanned<T>>) -> Option<Range<usize>> {
+        fn location<T>(field: &Option<Spanned<T>>) -> Option<Range<usize>> {
             field.as_ref().map(Spanned::span)
         }
         let fields = [
-            ("at", place(&self.at)),
-            ("member", place(&self.member)),
-            ("lease", place(&self.lease)),
-            ("present", place(&self.present)),
-            ("remaining_at_least", place(&self.remaining_at_least)),
-            ("remaining_at_most", place(&self.remaining_at_most)),
-            ("items", place(&self.items)),
-            ("item", place(&self.item)),
-            ("holder", place(&self.holder)),
-            ("primary", place(&self.primary)),
-            ("leases", place(&self.leases)),
-            ("from", place(&self.from)),
-            ("to", place(&self.to)),
-            ("every", place(&self.every)),
-            ("expired_at_least", place(&self.expired_at_least)),
-            ("expired_at_most", place(&self.expired_at_most)),
+            ("at", location(&self.at)),
+            ("member", location(&self.member)),
+            ("lease", location(&self.lease)),
+            ("present", location(&self.present)),
+            ("remaining_at_least", location(&self.remaining_at_least)),
+            ("remaining_at_most", location(&self.remaining_at_most)),
+            ("items", location(&self.items)),
+            ("item", location(&self.item)),
+            ("holder", location(&self.holder)),
+            ("primary", location(&self.primary)),
+            ("leases", location(&self.leases)),
+            ("from", location(&self.from)),
+            ("to", location(&self.to)),
+            ("every", location(&self.every)),
+            ("expired_at_least", location(&self.expired_at_least)),
+            ("expired_at_most", location(&self.expired_at_most)),
         ];
-        fields.into_iter().filter_map(|(name, place)| Some((name, place?))).collect()
+        fields.into_iter().filter_map(|(name, location)| Some((name, location?))).collect()
     }
 }
 

@@ -301,7 +301,7 @@ fn read(path: &Path) -> Result<Vec<u8>, ScenarioError> {
 impl Step {
     /// Where it stands, for messages: a step that was drawn is in no file.
     #[must_use]
-    pub fn place(&self) -> String {
+    pub fn location(&self) -> String {
         match self.line {
             0 => format!("the step at {}", crate::model::text::moment(self.at)),
             line => format!("line {line}"),

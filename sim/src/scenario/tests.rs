@@ -441,8 +441,8 @@ fn everything() -> String {
         [[herd]]\nname = \"g\"\nleases = 2\nfirst_lease = 100\nttl = \"9s\"\nstart = \"1s\"\n\
         keep_alive = true\ndrift_ppm = -5\n"
         .to_owned();
-    for (place, action) in ACTIONS.iter().enumerate() {
-        text += &format!("[[step]]\nat = \"{place}s\"\n{action}\n");
+    for (position, action) in ACTIONS.iter().enumerate() {
+        text += &format!("[[step]]\nat = \"{position}s\"\n{action}\n");
     }
     for expect in EXPECTS {
         text += &format!("[[expect]]\n{expect}\n");

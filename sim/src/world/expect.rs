@@ -108,9 +108,9 @@ impl World {
             if let scenario::Action::Ask { request, answer: Some(expected), .. } = &step.action {
                 let answer = self.calls.answer_of(number);
                 if answer != *expected {
-                    let (place, asked) = (step.place(), request);
+                    let (location, asked) = (step.location(), request);
                     let (answer, expected) = (answer.word(), expected.word());
-                    let what = format!("{place}: {asked} was answered {answer}, not {expected}");
+                    let what = format!("{location}: {asked} was answered {answer}, not {expected}");
                     self.unmet.push(what);
                 }
             }
@@ -137,9 +137,9 @@ impl World {
         }
         for (_, machine) in self.machines.iter() {
             if let Some(crashing) = machine.crashing {
-                let place = self.scenario.steps[crashing.step].place();
+                let location = self.scenario.steps[crashing.step].location();
                 self.without_effect
-                    .push(format!("{place}: the crash never came, for want of a commit"));
+                    .push(format!("{location}: the crash never came, for want of a commit"));
             }
         }
         let left = self.log.losses_left();

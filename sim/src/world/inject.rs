@@ -88,7 +88,7 @@ impl World {
             Met::Later => {}
             Met::Nothing => {
                 let step = &self.scenario.steps[step];
-                let what = format!("{}: {} meets nothing", step.place(), step.action_in_words());
+                let what = format!("{}: {} meets nothing", step.location(), step.action_in_words());
                 self.without_effect.push(what);
             }
         }

@@ -134,7 +134,7 @@ impl World {
             LogEvent::Role(role) => self.log.role(member, role),
             LogEvent::Installed(state) => {
                 self.log.stands(member, state.applied);
-                self.note(&Note::Installed { member, place: state.applied });
+                self.note(&Note::Installed { member, index: state.applied });
             }
             LogEvent::Confirmed { .. } => {}
         }

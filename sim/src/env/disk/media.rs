@@ -204,22 +204,22 @@ mod tests {
         RedbBackend::with_storage(disk.mount())
     }
 
-    /// The transaction that grants the lease with the number of its place.
-    fn grant(place: u64) -> Transaction {
-        let record = |place: u64| {
-            let id = LeaseId::new(i64::try_from(place).expect("small")).expect("not zero");
+    /// The transaction that grants the lease with the number of its index.
+    fn grant(index: u64) -> Transaction {
+        let record = |index: u64| {
+            let id = LeaseId::new(i64::try_from(index).expect("small")).expect("not zero");
             LeaseRecord { id, ttl: Ttl::from_secs(10), remaining: None }
         };
-        let leases = (1..=place).map(record).collect();
+        let leases = (1..=index).map(record).collect();
         let mut after = Lessor::new(&Config::default());
         let snapshot = Snapshot { leases, items: Vec::new() };
         after.recover(Instant::ZERO, &snapshot).expect("it is well-formed");
         Transaction {
-            after: LogIndex(place - 1),
-            applied: LogIndex(place),
+            after: LogIndex(index - 1),
+            applied: LogIndex(index),
             digest: after.digest(),
             reset: false,
-            changes: vec![Change::Write(Write::PutLease(record(place)))],
+            changes: vec![Change::Write(Write::PutLease(record(index)))],
         }
     }
 
@@ -231,8 +231,8 @@ mod tests {
     fn filled(leases: u64) -> FaultyDisk {
         let disk = FaultyDisk::new();
         let mut store = open(&disk).expect("it is empty");
-        for place in 1..=leases {
-            store.commit(grant(place)).expect("the disk is fine");
+        for index in 1..=leases {
+            store.commit(grant(index)).expect("the disk is fine");
         }
         drop(store);
         disk
@@ -243,7 +243,7 @@ mod tests {
         let disk = filled(3);
         let mut store = open(&disk).expect("it is fine");
         disk.set_full(true);
-        let refused = (4..).find(|place| store.commit(grant(*place)).is_err());
+        let refused = (4..).find(|index| store.commit(grant(*index)).is_err());
         let durable = refused.expect("a full disk refuses at some time") - 1;
         assert!(disk.take_met().refused > 0);
         drop(store);

@@ -4,8 +4,8 @@ use std::fmt;
 
 use lessor::{Entry, LogIndex, MemberId, Term};
 
-/// A message on its way. As text it names its entries by their places and terms, which say what is in
-/// them: two logs that have an entry of the same term at the same place are equal up to there.
+/// A message on its way. As text it names its entries by their indexes and terms, which say what is in
+/// them: two logs that have an entry of the same term at the same index are equal up to there.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Envelope {
     /// Who sent it.
@@ -47,7 +47,7 @@ impl Envelope {
     pub fn in_words(&self) -> String {
         let Self { from, to: _, term, message } = self;
         let said = match message {
-            Message::Vote(of, place) => format!("vote for me, my log ends at {place} of term {of}"),
+            Message::Vote(of, index) => format!("vote for me, my log ends at {index} of term {of}"),
             Message::Voted(true) => "you have my vote".to_owned(),
             Message::Voted(false) => "you do not have my vote".to_owned(),
             Message::Append(Append { previous, entries, committed, round, .. }) => {
@@ -60,8 +60,8 @@ impl Envelope {
             Message::Appended { matched, agrees: false, round, .. } => {
                 format!("my log may be yours up to {matched}, no further, round {round}")
             }
-            Message::Install(place, of, round) => {
-                format!("take the whole state at {place} of term {of}, round {round}")
+            Message::Install(index, of, round) => {
+                format!("take the whole state at {index} of term {of}, round {round}")
             }
         };
         format!("from member {from} in term {term}: {said}")
@@ -71,7 +71,7 @@ impl Envelope {
 /// What a message says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Message {
-    /// Vote for me; my log ends with an entry of this term, at this place.
+    /// Vote for me; my log ends with an entry of this term, at this index.
     Vote(Term, LogIndex),
     /// You have my vote, or not.
     Voted(bool),
@@ -79,16 +79,16 @@ pub enum Message {
     Append(Append),
     /// My log is yours up to here, and I know of commits up to `committed`.
     Appended {
-        /// The last place that is known to be equal; if `agrees` is not set, the last that may be.
+        /// The last index that is known to be equal; if `agrees` is not set, the last that may be.
         matched: LogIndex,
         /// Whether the entries followed.
         agrees: bool,
-        /// The last committed place that it knows.
+        /// The last committed index that it knows.
         committed: LogIndex,
         /// The round that it answers.
         round: u64,
     },
-    /// My log no longer has what you need: everything up to this place is committed, and the entry
+    /// My log no longer has what you need: everything up to this index is committed, and the entry
     /// there is of this term.
     Install(LogIndex, Term, u64),
 }
@@ -96,7 +96,7 @@ pub enum Message {
 /// Entries, and what goes before them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Append {
-    /// The place before the first entry.
+    /// The index before the first entry.
     pub previous: LogIndex,
     /// The term of the entry there.
     pub previous_term: Term,

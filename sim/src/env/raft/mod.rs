@@ -96,7 +96,7 @@ pub enum Note {
         /// Who.
         member: MemberId,
         /// Up to where.
-        place: LogIndex,
+        index: LogIndex,
     },
     /// A message came twice on purpose.
     Repeated,
@@ -292,15 +292,15 @@ impl Raft {
         self.peers.iter().filter(|peer| matches!(peer.part, Part::Leader(_))).count()
     }
 
-    /// The last committed place.
+    /// The last committed index.
     #[must_use]
     pub fn last(&self) -> LogIndex {
         LogIndex(self.committed.len() as u64)
     }
 
-    /// The committed entries behind a place.
-    pub fn committed_behind(&self, place: usize) -> impl Iterator<Item = &Entry> {
-        self.committed.iter().skip(place)
+    /// The committed entries after an index.
+    pub fn committed_after(&self, index: usize) -> impl Iterator<Item = &Entry> {
+        self.committed.iter().skip(index)
     }
 
     /// How many losses that were ordered have not happened.
@@ -315,11 +315,11 @@ impl Raft {
     }
 
     fn peer(&self, member: MemberId) -> &Peer {
-        &self.peers[place(member)]
+        &self.peers[position(member)]
     }
 
     fn peer_mut(&mut self, member: MemberId) -> &mut Peer {
-        &mut self.peers[place(member)]
+        &mut self.peers[position(member)]
     }
 
     #[cfg(test)]
@@ -331,7 +331,7 @@ impl Raft {
 /// The most entries that a member is handed again when it starts.
 const MOST_AGAIN: u64 = 3;
 
-fn place(member: MemberId) -> usize {
+fn position(member: MemberId) -> usize {
     usize::try_from(member.0 - 1).expect("members are few")
 }
 

@@ -12,7 +12,7 @@ pub(super) struct Peer {
     // What survives a crash.
     pub(super) term: Term,
     pub(super) voted: Option<MemberId>,
-    /// The entries behind `base`, up to which the log was compacted.
+    /// The entries after `base`, up to which the log was compacted.
     pub(super) log: VecDeque<Entry>,
     pub(super) base: LogIndex,
     pub(super) base_term: Term,
@@ -81,29 +81,29 @@ impl Peer {
         LogIndex(self.base.0 + self.log.len() as u64)
     }
 
-    /// The term of the entry at a place, if the log still has it.
-    pub(super) fn term_at(&self, place: LogIndex) -> Option<Term> {
-        if place == self.base {
+    /// The term of the entry at an index, if the log still has it.
+    pub(super) fn term_at(&self, index: LogIndex) -> Option<Term> {
+        if index == self.base {
             return Some(self.base_term);
         }
-        self.entry(place).map(|entry| entry.term)
+        self.entry(index).map(|entry| entry.term)
     }
 
     pub(super) fn last_term(&self) -> Term {
         self.log.back().map_or(self.base_term, |entry| entry.term)
     }
 
-    pub(super) fn entry(&self, place: LogIndex) -> Option<&Entry> {
-        let behind = place.0.checked_sub(self.base.0 + 1)?;
+    pub(super) fn entry(&self, index: LogIndex) -> Option<&Entry> {
+        let behind = index.0.checked_sub(self.base.0 + 1)?;
         self.log.get(usize::try_from(behind).ok()?)
     }
 
-    /// The entries from a place on up to another.
+    /// The entries from an index on up to another.
     pub(super) fn between(&self, first: LogIndex, last: LogIndex) -> Vec<Entry> {
-        (first.0..=last.0).filter_map(|place| self.entry(LogIndex(place)).cloned()).collect()
+        (first.0..=last.0).filter_map(|index| self.entry(LogIndex(index)).cloned()).collect()
     }
 
-    /// Forgets everything up to a place.
+    /// Forgets everything up to an index.
     pub(super) fn compact(&mut self, to: LogIndex, term: Term) {
         let count = usize::try_from(to.0.saturating_sub(self.base.0)).unwrap_or(usize::MAX);
         self.log.drain(..count.min(self.log.len()));

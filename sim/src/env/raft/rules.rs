@@ -30,12 +30,12 @@ impl Raft {
             }
             Message::Voted(_) => {}
             Message::Append(append) => self.appends(now, from, to, old, append),
-            Message::Install(place, at, round) => {
+            Message::Install(index, at, round) => {
                 if !old {
                     self.follow(to, from);
-                    self.take_state(to, place, at);
+                    self.take_state(to, index, at);
                 }
-                let matched = if old { LogIndex(0) } else { place };
+                let matched = if old { LogIndex(0) } else { index };
                 self.answer(to, from, matched, !old, round);
             }
             Message::Appended { matched, agrees, committed, round } if !old => {
@@ -76,7 +76,7 @@ impl Raft {
             Part::Follower { .. } => None,
             Part::Candidate { again, .. } => Some(*again),
             Part::Leader(leader) => {
-                let may_commit = |(place, _): &&(LogIndex, _)| *place <= self.reach(member);
+                let may_commit = |(index, _): &&(LogIndex, _)| *index <= self.reach(member);
                 let commit = leader.proposed.front().filter(may_commit);
                 let asked = leader.asked.front().filter(|asked| {
                     asked.round <= self.heard(member)
@@ -189,7 +189,7 @@ impl Raft {
 
     /// Sends a follower what it has not been sent: entries, commits, the question of a round.
     fn update(&mut self, now: Duration, member: MemberId, other: MemberId) {
-        let peer = &mut self.peers[place(member)];
+        let peer = &mut self.peers[position(member)];
         let (base, last, committed) = (peer.base, peer.last(), peer.committed);
         let Part::Leader(leader) = &mut peer.part else { return };
         let round = leader.round;
@@ -218,7 +218,7 @@ impl Raft {
     /// Says again what was not answered.
     fn say_again(&mut self, now: Duration, member: MemberId) {
         for other in self.members().filter(|other| *other != member) {
-            let peer = &mut self.peers[place(member)];
+            let peer = &mut self.peers[position(member)];
             let (last, committed) = (peer.last(), peer.committed);
             let Part::Leader(leader) = &mut peer.part else { return };
             let round = leader.round;
@@ -313,7 +313,7 @@ impl Raft {
         }
     }
 
-    /// The last place that a majority has.
+    /// The last index that a majority has.
     fn reach(&self, member: MemberId) -> LogIndex {
         let Part::Leader(leader) = &self.peer(member).part else { return LogIndex(0) };
         let followers = leader.followers.values().map(|f| f.matched);
@@ -352,11 +352,11 @@ impl Raft {
         let term = peer.term;
         let mut own = None;
         if let Some(leader) = peer.leader() {
-            while let Some((place, ready)) = leader.proposed.front()
-                && *place <= to
+            while let Some((index, ready)) = leader.proposed.front()
+                && *index <= to
                 && *ready <= now
             {
-                own = Some(*place);
+                own = Some(*index);
                 leader.proposed.pop_front();
             }
             if own.is_none() || leader.proposed.front().is_some() {
@@ -372,7 +372,7 @@ impl Raft {
             return;
         }
         let fresh: Vec<_> = (peer.committed.0 + 1..=to.0)
-            .filter_map(|place| peer.entry(LogIndex(place)).cloned())
+            .filter_map(|index| peer.entry(LogIndex(index)).cloned())
             .collect();
         peer.committed = to;
         peer.ready.push_back((to, now));
@@ -421,8 +421,8 @@ impl Raft {
         {
             let to = *to;
             peer.ready.pop_front();
-            for place in peer.handed.0 + 1..=to.0 {
-                entries.extend(peer.entry(LogIndex(place)).cloned());
+            for index in peer.handed.0 + 1..=to.0 {
+                entries.extend(peer.entry(LogIndex(index)).cloned());
             }
             peer.handed = peer.handed.max(to);
         }
@@ -438,31 +438,31 @@ impl Raft {
     }
 
     /// Takes a whole state in place of entries that its leader no longer has.
-    fn take_state(&mut self, member: MemberId, place: LogIndex, term: Term) {
+    fn take_state(&mut self, member: MemberId, index: LogIndex, term: Term) {
         let peer = self.peer_mut(member);
-        if place <= peer.committed {
+        if index <= peer.committed {
             return;
         }
-        if peer.term_at(place) == Some(term) {
-            peer.compact(place, term);
+        if peer.term_at(index) == Some(term) {
+            peer.compact(index, term);
         } else {
             peer.log.clear();
-            (peer.base, peer.base_term) = (place, term);
+            (peer.base, peer.base_term) = (index, term);
         }
-        peer.committed = place;
+        peer.committed = index;
         peer.ready.clear();
-        self.install(member, place);
+        self.install(member, index);
     }
 
-    /// Hands a member the state at a place, which every log agrees on.
-    pub(super) fn install(&mut self, member: MemberId, place: LogIndex) {
+    /// Hands a member the state at an index, which every log agrees on.
+    pub(super) fn install(&mut self, member: MemberId, index: LogIndex) {
         let mut state = State::default();
-        for entry in self.committed.iter().take_while(|entry| entry.index <= place) {
+        for entry in self.committed.iter().take_while(|entry| entry.index <= index) {
             state.apply(entry);
         }
-        self.peer_mut(member).handed = place;
-        self.notes.push(Note::Installed { member, place });
-        let state = StateAt { applied: place, snapshot: state.snapshot() };
+        self.peer_mut(member).handed = index;
+        self.notes.push(Note::Installed { member, index });
+        let state = StateAt { applied: index, snapshot: state.snapshot() };
         self.events.push_back((member, LogEvent::Installed(state)));
     }
 

@@ -30,7 +30,7 @@ struct Group {
     mail: Vec<Envelope>,
     /// Nothing reaches these, and nothing leaves them.
     cut: BTreeSet<MemberId>,
-    /// What each member's process was handed, by place.
+    /// What each member's process was handed, by index.
     handed: BTreeMap<MemberId, u64>,
     confirmed: Vec<(MemberId, u64, Option<LogIndex>)>,
     asked_at: BTreeMap<u64, LogIndex>,
@@ -103,7 +103,7 @@ impl Group {
                     for entry in entries {
                         assert!(entry.index.0 <= *handed + 1, "a gap: {handed}, then {entry:?}");
                         let known =
-                            self.log.committed_behind(0).nth(place(MemberId(entry.index.0)));
+                            self.log.committed_after(0).nth(position(MemberId(entry.index.0)));
                         assert_eq!(known, Some(&entry));
                         *handed = entry.index.0.max(*handed);
                     }
@@ -125,8 +125,8 @@ impl Group {
     }
 
     /// Delivers one message, unless it is cut off.
-    fn deliver(&mut self, place: usize) {
-        let envelope = self.mail.remove(place);
+    fn deliver(&mut self, index: usize) {
+        let envelope = self.mail.remove(index);
         let cut = self.cut.contains(&envelope.from) || self.cut.contains(&envelope.to);
         if !cut {
             let refuses = matches!(envelope.message, Message::Appended { agrees: false, .. });
@@ -222,7 +222,7 @@ fn a_proposal_may_commit_after_its_proposer_has_fallen() {
     group.elect(m(2));
     group.pass(ms(100));
     assert_eq!(group.log.leader(), Some(m(2)));
-    let entries: Vec<_> = group.log.committed_behind(0).map(|entry| entry.term).collect();
+    let entries: Vec<_> = group.log.committed_after(0).map(|entry| entry.term).collect();
     assert_eq!(entries[1], Term(1), "the old proposal: {entries:?}");
     assert_eq!(group.handed[&m(3)], 3);
 }
@@ -363,17 +363,17 @@ fn adversary(seed: u64, planted: Option<Planted>) -> Group {
         match below(100) {
             0..45 => {
                 if !group.mail.is_empty() {
-                    let place = below(group.mail.len());
-                    group.deliver(place);
+                    let index = below(group.mail.len());
+                    group.deliver(index);
                 }
             }
             45..50 => {
                 if !group.mail.is_empty() {
-                    let place = below(group.mail.len());
+                    let index = below(group.mail.len());
                     if below(2) == 0 {
-                        group.mail.swap_remove(place);
+                        group.mail.swap_remove(index);
                     } else {
-                        group.mail.push(group.mail[place].clone());
+                        group.mail.push(group.mail[index].clone());
                     }
                 }
             }

@@ -5,7 +5,7 @@ use super::*;
 /// The table of the log, which has the settings of the modelled one only if it is that.
 pub(super) fn log(file: Option<Spanned<file::Log>>) -> Result<file::Log, Mistake> {
     let Some(file) = file else { return Ok(file::Log::default()) };
-    let (place, log) = (file.span(), file.into_inner());
+    let (location, log) = (file.span(), file.into_inner());
     let Some(name) = log.name.as_ref().filter(|name| **name != PartName::MODELLED) else {
         return Ok(log);
     };
@@ -17,16 +17,16 @@ pub(super) fn log(file: Option<Spanned<file::Log>>) -> Result<file::Log, Mistake
         ("compact_every", log.compact_every.is_some()),
     ];
     match settings.iter().find(|(_, is_there)| *is_there) {
-        Some((setting, _)) => Err(not_of(name, setting, place)),
+        Some((setting, _)) => Err(not_of(name, setting, location)),
         None => Ok(log),
     }
 }
 
 /// Something is for the modelled log only.
-pub(super) fn not_of(name: &PartName, what: &str, place: Range<usize>) -> Mistake {
+pub(super) fn not_of(name: &PartName, what: &str, location: Range<usize>) -> Mistake {
     let message =
         format!("`{what}` is for the modelled log, but the log is \"{name}\"; leave it out");
-    mistake(place, message)
+    mistake(location, message)
 }
 
 pub(super) fn delays(file: &file::Log) -> Delays {
@@ -119,8 +119,8 @@ impl Checker {
         let core = file.core.iter().map(|member| self.member(member)).collect::<Result<_, _>>()?;
         let core: Vec<MemberId> = std::collections::BTreeSet::into_iter(core).collect();
         if !core.is_empty() && 2 * core.len() <= usize::from(self.members) {
-            let place = file.core.first().map_or(0..0, Spanned::span);
-            return Err(mistake(place, "`core` must name more than half of the members"));
+            let location = file.core.first().map_or(0..0, Spanned::span);
+            return Err(mistake(location, "`core` must name more than half of the members"));
         }
         Ok(Ending { at, core })
     }
@@ -136,17 +136,17 @@ impl Checker {
             let message = format!("leases is {leases}, but must be 1 to {MOST_LEASES}");
             return Err(mistake(herd.leases.span(), message));
         }
-        let (first, place) = (*herd.first_lease.get_ref(), herd.first_lease.span());
+        let (first, location) = (*herd.first_lease.get_ref(), herd.first_lease.span());
         let last = first.checked_add(i64::from(leases) - 1);
         let Some(last) = last.filter(|last| first > 0 || *last < 0) else {
             let message = format!("first_lease is {first}, but no id may be 0 or too large");
-            return Err(mistake(place, message));
+            return Err(mistake(location, message));
         };
         let before = taken.range(..=last).next_back();
         if let Some((_, (_, name))) = before.filter(|(_, (other, _))| first <= *other) {
             let name = name.escape_debug();
             let message = format!("leases {first} to {last} overlap with those of herd {name}");
-            return Err(mistake(place, message));
+            return Err(mistake(location, message));
         }
         taken.insert(first, (last, herd.name.clone()));
         let start = self.moment("start", &herd.start)?;
