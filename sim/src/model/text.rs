@@ -52,8 +52,8 @@ fn refusal(error: Error) -> String {
         Error::NotPrimary => "not primary",
         Error::LeaseNotFound => "not found",
         Error::LeaseExists => "exists",
-        Error::TtlTooLarge => "too large a ttl",
-        Error::EmptyItem => "an empty item",
+        Error::TtlTooLarge => "ttl too large",
+        Error::EmptyItem => "empty item",
     };
     words.to_owned()
 }
@@ -72,13 +72,13 @@ pub(crate) fn input(input: &MemberInput) -> impl Display {
         MemberInput::Request { ticket, request } => write!(f, "request {}: {request}", ticket.0),
         MemberInput::Committed(entries) => write!(f, "committed entries: {}", entries.len()),
         MemberInput::Role(Role::Leader { term, barrier }) => {
-            write!(f, "leads term {term}, to promote behind {barrier}")
+            write!(f, "leads term {term}, barrier {barrier}")
         }
         MemberInput::Role(Role::Follower { leader: Some(leader) }) => {
             write!(f, "follows member {leader}")
         }
         MemberInput::Role(Role::Follower { leader: None }) => f.write_str("follows nobody"),
-        MemberInput::GoOn => f.write_str("goes on with what was committed"),
+        MemberInput::GoOn => f.write_str("goes on applying"),
         MemberInput::Confirmed { confirmation, committed: Some(index) } => {
             write!(f, "learns that it leads, with {index} committed (question {})", confirmation.0)
         }
@@ -92,7 +92,7 @@ pub(crate) fn input(input: &MemberInput) -> impl Display {
         MemberInput::Forget(ticket) => write!(f, "nobody waits for request {} any more", ticket.0),
         MemberInput::HoldExpired(true) => f.write_str("is to hold back what expires"),
         MemberInput::HoldExpired(false) => f.write_str("is to hold back nothing more"),
-        MemberInput::Timeout => f.write_str("its timer comes"),
+        MemberInput::Timeout => f.write_str("its timer fires"),
         MemberInput::Stop => f.write_str("is told to stop"),
     })
 }
@@ -111,7 +111,7 @@ pub(crate) fn output(output: &Output) -> impl Display {
         }
         Output::Waits(ticket) => write!(f, "lets request {} wait for a revoke", ticket.0),
         Output::Answer { ticket, answer: of } => {
-            write!(f, "answers request {}, {},", ticket.0, answer(of))
+            write!(f, "answers request {}: {}", ticket.0, answer(of))
         }
         Output::Expired(batch) => write!(f, "expired: {}", ids_in_words(&batch.leases)),
     })
@@ -244,7 +244,7 @@ pub(crate) fn label(command: &Command) -> &'static str {
 pub(crate) fn changes(changes: &[Change]) -> impl Display {
     fmt::from_fn(move |f| {
         if changes.is_empty() {
-            return f.write_str("nothing but the place");
+            return f.write_str("no changes");
         }
         for (position, change) in changes.iter().take(SHOWN).enumerate() {
             f.write_str(if position == 0 { "" } else { ", " })?;

@@ -16,7 +16,7 @@ use crate::judge::{Asker, Event, Exchange, GuardNews, Kind};
 use crate::model::text;
 use crate::record::debug_text;
 use crate::record::trace::{Focus, Line, Trace};
-use crate::scenario::Herd;
+use crate::scenario::{Fault, Herd};
 
 /// Writes the trace of a run.
 #[derive(Debug)]
@@ -120,7 +120,12 @@ impl Recorder {
             }
             Kind::Fault { words, .. } => self.record(at, member, "fault", (*words).to_owned()),
             Kind::Over(fault) => {
-                self.record(at, None, "fault", format!("{} is over", fault.name()));
+                self.record(
+                    at,
+                    None,
+                    "fault",
+                    format!("{}{} is over", fault.name(), of_members(fault)),
+                );
             }
             Kind::Restarted => self.record(at, member, "fault", "restarted".to_owned()),
             Kind::Exchanged(exchange) => {
@@ -130,7 +135,7 @@ impl Recorder {
                 };
                 self.record(at, member, "fault", words.to_owned());
             }
-            Kind::Resumed => self.record(at, member, "fault", "goes on".to_owned()),
+            Kind::Resumed => self.record(at, member, "fault", "resumes".to_owned()),
             Kind::Healed { core, .. } => {
                 let names: Vec<_> = core.iter().map(ToString::to_string).collect();
                 let words = format!("all faults are over for {}", names.join(", "));
@@ -215,17 +220,19 @@ impl Recorder {
                 } else {
                     format!(", {survived} of {in_flight} entries that are not committed survive")
                 };
-                format!("member {leader} is elected for term {term} behind {barrier}{lost}")
+                format!("member {leader} is elected for term {term}, barrier {barrier}{lost}")
             }
             Note::NotElected { candidate, why } => {
                 format!("member {candidate} is not elected: {why}")
             }
-            Note::Deposed { leader, term } => format!("member {leader} leads term {term} no more"),
+            Note::Deposed { leader, term } => {
+                format!("member {leader} no longer leads term {term}")
+            }
             Note::Lost { proposal, .. } => format!("lost: {}", proposal.command),
             Note::Overwritten { count, .. } => {
                 format!("{count} entries give way to those of a newer leader")
             }
-            Note::Installed { index, .. } => format!("takes the whole state at {index}"),
+            Note::Installed { index, .. } => format!("installs the whole state at {index}"),
             Note::Repeated => return,
             Note::Fenced { proposal, .. } => {
                 format!("refused in term {}: {}", proposal.term, proposal.command)
@@ -249,7 +256,7 @@ impl Recorder {
                 return;
             }
             MemberInput::Role(Role::Leader { term, barrier }) => {
-                format!("leads term {term}, to promote behind {barrier}")
+                format!("leads term {term}, barrier {barrier}")
             }
             MemberInput::Role(Role::Follower { leader: Some(leader) }) => {
                 format!("follows member {leader}")
@@ -345,7 +352,7 @@ impl Recorder {
             text::leases_of_output(output).into_iter().chain(of_request).collect()
         };
         self.record_in_focus(at, member, "output", leases, |_| match asked {
-            Some(request) => format!("{} to: {}", text::output(output), request),
+            Some(request) => format!("{} ({})", text::output(output), request),
             None => text::output(output).to_string(),
         });
     }
@@ -486,6 +493,17 @@ impl Recorder {
 /// Whom a request is for, if that is known.
 fn of_member(member: Option<MemberId>) -> String {
     member.map_or(String::new(), |member| format!(" [of member {member}]"))
+}
+
+/// Whom a fault concerns, for people.
+fn of_members(fault: &Fault) -> String {
+    let mut fault = fault.clone();
+    let members: Vec<_> = fault.members_mut().iter().map(ToString::to_string).collect();
+    match &members[..] {
+        [] => String::new(),
+        [member] => format!(" of member {member}"),
+        members => format!(" of members {}", members.join(", ")),
+    }
 }
 
 fn power_cut_in_words(cut: Option<PowerCut>) -> String {

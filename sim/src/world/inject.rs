@@ -49,7 +49,7 @@ impl World {
             }
             Fault::Delay { from, to, by, .. } => {
                 let by = text::span(*by);
-                let words = format!("from member {from} to {to} it takes {by} longer");
+                let words = format!("messages from member {from} to {to} take {by} longer");
                 self.disturb_links(step, fault, &words)
             }
             Fault::Noise { loss_ppm, duplicate_ppm, .. } => {
@@ -244,7 +244,7 @@ impl World {
         if !self.machines.is_up(member) {
             return Met::Nothing;
         }
-        self.tell(Some(member), fault, &format!("stands still for {}", text::span(span)));
+        self.tell(Some(member), fault, &format!("is paused for {}", text::span(span)));
         self.machines.of_mut(member).paused = true;
         self.order(|raft, now| raft.pause(now, member, true));
         self.actions.push_back(Action::Pause(member));

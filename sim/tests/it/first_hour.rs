@@ -282,7 +282,7 @@ fn one_lease_of_a_herd_can_be_followed_and_so_can_a_member_down_to_its_disk() {
         "request 1: grant lease 900, ttl 5s",
         "grant lease 1000, ttl 5s [of member 1]: granted lease 1000, ttl 5s",
         "put session/1000/0 of lease 1000",
-        "renewed, ttl 5s, to: renew lease 1000",
+        "renewed, ttl 5s (renew lease 1000)",
         "lease 1000",
         "revoke lease 1000",
     ];
@@ -292,7 +292,7 @@ fn one_lease_of_a_herd_can_be_followed_and_so_can_a_member_down_to_its_disk() {
     let (_, grepped, _) = sim(&["replay", &herd, "--grep", "renew lease 1000"]);
     assert!(grepped.lines().count() > 10, "{grepped}");
     let (_, of_member, _) = sim(&["replay", &herd, "--member", "1"]);
-    for part in ["1 P  disk    syncs, operations made durable: ", "1 P  input   its timer comes"] {
+    for part in ["1 P  disk    syncs, operations made durable: ", "1 P  input   its timer fires"] {
         assert!(of_member.contains(part), "{part}");
     }
     for more in [&["--lease", "1000"][..], &["--member", "1"], &["--all"], &["--grep", "x"]] {
