@@ -13,9 +13,9 @@ use crate::record::trace::Line;
 use crate::scenario::Scenario;
 
 /// A scenario that was replayed, from which file and how fast.
+#[expect(missing_docs, reason = "the names of some fields say it all")]
 #[derive(Debug)]
 pub struct Replayed {
-    /// The file.
     pub path: PathBuf,
     /// How it went.
     pub report: Report,

@@ -7,6 +7,7 @@ use lessor::MemberId;
 use super::raft::Envelope;
 
 /// A message between two members. As text it is all of it, for the hash of a trace.
+#[expect(missing_docs, reason = "the names of some fields say it all")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Packet {
     /// Of the modelled Raft.
@@ -15,9 +16,7 @@ pub enum Packet {
     Bytes {
         /// Who sent it.
         from: MemberId,
-        /// To whom.
         to: MemberId,
-        /// What it says.
         bytes: Vec<u8>,
     },
 }
@@ -32,7 +31,7 @@ impl Packet {
         }
     }
 
-    /// To whom.
+    /// To whom it goes.
     #[must_use]
     pub fn to(&self) -> MemberId {
         match self {

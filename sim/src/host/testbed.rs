@@ -96,12 +96,12 @@ impl<H: Host> AnyHost for H {
     "{scenario}: its {kind} is \"{name}\", which this program does not have; it has {}",
     known.join(", ")
 )]
+#[expect(missing_docs, reason = "the names of some fields say it all")]
 pub struct UnknownPart {
     /// The name of the scenario.
     pub scenario: String,
     /// `store`, `host` or `log`.
     pub kind: &'static str,
-    /// The name.
     pub name: PartName,
     /// The names that there are.
     pub known: Vec<String>,

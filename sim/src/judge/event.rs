@@ -31,6 +31,7 @@ pub struct Event<'a> {
 }
 
 /// What happens.
+#[expect(missing_docs, reason = "the names of some fields say it all")]
 #[derive(Debug)]
 pub enum Kind<'a> {
     // The log and its messages.
@@ -40,7 +41,6 @@ pub enum Kind<'a> {
     Committed(&'a Entry),
     /// A log of somebody else's hands its member an entry that is not the next one to be committed.
     Handed {
-        /// The entry.
         entry: &'a Entry,
         /// Whether it leaves one out.
         gap: bool,
@@ -59,7 +59,6 @@ pub enum Kind<'a> {
     Input(&'a MemberInput),
     /// It has handled an input, and its host has not taken the outputs.
     Handled {
-        /// The member.
         member: &'a Member,
         /// Whether it was primary before.
         was_primary: bool,
@@ -89,7 +88,6 @@ pub enum Kind<'a> {
     Stopped,
     /// Its host has failed.
     Failed {
-        /// Why.
         error: &'a str,
         /// What its disk has refused to do since it started.
         met: Met,
@@ -132,7 +130,6 @@ pub enum Kind<'a> {
     // Faults.
     /// A fault begins, or has its effect.
     Fault {
-        /// The fault.
         fault: &'a Fault,
         /// What it does, in words.
         words: &'a str,
@@ -152,7 +149,6 @@ pub enum Kind<'a> {
     },
     /// All faults are over for these members.
     Healed {
-        /// The members.
         core: &'a [MemberId],
         /// Whether these are all members.
         all: bool,
@@ -161,9 +157,7 @@ pub enum Kind<'a> {
     // Lessees and what they ask.
     /// Somebody makes a request.
     Asked {
-        /// Who.
         by: Asker<'a>,
-        /// What.
         request: &'a Request,
         /// Whether it was made before.
         again: bool,
@@ -181,18 +175,15 @@ pub enum Kind<'a> {
     Answered {
         /// Who asked.
         by: Asker<'a>,
-        /// What.
         request: &'a Request,
         /// When it was sent.
         sent: Duration,
         /// Whether another member was asked in vain before.
         elsewhere: bool,
-        /// The answer.
         answer: &'a Result<Response, RequestError>,
     },
     /// Somebody has waited long enough for an answer.
     GaveUp {
-        /// Who.
         by: Asker<'a>,
         /// What was asked.
         request: &'a Request,
@@ -201,7 +192,6 @@ pub enum Kind<'a> {
     Guard {
         /// The lease; nobody else renews it.
         lease: LeaseId,
-        /// What.
         news: GuardNews<'a>,
         /// What its lessee makes of that, in a word; `None` if it ignores it.
         outcome: Option<&'static str>,
@@ -265,13 +255,12 @@ pub enum Exchange {
 }
 
 /// What becomes of a guard.
+#[expect(missing_docs, reason = "the names of some fields say it all")]
 #[derive(Clone, Copy, Debug)]
 pub enum GuardNews<'a> {
     /// A lessee wants one, on this clock, whose renews this member is asked for.
     Wanted {
-        /// The member.
         of: MemberId,
-        /// The clock.
         clock: Clock,
         /// Whether the clock keeps the bound that lessees rely on.
         in_bound: bool,
@@ -281,10 +270,7 @@ pub enum GuardNews<'a> {
     /// Its first renew has succeeded.
     Lives,
     /// It says that the lease can no longer be counted on.
-    Lost {
-        /// Why.
-        why: &'a CallError,
-    },
+    Lost { why: &'a CallError },
     /// Its lessee wants it no more.
     Dropped,
 }

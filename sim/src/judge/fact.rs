@@ -13,11 +13,11 @@ use super::event::GuardNews;
 use crate::model::{Applied, Difference, State};
 
 /// Something that the oracle saw.
+#[expect(missing_docs, reason = "the names of some fields say it all")]
 #[derive(Debug)]
 pub enum Fact<'a> {
     /// The log has committed an entry.
     Agreed {
-        /// The entry.
         entry: &'a Entry,
         /// What it does.
         applied: &'a Applied,
@@ -41,14 +41,12 @@ pub enum Fact<'a> {
     Installed,
     /// A member has applied an entry in memory.
     Applied {
-        /// The entry.
         entry: &'a Entry,
         /// What the log says that it does.
         applied: &'a Applied,
     },
     /// A member stands at an index of the log with this digest.
     Stands {
-        /// The index.
         applied: LogIndex,
         /// The member's digest.
         digest: Digest,
@@ -68,28 +66,18 @@ pub enum Fact<'a> {
     Guard {
         /// Of which lease; nobody else renews it.
         lease: LeaseId,
-        /// What.
         news: GuardNews<'a>,
     },
     /// A member was elected for a term.
-    Elected {
-        /// The term.
-        term: Term,
-        /// The member.
-        leader: MemberId,
-    },
+    Elected { term: Term, leader: MemberId },
     /// A log of somebody else's hands its member an entry that is not the next one to be committed.
     Handed {
-        /// The entry.
         entry: &'a Entry,
         /// What was committed at its index; `None` if nothing was, or if one is left out.
         agreed: Option<&'a Entry>,
     },
     /// A member is told that it leads a term.
-    Leads {
-        /// The term.
-        term: Term,
-    },
+    Leads { term: Term },
     /// A member's timer has come.
     Timer {
         /// Whether it is due again at the same moment, with nothing to be done.
@@ -117,7 +105,6 @@ pub enum Fact<'a> {
     Came {
         /// What the answer will carry.
         ticket: Ticket,
-        /// The request.
         request: &'a Request,
     },
     /// A member is told whether an observer has no room for expired batches.
@@ -128,7 +115,6 @@ pub enum Fact<'a> {
     /// A member has decided how to answer a request, and tells it when all that the answer speaks of is
     /// durable.
     Decided {
-        /// Which.
         ticket: Ticket,
         /// How.
         answer: &'a Result<Response, RequestError>,
@@ -139,10 +125,7 @@ pub enum Fact<'a> {
         ticket: Ticket,
     },
     /// A renew waits for the revoke of its lease.
-    Waits {
-        /// Which.
-        ticket: Ticket,
-    },
+    Waits { ticket: Ticket },
     /// A request is on its way to a member.
     Sent {
         /// For what.
@@ -163,12 +146,10 @@ pub enum Fact<'a> {
         asked: Instant,
         /// When it came in.
         came: Duration,
-        /// The answer.
         response: &'a Response,
     },
     /// A member hands a transaction to its store. Everything up to the last one is durable.
     Commit {
-        /// The transaction.
         transaction: &'a Transaction,
         /// The revokes that the log has in it, in order.
         revoked: &'a [(LeaseId, Vec<lessor::Item>)],
@@ -178,10 +159,7 @@ pub enum Fact<'a> {
         difference: Option<Difference>,
     },
     /// A commit has come back: everything up to here is promised to be durable.
-    Durable {
-        /// The index.
-        applied: LogIndex,
-    },
+    Durable { applied: LogIndex },
     /// A commit has failed: what was in it may be lost.
     WriteFailed,
     /// A member's store was handed its last transaction once more.
@@ -191,7 +169,6 @@ pub enum Fact<'a> {
     },
     /// A member answers a request.
     Told {
-        /// The request.
         ticket: Ticket,
         /// Whether an answer was owed.
         asked: bool,
@@ -215,13 +192,11 @@ pub enum Fact<'a> {
     },
     /// A lessee has an answer that says what became of its request, or that nothing did.
     Answered {
-        /// The request.
         request: &'a Request,
         /// When it was sent, in true time.
         began: Duration,
         /// The same on the clock of lessees.
         sent: Duration,
-        /// The answer.
         answer: &'a Result<Response, RequestError>,
     },
     /// The code under test has panicked.
@@ -260,6 +235,7 @@ pub struct End {
 }
 
 /// A request that has no answer.
+#[expect(missing_docs, reason = "the names of some fields say it all")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Unanswered {
     /// Who was asked.
@@ -268,7 +244,6 @@ pub struct Unanswered {
     pub ticket: Ticket,
     /// When it came in.
     pub came: Duration,
-    /// The request.
     pub request: Request,
 }
 

@@ -9,9 +9,9 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 use super::property::Property;
 
 /// A property that does not hold.
+#[expect(missing_docs, reason = "the names of some fields say it all")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Broken {
-    /// Which.
     pub property: Property,
     /// What was seen, as a sentence.
     pub what: String,
@@ -42,9 +42,9 @@ impl Broken {
 }
 
 /// A property that did not hold, with when and where.
+#[expect(missing_docs, reason = "the names of some fields say it all")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
-    /// Which.
     pub property: Property,
     /// What was seen, as a sentence.
     pub what: String,

@@ -17,11 +17,11 @@ pub struct Store {
 }
 
 /// Where a store and the log part.
+#[expect(missing_docs, reason = "the names of some fields say it all")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Difference {
     /// A record is not what the log says.
     Lease {
-        /// Which.
         id: LeaseId,
         /// As stored.
         stored: Option<(Ttl, Option<Ttl>)>,
@@ -30,7 +30,6 @@ pub enum Difference {
     },
     /// An item is held by another lease than the log says.
     Item {
-        /// Which.
         item: Item,
         /// As stored.
         stored: Option<LeaseId>,

@@ -6,27 +6,22 @@ use std::str::Utf8Error;
 use super::{MOST_BYTES, SCHEMA};
 
 /// Why a file is no scenario that can be replayed.
+#[expect(missing_docs, reason = "the names of some fields say it all")]
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
     /// It cannot be read.
     #[error("{}: cannot read the scenario: {error}", path.display())]
     Io {
-        /// The file.
         path: PathBuf,
-        /// Why not.
         #[source]
         error: std::io::Error,
     },
     /// It is a folder, a pipe or a device.
     #[error("{}: a scenario is a regular file; write it to one", path.display())]
-    NoFile {
-        /// Its name.
-        path: PathBuf,
-    },
+    NoFile { path: PathBuf },
     /// It is too large.
     #[error("{}: it has {bytes} bytes, but a scenario has at most {MOST_BYTES}", path.display())]
     TooLarge {
-        /// The file.
         path: PathBuf,
         /// How many bytes it has.
         bytes: u64,
@@ -34,7 +29,6 @@ pub enum ScenarioError {
     /// It is no TOML, or not what a scenario must be.
     #[error("{}:{line}: {message}", path.display())]
     Invalid {
-        /// The file.
         path: PathBuf,
         /// The line, counted from 1.
         line: usize,
@@ -48,7 +42,6 @@ pub enum ScenarioError {
         path.display()
     )]
     OtherSchema {
-        /// The file.
         path: PathBuf,
         /// The line, counted from 1.
         line: usize,

@@ -8,6 +8,7 @@ use super::settings::{Loss, Unsynced};
 
 /// How the world can change. What has a span ends by itself then; without one it stays until it
 /// is healed.
+#[expect(missing_docs, reason = "the names of some fields say it all")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Fault {
     /// This member is elected, if a majority can hear it.
@@ -23,44 +24,28 @@ pub enum Fault {
     /// This member is stopped gracefully.
     Stop(MemberId),
     /// This member's process stands still for a while.
-    Pause {
-        /// Whose.
-        member: MemberId,
-        /// For how long.
-        span: Duration,
-    },
+    Pause { member: MemberId, span: Duration },
     /// This member is cut off from the others, not from lessees.
-    Isolate {
-        /// Who.
-        member: MemberId,
-        /// For how long.
-        span: Option<Duration>,
-    },
+    Isolate { member: MemberId, span: Option<Duration> },
     /// These members are cut off from all others, and the others from them.
     Partition {
         /// Who is on the one side.
         side: Vec<MemberId>,
-        /// For how long.
         span: Option<Duration>,
     },
     /// Messages in one direction are lost.
     Block {
         /// Who sends them.
         from: MemberId,
-        /// To whom.
         to: MemberId,
-        /// For how long.
         span: Option<Duration>,
     },
     /// Messages in one direction take longer.
     Delay {
         /// Who sends them.
         from: MemberId,
-        /// To whom.
         to: MemberId,
-        /// How much longer.
         by: Duration,
-        /// For how long.
         span: Option<Duration>,
     },
     /// Messages between members are lost, or come twice.
@@ -69,39 +54,23 @@ pub enum Fault {
         loss_ppm: u32,
         /// How many of a million come twice.
         duplicate_ppm: u32,
-        /// For how long.
         span: Option<Duration>,
     },
     /// The links of this member, or of every one, work again.
     Heal(Option<MemberId>),
     /// A member's disk takes longer for each commit.
-    SlowDisk {
-        /// Whose.
-        member: MemberId,
-        /// How much longer.
-        by: Duration,
-        /// For how long.
-        span: Option<Duration>,
-    },
+    SlowDisk { member: MemberId, by: Duration, span: Option<Duration> },
     /// A member's disk has no room.
-    FullDisk {
-        /// Whose.
-        member: MemberId,
-        /// For how long.
-        span: Option<Duration>,
-    },
+    FullDisk { member: MemberId, span: Option<Duration> },
     /// Syncs of a member's disk fail.
     FailSync {
-        /// Whose.
         member: MemberId,
-        /// How many.
         count: u32,
         /// What becomes of the writes that they were to make durable.
         unsynced: Unsynced,
     },
     /// Bits flip on the disk of a member that is down.
     Rot {
-        /// Whose.
         member: MemberId,
         /// In how many pages one does.
         pages: u32,
@@ -119,54 +88,31 @@ pub enum Fault {
     OpenAgain(MemberId),
     /// Somebody opens the stream of a member's expired batches, and takes none for a while.
     Observe {
-        /// Whose.
         member: MemberId,
-        /// For how long.
         span: Option<Duration>,
         /// Whether it is dropped then, rather than read.
         leaves: bool,
     },
     /// A member's host has a write transaction of its own open, for which commits wait.
-    HoldStore {
-        /// Whose.
-        member: MemberId,
-        /// For how long.
-        span: Option<Duration>,
-    },
+    HoldStore { member: MemberId, span: Option<Duration> },
     /// A member's clock steps.
     Jump {
-        /// Whose.
         member: MemberId,
-        /// How far.
         by: Duration,
         /// Whether it steps back.
         back: bool,
     },
     /// A member's clock runs at another rate, besides its own.
     Drift {
-        /// Whose.
         member: MemberId,
         /// How much faster, in millionths; at -1,000,000 it stands still.
         ppm: i32,
-        /// For how long.
         span: Option<Duration>,
     },
     /// The next proposals of this member come twice in a row, as from a host that tries again.
-    Repeat {
-        /// Whose.
-        member: MemberId,
-        /// How many.
-        count: u32,
-    },
+    Repeat { member: MemberId, count: u32 },
     /// Proposals of this member are lost on their way.
-    Lose {
-        /// Whose.
-        member: MemberId,
-        /// Which.
-        loss: Loss,
-        /// How many.
-        count: u32,
-    },
+    Lose { member: MemberId, loss: Loss, count: u32 },
 }
 
 impl Fault {
@@ -280,17 +226,17 @@ impl Fault {
 }
 
 /// A power cut.
+#[expect(missing_docs, reason = "the names of some fields say it all")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Crash {
-    /// Whose.
     pub member: MemberId,
-    /// When.
     pub when: CrashWhen,
     /// What becomes of writes that were not synced.
     pub unsynced: Unsynced,
 }
 
 /// The moment of a power cut.
+#[expect(missing_docs, reason = "the names of some fields say it all")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CrashWhen {
     /// At the time of the step.
@@ -300,10 +246,7 @@ pub enum CrashWhen {
     /// When the next commit is about to begin.
     BeforeCommit,
     /// Inside the next commit, at this operation of the disk, counted from 1.
-    DuringCommit {
-        /// Which.
-        disk_operation: u64,
-    },
+    DuringCommit { disk_operation: u64 },
     /// When the next commit is durable, before anybody learns of it.
     AfterCommit,
 }

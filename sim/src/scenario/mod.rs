@@ -81,26 +81,24 @@ pub struct Scenario {
 }
 
 /// Something that happens at a moment. Equality does not look at the line.
+#[expect(missing_docs, reason = "the names of some fields say it all")]
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// When.
     pub at: Duration,
     /// The line of the file, for messages.
     pub line: usize,
-    /// What.
     pub action: Action,
 }
 
 /// What can happen.
+#[expect(missing_docs, reason = "the names of some fields say it all")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action {
     /// A lessee asks for something.
     Ask {
-        /// What.
         request: Request,
         /// Whom; by default whoever leads.
         member: Option<MemberId>,
-        /// Its name.
         lessee: Option<String>,
         /// The answer that it must get.
         answer: Option<AnswerKind>,
@@ -137,15 +135,14 @@ pub enum AnswerKind {
 }
 
 /// Many lessees with a lease each.
+#[expect(missing_docs, reason = "the names of some fields say it all")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Herd {
     /// What they are called, and how their items begin.
     pub name: String,
-    /// How many.
     pub leases: u32,
     /// The id of the first lease; the others follow.
     pub first_lease: LeaseId,
-    /// Their ttl.
     pub ttl: Ttl,
     /// When the first one starts.
     pub start: Duration,
@@ -167,29 +164,27 @@ pub struct Herd {
 }
 
 /// Something that must be seen. Equality does not look at the line.
+#[expect(missing_docs, reason = "the names of some fields say it all")]
 #[derive(Clone, Debug)]
 pub struct Expect {
     /// The line of the file, for messages.
     pub line: usize,
-    /// What.
     pub what: Expectation,
 }
 
 /// What can be expected.
+#[expect(missing_docs, reason = "the names of some fields say it all")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Expectation {
     /// Something of a moment.
     At {
-        /// When.
         at: Duration,
         /// On which member's store; by default on that of whoever leads.
         member: Option<MemberId>,
-        /// What.
         what: AtMoment,
     },
     /// How many leases expire for the first time in each window of a stretch of time.
     Expired {
-        /// The beginning.
         from: Duration,
         /// The end, which is not part of it.
         to: Duration,
@@ -203,13 +198,13 @@ pub enum Expectation {
 }
 
 /// What can be expected of a moment.
+#[expect(missing_docs, reason = "the names of some fields say it all")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum AtMoment {
     /// A lease is there, or is not.
     Present(LeaseId, bool),
     /// A lease has this much left, by the primary's own word.
     Remaining {
-        /// Which.
         lease: LeaseId,
         /// At least.
         at_least: Option<Duration>,

@@ -80,9 +80,9 @@ impl Clocks {
 }
 
 /// A member's clock at the start.
+#[expect(missing_docs, reason = "the names of some fields say it all")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MemberClock {
-    /// Whose.
     pub member: MemberId,
     /// What it shows at the start; by default an hour for each number of the member.
     pub offset: Duration,
@@ -91,9 +91,9 @@ pub struct MemberClock {
 }
 
 /// The liveness phase: from here on nothing goes wrong, and every promise must be kept.
+#[expect(missing_docs, reason = "the names of some fields say it all")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ending {
-    /// When.
     pub at: Duration,
     /// The members that heal, a majority; the others stay as they are, cut off from these. Empty
     /// means all.

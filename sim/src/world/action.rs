@@ -6,6 +6,7 @@ use lessor::{LeaseId, MemberId, Request};
 use crate::env::packet::Packet;
 
 /// What the world wants done.
+#[expect(missing_docs, reason = "the names of some fields say it all")]
 #[derive(Debug)]
 pub enum Action {
     /// Start this member's process.
@@ -19,7 +20,6 @@ pub enum Action {
     /// Open the stream of this member's expired batches, read nothing while the fault of a step lasts, and
     /// then drop it or read on.
     Observe {
-        /// Whose.
         member: MemberId,
         /// Which step.
         step: usize,
@@ -41,24 +41,8 @@ pub enum Action {
     /// Wait no more for the answer to the call of this number, and drop the guard that came of it.
     GiveUp(u64),
     /// Ask a member, and tell the answer under this number.
-    Call {
-        /// The number.
-        call: u64,
-        /// Whom.
-        member: MemberId,
-        /// What.
-        request: Request,
-    },
+    Call { call: u64, member: MemberId, request: Request },
     /// Have a member's handle keep a lease alive, and tell under this number that the guard lives, why it does
     /// not, and when it has lost its lease.
-    KeepAlive {
-        /// The number.
-        call: u64,
-        /// Whom.
-        member: MemberId,
-        /// The lease.
-        lease: LeaseId,
-        /// By whose clock.
-        lessee: usize,
-    },
+    KeepAlive { call: u64, member: MemberId, lease: LeaseId, lessee: usize },
 }

@@ -6,15 +6,14 @@ use lessor::{Entry, LogIndex, MemberId, Term};
 
 /// A message on its way. As text it names its entries by their indexes and terms, which say what is in
 /// them: two logs that have an entry of the same term at the same index are equal up to there.
+#[expect(missing_docs, reason = "the names of some fields say it all")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Envelope {
     /// Who sent it.
     pub from: MemberId,
-    /// To whom.
     pub to: MemberId,
     /// The term of the sender.
     pub term: Term,
-    /// What it says.
     pub message: Message,
 }
 

@@ -46,13 +46,12 @@ pub struct Raft {
 }
 
 /// Something that happened to the log.
+#[expect(missing_docs, reason = "the names of some fields say it all")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Note {
     /// A member leads from now on.
     Elected {
-        /// Who.
         leader: MemberId,
-        /// In which term.
         term: Term,
         /// The last entry of earlier terms.
         barrier: LogIndex,
@@ -62,51 +61,24 @@ pub enum Note {
         survived: u64,
     },
     /// A member cannot be elected.
-    NotElected {
-        /// Who.
-        candidate: MemberId,
-        /// Why not.
-        why: &'static str,
-    },
+    NotElected { candidate: MemberId, why: &'static str },
     /// A leader leads no more, and knows it.
-    Deposed {
-        /// Who led.
-        leader: MemberId,
-        /// In which term.
-        term: Term,
-    },
+    Deposed { leader: MemberId, term: Term },
     /// A proposal was lost on purpose.
-    Lost {
-        /// Whose.
-        member: MemberId,
-        /// What.
-        proposal: Proposal,
-    },
+    Lost { member: MemberId, proposal: Proposal },
     /// Entries that were never committed gave way to those of a newer leader.
     Overwritten {
-        /// Whose.
         member: MemberId,
-        /// How many.
         count: u64,
         /// How many of these were revokes.
         revokes: u64,
     },
     /// A member that was too far behind took a whole state.
-    Installed {
-        /// Who.
-        member: MemberId,
-        /// Up to where.
-        index: LogIndex,
-    },
+    Installed { member: MemberId, index: LogIndex },
     /// A message came twice on purpose.
     Repeated,
     /// A proposal of somebody who does not lead was refused.
-    Fenced {
-        /// Whose.
-        member: MemberId,
-        /// What.
-        proposal: Proposal,
-    },
+    Fenced { member: MemberId, proposal: Proposal },
 }
 
 impl Raft {
