@@ -13,7 +13,7 @@ use crate::scenario::{Action, Crash, CrashWhen, Fault, Step};
 
 /// A kind of fault that a swarm has or has not.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
+pub(super) enum FaultKind {
     Crash,
     Kill,
     Stop,
@@ -40,7 +40,7 @@ pub(super) enum Kind {
     OpenAgain,
 }
 
-impl Kind {
+impl FaultKind {
     pub(super) const ALL: [Self; 24] = [
         Self::Crash,
         Self::Kill,

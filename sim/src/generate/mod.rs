@@ -10,7 +10,7 @@ use std::time::Duration;
 use lessor::{Config, MemberId};
 
 use self::draw::Draw;
-use self::faults::{Kind, Limits};
+use self::faults::{FaultKind, Limits};
 use crate::scenario::Delays;
 use crate::scenario::{
     Action, Clocks, Disks, Ending, MemberClock, Network, PartName, Scenario, Step, Upkeep,
@@ -64,7 +64,7 @@ pub fn generate(seed: u64) -> Scenario {
     let operations = if scenario.store == PartName::REDB { 24 } else { 3 };
     let (mut swarm, limits) = (stream("swarm"), Limits { members, until: unrest, operations });
     let calm = swarm.chance(5);
-    for kind in Kind::ALL {
+    for kind in FaultKind::ALL {
         let (drawn, most) = (swarm.chance(kind.share()), swarm.weighted(&[(5, 1), (3, 3), (2, 8)]));
         let mut draw = stream(kind.name());
         for _ in 0..=draw.below(most) {
@@ -214,7 +214,9 @@ mod tests {
             }
         }
         assert_eq!(members, BTreeSet::from([1, 2, 3, 4, 5, 7]));
-        for kind in Kind::ALL.map(Kind::name).into_iter().chain(["elect", "restart", "copy-disk"]) {
+        for kind in
+            FaultKind::ALL.map(FaultKind::name).into_iter().chain(["elect", "restart", "copy-disk"])
+        {
             assert!(seen.contains(kind), "{kind} is not in {seen:?}");
         }
     }

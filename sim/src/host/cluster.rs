@@ -17,7 +17,7 @@ use super::seat::{Seat, Service, Services};
 use super::testbed::Parts;
 use super::{GLANCE, Shared, TAG, address};
 use crate::env::packet::Packet;
-use crate::world::Action;
+use crate::world::HostAction;
 
 pub(super) struct Cluster {
     pub(super) shared: Shared,
@@ -80,11 +80,11 @@ impl Cluster {
         }
     }
 
-    pub(super) fn act(&mut self, action: Action) {
+    pub(super) fn act(&mut self, action: HostAction) {
         let supervisor = madsim::runtime::Handle::current();
         match action {
-            Action::Boot(member) => self.boot(member),
-            Action::Kill(member) => {
+            HostAction::Boot(member) => self.boot(member),
+            HostAction::Kill(member) => {
                 self.serves_no_more(member);
                 self.events.remove(&member);
                 self.sockets.lock().unwrap_or_else(PoisonError::into_inner).remove(&member);
@@ -93,7 +93,7 @@ impl Cluster {
                     supervisor.kill(node.id());
                 }
             }
-            Action::Abort(member) => {
+            HostAction::Abort(member) => {
                 self.serves_no_more(member);
                 self.sockets.lock().unwrap_or_else(PoisonError::into_inner).remove(&member);
                 for task in self.tasks.remove(&member).into_iter().flatten() {
@@ -102,36 +102,36 @@ impl Cluster {
                 self.events.remove(&member);
                 self.aborted.insert(member);
             }
-            Action::OpenAgain(member) => {
+            HostAction::OpenAgain(member) => {
                 let outcome = SimBackend::mount(self.shared.clone(), member, &*self.parts.open);
                 let refusal = outcome.err().map(|error| error.to_string());
                 self.shared.tell(|world| world.opened_again(member, refusal.as_deref()));
             }
-            Action::Observe { member, step, leaves } => self.observe(member, step, leaves),
-            Action::Pause(member) => {
+            HostAction::Observe { member, step, leaves } => self.observe(member, step, leaves),
+            HostAction::Pause(member) => {
                 if let Some(node) = self.nodes.get(&member) {
                     supervisor.pause(node.id());
                 }
             }
-            Action::Resume(member) => {
+            HostAction::Resume(member) => {
                 if let Some(node) = self.nodes.get(&member) {
                     supervisor.resume(node.id());
                 }
             }
-            Action::Deliver(member, event) => {
+            HostAction::Deliver(member, event) => {
                 if let Some(events) = self.events.get(&member) {
                     // The member may have just ended.
                     let _ = events.send(event);
                 }
             }
-            Action::Send(packet) => self.send(packet),
-            Action::Receive(from, to, bytes) => {
+            HostAction::Send(packet) => self.send(packet),
+            HostAction::Receive(from, to, bytes) => {
                 if let Some(inbox) = self.inboxes.get(&to) {
                     // Its log may not listen.
                     let _ = inbox.send((from, bytes));
                 }
             }
-            Action::Call { call, member, request } => {
+            HostAction::Call { call, member, request } => {
                 let service = self.service(member);
                 let (shared, calls) = (self.shared.clone(), self.calls.clone());
                 let (waiting, given_up) = oneshot::channel::<()>();
@@ -149,13 +149,13 @@ impl Cluster {
                     shared.tell(|world| world.answered(call, answer));
                 });
             }
-            Action::KeepAlive { call, member, lease, lessee } => {
+            HostAction::KeepAlive { call, member, lease, lessee } => {
                 self.keep_alive(call, member, lease, lessee);
             }
-            Action::GiveUp(call) => {
+            HostAction::GiveUp(call) => {
                 self.calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&call);
             }
-            Action::Stop(member) => {
+            HostAction::Stop(member) => {
                 if let Some(service) = self.service(member) {
                     madsim::task::spawn(async move { service.stop().await });
                 }

@@ -8,7 +8,7 @@ use crate::env::packet::Packet;
 /// What the world wants done.
 #[expect(missing_docs, reason = "the names of some fields say it all")]
 #[derive(Debug)]
-pub enum Action {
+pub enum HostAction {
     /// Start this member's process.
     Boot(MemberId),
     /// End this member's process at once.

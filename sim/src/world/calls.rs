@@ -7,7 +7,7 @@ use lessor::driver::CallError;
 use lessor::{MemberId, Request, RequestError, Response};
 
 use super::agenda::{Due, Slot};
-use super::{Action, Unseen, World};
+use super::{HostAction, Unseen, World};
 use crate::env::lessee::{self, Whom};
 use crate::judge::{self, Kind};
 use crate::scenario::{self, AnswerKind};
@@ -27,7 +27,7 @@ pub(super) struct Calls {
 /// A request on its way.
 #[derive(Debug)]
 pub(super) struct Call {
-    pub(super) asker: Asker,
+    pub(super) asker: Caller,
     pub(super) request: Request,
     pub(super) member: MemberId,
     /// Which of its processes is asked.
@@ -39,7 +39,7 @@ pub(super) struct Call {
 
 /// Who asks: a step, a lessee of a herd, or an expectation, by its position.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Asker {
+pub(super) enum Caller {
     Step(usize),
     Lessee(usize),
     Expect(usize),
@@ -74,28 +74,28 @@ impl World {
         }
         let served = matches!(answer, Ok(_) | Err(RequestError::Refused(_)));
         let was = match asker {
-            Asker::Step(step) => self.calls.errands.get(&step).copied(),
-            Asker::Lessee(number) => Some(self.herds.lessees[number].whom()),
-            Asker::Expect(_) => None,
+            Caller::Step(step) => self.calls.errands.get(&step).copied(),
+            Caller::Lessee(number) => Some(self.herds.lessees[number].whom()),
+            Caller::Expect(_) => None,
         };
         let counts = match asker {
-            Asker::Step(_) => served,
-            Asker::Lessee(_) | Asker::Expect(_) => answer.is_ok(),
+            Caller::Step(_) => served,
+            Caller::Lessee(_) | Caller::Expect(_) => answer.is_ok(),
         };
         let elsewhere = counts && matches!(was, Some(Whom::After(_)));
         let next = match asker {
-            Asker::Lessee(number) => {
+            Caller::Lessee(number) => {
                 let lessee = &mut self.herds.lessees[number];
                 Some(lessee.answered(self.now, sent, Some((member, &answer))))
             }
-            Asker::Step(_) | Asker::Expect(_) => None,
+            Caller::Step(_) | Caller::Expect(_) => None,
         };
         let scenario = self.scenario.clone();
         let by = by(&scenario.steps, asker, next.map_or("", |next| next.label));
         let (request, answer) = (&request, &answer);
         self.emit(Some(member), Kind::Answered { by, request, sent, elsewhere, answer });
         match asker {
-            Asker::Step(step) => {
+            Caller::Step(step) => {
                 self.calls.answers.insert(step, AnswerKind::of(answer));
                 if let Some(whom) = self.calls.errands.get_mut(&step) {
                     *whom = Whom::told(member, answer);
@@ -104,8 +104,8 @@ impl World {
                     }
                 }
             }
-            Asker::Expect(position) => self.judge_remaining(position, answer),
-            Asker::Lessee(number) => self.plan_lessee(number, next.and_then(|next| next.at)),
+            Caller::Expect(position) => self.judge_remaining(position, answer),
+            Caller::Lessee(number) => self.plan_lessee(number, next.and_then(|next| next.at)),
         }
         self.settle();
     }
@@ -114,21 +114,21 @@ impl World {
     /// is unknown, and another member is asked.
     pub(super) fn give_up(&mut self, call: u64) {
         let Some(Call { asker, request, member, .. }) = self.take_call(call) else { return };
-        self.actions.push_back(Action::GiveUp(call));
+        self.actions.push_back(HostAction::GiveUp(call));
         let next = match asker {
-            Asker::Lessee(number) => Some(self.herds.lessees[number].gave_up(self.now, member)),
-            Asker::Step(_) => None,
-            Asker::Expect(_) => unreachable!("an expectation waits for ever"),
+            Caller::Lessee(number) => Some(self.herds.lessees[number].gave_up(self.now, member)),
+            Caller::Step(_) => None,
+            Caller::Expect(_) => unreachable!("an expectation waits for ever"),
         };
         let scenario = self.scenario.clone();
         let by = by(&scenario.steps, asker, next.map_or("", |next| next.label));
         self.emit(Some(member), Kind::GaveUp { by, request: &request });
         match asker {
-            Asker::Lessee(number) => {
+            Caller::Lessee(number) => {
                 self.wants_no_guard(number);
                 self.plan_lessee(number, next.and_then(|next| next.at));
             }
-            Asker::Step(step) | Asker::Expect(step) => {
+            Caller::Step(step) | Caller::Expect(step) => {
                 self.calls.answers.insert(step, AnswerKind::Unknown);
                 self.calls.errands.insert(step, Whom::After(member));
                 self.agenda.plan(self.now, Due::AskAgain(step));
@@ -167,7 +167,7 @@ impl World {
             }
             member
         };
-        self.ask(Asker::Step(step), to, request, again);
+        self.ask(Caller::Step(step), to, request, again);
     }
 
     /// A lessee of a herd does what it is up to.
@@ -178,7 +178,7 @@ impl World {
         let Some(request) = self.herds.lessees[number].ask(self.now) else { return };
         let member = self.reached(self.herds.lessees[number].whom());
         if member.is_some() {
-            return self.ask(Asker::Lessee(number), member, request, false);
+            return self.ask(Caller::Lessee(number), member, request, false);
         }
         let next = self.herds.lessees[number].answered(self.now, self.now, None);
         self.emit(None, Kind::NobodyToAsk { request: &request, outcome: next.label });
@@ -204,7 +204,7 @@ impl World {
     /// Sends a request to a member, by default to the one that leads.
     pub(super) fn ask(
         &mut self,
-        asker: Asker,
+        asker: Caller,
         to: Option<MemberId>,
         request: Request,
         again: bool,
@@ -227,7 +227,7 @@ impl World {
         if is_up {
             self.emit(Some(member), Kind::Sent(&request));
             let action = self.keep_alive(call, asker, member);
-            self.actions.push_back(action.unwrap_or(Action::Call { call, member, request }));
+            self.actions.push_back(action.unwrap_or(HostAction::Call { call, member, request }));
         } else {
             let nobody = CallError::Request(RequestError::NotPrimary { leader: None });
             self.answered(call, asked.is_none().then_some(Err(nobody)));
@@ -235,24 +235,24 @@ impl World {
     }
 
     /// How long somebody waits for an answer, if not for ever.
-    fn patience_of(&self, asker: Asker) -> Option<Duration> {
+    fn patience_of(&self, asker: Caller) -> Option<Duration> {
         match asker {
-            Asker::Step(step) => match &self.scenario.steps[step].action {
+            Caller::Step(step) => match &self.scenario.steps[step].action {
                 scenario::Action::Ask { patience, .. } => *patience,
                 scenario::Action::Fault(_) => None,
             },
-            Asker::Lessee(number) => Some(self.herds.lessees[number].patience()),
-            Asker::Expect(_) => None,
+            Caller::Lessee(number) => Some(self.herds.lessees[number].patience()),
+            Caller::Expect(_) => None,
         }
     }
 }
 
 /// Who asks, for an event.
-fn by<'a>(steps: &'a [scenario::Step], asker: Asker, outcome: &'static str) -> judge::Asker<'a> {
+fn by<'a>(steps: &'a [scenario::Step], asker: Caller, outcome: &'static str) -> judge::Asker<'a> {
     match asker {
-        Asker::Lessee(_) => judge::Asker::Herd { outcome },
-        Asker::Expect(_) => judge::Asker::Expectation,
-        Asker::Step(step) => match &steps[step].action {
+        Caller::Lessee(_) => judge::Asker::Herd { outcome },
+        Caller::Expect(_) => judge::Asker::Expectation,
+        Caller::Step(step) => match &steps[step].action {
             scenario::Action::Ask { lessee, member, .. } => {
                 judge::Asker::Step { lessee: lessee.as_deref(), member: *member }
             }

@@ -2,7 +2,7 @@
 
 use lessor::{LeaseId, MemberId, Request, RequestError, Response};
 
-use super::calls::Asker;
+use super::calls::Caller;
 use super::{Phase, World};
 use crate::judge::{End, Kind};
 use crate::model::text;
@@ -21,7 +21,7 @@ impl World {
         let (met, found) = match &what {
             AtMoment::Remaining { lease, .. } => {
                 let request = Request::Lookup { id: *lease };
-                return self.ask(Asker::Expect(position), Some(member), request, false);
+                return self.ask(Caller::Expect(position), Some(member), request, false);
             }
             AtMoment::Present(id, present) => {
                 let found = if lease(id).is_some() { "present" } else { "absent" };

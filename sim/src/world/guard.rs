@@ -7,8 +7,8 @@ use std::time::Duration;
 use lessor::driver::CallError;
 use lessor::{Instant, MemberId, RequestError};
 
-use super::calls::{Asker, Call};
-use super::{Action, World};
+use super::calls::{Call, Caller};
+use super::{HostAction, World};
 use crate::env::lessee::Lessee;
 use crate::judge::{GuardNews, Kind};
 use crate::model::clock::Clock;
@@ -55,7 +55,7 @@ impl World {
     pub fn kept(&mut self, call: u64) {
         // Its lessee may have given it up just now.
         let Some(Call { asker, member, .. }) = self.take_call(call) else { return };
-        let Asker::Lessee(number) = asker else { unreachable!("nobody else wants a guard") };
+        let Caller::Lessee(number) = asker else { unreachable!("nobody else wants a guard") };
         self.acknowledged += 1;
         self.herds.guards.insert(number, Guard { call, member, stalled: None });
         let next = self.herds.lessees[number].kept(member);
@@ -84,10 +84,10 @@ impl World {
     pub(super) fn keep_alive(
         &mut self,
         call: u64,
-        asker: Asker,
+        asker: Caller,
         member: MemberId,
-    ) -> Option<Action> {
-        let Asker::Lessee(number) = asker else { return None };
+    ) -> Option<HostAction> {
+        let Caller::Lessee(number) = asker else { return None };
         let lessee = &self.herds.lessees[number];
         if !lessee.wants_guard() {
             return None;
@@ -96,14 +96,14 @@ impl World {
         let in_bound = lessee.rate_ppm().unsigned_abs() <= self.scenario.clocks.bound_ppm;
         let wanted = GuardNews::Wanted { of: member, clock, in_bound };
         self.tell_of_guard(None, number, wanted, None);
-        Some(Action::KeepAlive { call, member, lease, lessee: number })
+        Some(HostAction::KeepAlive { call, member, lease, lessee: number })
     }
 
     /// Whether a lessee has a guard, which it drops if it vanishes.
     pub(super) fn lets_go(&mut self, number: usize) -> bool {
         let Some(guard) = self.herds.guards.get(&number) else { return false };
         if self.herds.lessees[number].has_vanished(self.now) {
-            self.actions.push_back(Action::GiveUp(guard.call));
+            self.actions.push_back(HostAction::GiveUp(guard.call));
             self.herds.guards.remove(&number);
             self.tell_of_guard(None, number, GuardNews::Dropped, Some("let go"));
         }

@@ -7,7 +7,7 @@ use rand_chacha::rand_core::Rng;
 
 use super::agenda::Due;
 use super::machine::{Crashing, Medium, Process};
-use super::{Action, World};
+use super::{HostAction, World};
 use crate::env::raft::Raft;
 use crate::judge::{Exchange, Kind};
 use crate::model::text;
@@ -113,7 +113,7 @@ impl World {
             machine.paused = false;
             self.stable_since = self.now;
             self.emit(Some(member), Kind::Resumed);
-            self.actions.push_back(Action::Resume(member));
+            self.actions.push_back(HostAction::Resume(member));
             self.order(|raft, now| raft.pause(now, member, false));
         }
     }
@@ -215,7 +215,7 @@ impl World {
         let machine = self.machines.of_mut(member);
         machine.kill_process();
         machine.loses_its_process();
-        self.actions.push_back(Action::Kill(member));
+        self.actions.push_back(HostAction::Kill(member));
         self.down(member);
         Met::Yes
     }
@@ -233,7 +233,7 @@ impl World {
             return Met::Nothing;
         }
         self.tell(Some(member), fault, "asked to stop");
-        self.actions.push_back(Action::Stop(member));
+        self.actions.push_back(HostAction::Stop(member));
         let machine = self.machines.of_mut(member);
         machine.since = self.now;
         machine.process = Process::Stopping;
@@ -247,7 +247,7 @@ impl World {
         self.tell(Some(member), fault, &format!("is paused for {}", text::span(span)));
         self.machines.of_mut(member).paused = true;
         self.order(|raft, now| raft.pause(now, member, true));
-        self.actions.push_back(Action::Pause(member));
+        self.actions.push_back(HostAction::Pause(member));
         let process = self.machines.of(member).processes;
         self.agenda.plan(self.now + span, Due::Resume(member, process));
         Met::Yes
@@ -262,7 +262,7 @@ impl World {
         }
         self.coverage.mark_if(machine.committing > 0, Mark::AbortedInCommit);
         self.tell(Some(member), fault, "its engine is aborted");
-        self.actions.push_back(Action::Abort(member));
+        self.actions.push_back(HostAction::Abort(member));
         self.down(member);
         Met::Yes
     }
@@ -271,7 +271,7 @@ impl World {
         if !self.machines.is_up(member) {
             return Met::Nothing;
         }
-        self.actions.push_back(Action::OpenAgain(member));
+        self.actions.push_back(HostAction::OpenAgain(member));
         Met::Later
     }
 
@@ -282,7 +282,7 @@ impl World {
         let words = "somebody watches it for expired leases, and reads nothing";
         self.tell(Some(member), fault, words);
         self.injected.lasting.begin(step, fault.clone());
-        self.actions.push_back(Action::Observe { member, step, leaves });
+        self.actions.push_back(HostAction::Observe { member, step, leaves });
         Met::Later
     }
 

@@ -4,7 +4,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
 use super::agenda::Due;
-use super::{Action, World};
+use super::{HostAction, World};
 use crate::env::active_faults::Link;
 use crate::env::consensus::Consensus;
 use crate::env::packet::Packet;
@@ -54,7 +54,7 @@ impl World {
                 raft.received(self.now, envelope);
             }
             (_, Packet::Bytes { from, to, bytes }) => {
-                self.actions.push_back(Action::Receive(from, to, bytes));
+                self.actions.push_back(HostAction::Receive(from, to, bytes));
             }
             (Consensus::Own(_), Packet::Raft(_)) => unreachable!("no model sends anything"),
         }
@@ -92,7 +92,7 @@ impl World {
 
     fn send(&mut self, link: Link, packet: Packet) {
         if link.slower.is_zero() {
-            self.actions.push_back(Action::Send(packet));
+            self.actions.push_back(HostAction::Send(packet));
         } else {
             self.agenda.plan(self.now + link.slower, Due::Send(packet));
         }

@@ -1,7 +1,7 @@
 //! A scenario as it unfolds: its steps and herds, the log, the disks, the oracle and the trace.
 //!
 //! It decides everything that happens and does nothing of it: it is told the time and what it asked
-//! for, and says what must be done as [`Action`]s. No clock, no thread, no madsim.
+//! for, and says what must be done as [`HostAction`]s. No clock, no thread, no madsim.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -48,7 +48,7 @@ mod process;
 #[cfg(test)]
 mod tests;
 
-pub use self::action::Action;
+pub use self::action::HostAction;
 
 /// A scenario that is being replayed.
 pub struct World {
@@ -60,7 +60,7 @@ pub struct World {
     /// When it is stopped, before its end.
     until: Option<Duration>,
     agenda: Agenda,
-    actions: VecDeque<Action>,
+    actions: VecDeque<HostAction>,
 
     log: Consensus,
     /// How many entries of the log the oracle has seen.
@@ -225,7 +225,7 @@ impl World {
                 Due::GiveUp(call) => self.give_up(call),
                 Due::Resume(member, process) => self.resume(member, process),
                 Due::Over(step) => self.over(step),
-                Due::Send(packet) => self.actions.push_back(Action::Send(packet)),
+                Due::Send(packet) => self.actions.push_back(HostAction::Send(packet)),
                 Due::Ending => self.begin_ending(),
                 Due::Elect => self.hold_election(),
                 Due::Revive(member) => self.revive(member),
@@ -250,7 +250,7 @@ impl World {
     }
 
     /// The next thing to be done.
-    pub fn poll_action(&mut self) -> Option<Action> {
+    pub fn poll_action(&mut self) -> Option<HostAction> {
         self.actions.pop_front()
     }
 
@@ -392,7 +392,7 @@ impl World {
         machine.since = self.now;
         machine.process = Process::Opening;
         machine.processes += 1;
-        self.actions.push_back(Action::Boot(member));
+        self.actions.push_back(HostAction::Boot(member));
     }
 
     fn down(&mut self, member: MemberId) {
@@ -421,7 +421,7 @@ impl World {
             self.emit(None, Kind::Committed(entry));
         }
         while let Some((member, event)) = self.log.poll_event() {
-            self.actions.push_back(Action::Deliver(member, event));
+            self.actions.push_back(HostAction::Deliver(member, event));
         }
         while let Some(envelope) = self.log.poll_message() {
             self.post(Packet::Raft(envelope));

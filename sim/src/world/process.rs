@@ -269,7 +269,7 @@ impl World {
         let cut = machine.disk.last_cut();
         machine.loses_its_process();
         self.emit(Some(member), Kind::PowerLost { waited, cut });
-        self.actions.push_back(super::Action::Kill(member));
+        self.actions.push_back(super::HostAction::Kill(member));
         self.down(member);
         self.settle();
     }

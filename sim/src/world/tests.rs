@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lessor::{LeaseId, MemberId, Term};
 
-use super::{Action, NEEDS_HANDLE, World};
+use super::{HostAction, NEEDS_HANDLE, World};
 use crate::env::packet::Packet;
 use crate::env::raft::{Envelope, Message};
 use crate::judge::{Property, Violation};
@@ -70,7 +70,7 @@ fn a_message_that_is_slowed_down_comes_later_and_whole() {
         world.advance();
         let actions = std::iter::from_fn(|| world.poll_action());
         let sent = actions.filter_map(|action| {
-            let Action::Send(Packet::Raft(envelope)) = action else { return None };
+            let HostAction::Send(Packet::Raft(envelope)) = action else { return None };
             Some(envelope.term)
         });
         sent.collect::<Vec<_>>()

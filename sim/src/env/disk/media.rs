@@ -6,7 +6,7 @@ use std::io;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::{FaultyDisk, Operation, State};
+use super::{DiskState, FaultyDisk, Operation};
 use crate::scenario::Unsynced;
 
 /// The faults of a disk that are not power cuts.
@@ -115,7 +115,7 @@ impl FaultyDisk {
     }
 }
 
-impl State {
+impl DiskState {
     /// Whether there is room for an operation; else it is refused.
     pub(super) fn find_room(&mut self, operation: &Operation) -> io::Result<()> {
         let pages = match operation {

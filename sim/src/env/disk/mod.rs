@@ -46,7 +46,7 @@ mod media;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Clone, Default)]
-pub struct FaultyDisk(Arc<Mutex<State>>);
+pub struct FaultyDisk(Arc<Mutex<DiskState>>);
 
 impl FaultyDisk {
     /// An empty disk with its power on.
@@ -98,7 +98,7 @@ impl FaultyDisk {
     /// Nothing happens if the power is on.
     pub fn power_on(&self) {
         let mut state = self.state();
-        let State { off, image, durable, .. } = &mut *state;
+        let DiskState { off, image, durable, .. } = &mut *state;
         if *off {
             *off = false;
             image.clone_from(durable);
@@ -156,7 +156,7 @@ impl FaultyDisk {
     }
 
     /// A panic elsewhere may unwind through a database that still writes, so poison is ignored.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, DiskState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -243,7 +243,7 @@ pub struct Mount {
 
 impl Mount {
     /// The disk, if this mount is alive.
-    fn state(&self) -> io::Result<MutexGuard<'_, State>> {
+    fn state(&self) -> io::Result<MutexGuard<'_, DiskState>> {
         let state = self.disk.state();
         if state.off {
             Err(power_lost())
@@ -307,7 +307,7 @@ impl fmt::Debug for Mount {
 
 /// A disk. How slow it is, the simulator decides.
 #[derive(Default)]
-struct State {
+struct DiskState {
     /// What a process sees: the platter with all un-synced operations done.
     image: Vec<u8>,
     /// The platter: what survives.
@@ -331,7 +331,7 @@ struct State {
     lying: bool,
 }
 
-impl State {
+impl DiskState {
     /// Does a write or a change of the length to the image.
     fn change(&mut self, operation: Operation) -> io::Result<()> {
         if let Some(fuse) = self.burn_fuse(false) {
