@@ -26,15 +26,6 @@ impl Consensus {
         }
     }
 
-    /// The names of all members.
-    pub fn members(&self) -> impl Iterator<Item = MemberId> + use<> {
-        let members = match self {
-            Self::Modelled(raft) => raft.members().count() as u64,
-            Self::Own(log) => log.members.into(),
-        };
-        (1..=members).map(MemberId)
-    }
-
     /// Who leads the newest term that anybody leads.
     #[must_use]
     pub fn leader(&self) -> Option<MemberId> {
@@ -138,9 +129,8 @@ impl Consensus {
 }
 
 /// Who leads, by what a log of somebody else's tells its members.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct OwnLog {
-    members: u8,
     /// Who believes that it leads, and in which term.
     leads: BTreeMap<MemberId, Term>,
     /// The last entry that each member was handed.
@@ -149,12 +139,6 @@ pub struct OwnLog {
 }
 
 impl OwnLog {
-    /// A log of so many members, nobody of whom leads.
-    #[must_use]
-    pub fn new(members: u8) -> Self {
-        Self { members, leads: BTreeMap::new(), handed: BTreeMap::new(), notes: Vec::new() }
-    }
-
     fn role(&mut self, member: MemberId, role: &Role) {
         self.follows(member);
         if let Role::Leader { term, barrier } = *role {

@@ -24,10 +24,8 @@ pub(super) struct Cluster {
     /// What the scenario names.
     pub(super) parts: Parts,
     pub(super) nodes: BTreeMap<MemberId, NodeHandle>,
-    /// Where each running member takes its log events.
-    pub(super) events: BTreeMap<MemberId, mpsc::UnboundedSender<LogEvent>>,
-    /// And what the logs of others send to its own, if that is somebody else's.
-    pub(super) inboxes: BTreeMap<MemberId, mpsc::UnboundedSender<(MemberId, Vec<u8>)>>,
+    /// How each running member's log is told events, and messages of others if it is somebody else's.
+    pub(super) logs: BTreeMap<MemberId, (EventSender, MessageSender)>,
     /// Filled when a member has opened.
     pub(super) services: Services,
     /// What gives up each call that is on its way, when it is dropped.
@@ -43,14 +41,16 @@ pub(super) struct Cluster {
     pub(super) aborted: BTreeSet<MemberId>,
 }
 
+type EventSender = mpsc::UnboundedSender<LogEvent>;
+type MessageSender = mpsc::UnboundedSender<(MemberId, Vec<u8>)>;
+
 impl Cluster {
     pub(super) fn new(shared: Shared, parts: Parts) -> Self {
         Self {
             shared,
             parts,
             nodes: BTreeMap::new(),
-            events: BTreeMap::new(),
-            inboxes: BTreeMap::new(),
+            logs: BTreeMap::new(),
             services: Arc::default(),
             calls: Arc::default(),
             sockets: Arc::default(),
@@ -86,7 +86,7 @@ impl Cluster {
             HostAction::Boot(member) => self.boot(member),
             HostAction::Kill(member) => {
                 self.serves_no_more(member);
-                self.events.remove(&member);
+                self.logs.remove(&member);
                 self.sockets.lock().unwrap_or_else(PoisonError::into_inner).remove(&member);
                 self.aborted.remove(&member);
                 if let Some(node) = self.nodes.get(&member) {
@@ -99,7 +99,7 @@ impl Cluster {
                 for task in self.tasks.remove(&member).into_iter().flatten() {
                     task.abort();
                 }
-                self.events.remove(&member);
+                self.logs.remove(&member);
                 self.aborted.insert(member);
             }
             HostAction::OpenAgain(member) => {
@@ -119,14 +119,14 @@ impl Cluster {
                 }
             }
             HostAction::Deliver(member, event) => {
-                if let Some(events) = self.events.get(&member) {
+                if let Some((events, _)) = self.logs.get(&member) {
                     // The member may have just ended.
                     let _ = events.send(event);
                 }
             }
             HostAction::Send(packet) => self.send(packet),
             HostAction::Receive(from, to, bytes) => {
-                if let Some(inbox) = self.inboxes.get(&to) {
+                if let Some((_, inbox)) = self.logs.get(&to) {
                     // Its log may not listen.
                     let _ = inbox.send((from, bytes));
                 }
@@ -263,10 +263,9 @@ impl Cluster {
             supervisor.restart(node.id());
         }
         let node = supervisor.get_node(node.id()).expect("the node was created");
-        let (sender, events) = mpsc::unbounded_channel();
-        self.events.insert(member, sender);
-        let (sender, inbox) = mpsc::unbounded_channel();
-        self.inboxes.insert(member, sender);
+        let (to_events, events) = mpsc::unbounded_channel();
+        let (to_inbox, inbox) = mpsc::unbounded_channel();
+        self.logs.insert(member, (to_events, to_inbox));
         let (shared, services) = (self.shared.clone(), self.services.clone());
         let (ears, sockets) = (self.shared.clone(), self.sockets.clone());
         let port = self.ports.entry(member).or_default();

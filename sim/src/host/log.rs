@@ -42,10 +42,12 @@ impl Log for SimLog {
     }
 
     fn propose(&mut self, proposal: Proposal) {
-        let of_own = self.own().is_some().then(|| proposal.clone());
-        self.shared.tell(|world| world.proposed(self.member, proposal));
-        if let (Some(log), Some(proposal)) = (self.own(), of_own) {
-            log.propose(proposal);
+        match &mut self.source {
+            Source::Modelled(_) => self.shared.tell(|world| world.proposed(self.member, proposal)),
+            Source::Own(log) => {
+                self.shared.tell(|world| world.proposed(self.member, proposal.clone()));
+                log.propose(proposal);
+            }
         }
     }
 
@@ -147,7 +149,7 @@ impl LogSeat {
 
     /// The numbers of all members.
     pub fn members(&self) -> impl Iterator<Item = MemberId> + use<> {
-        (1..=u64::from(self.shared.world().members())).map(MemberId)
+        self.shared.world().members()
     }
 
     /// Time and threads, by the clock of this machine.

@@ -140,11 +140,8 @@ impl Testbed {
         name: &str,
         open: impl Fn(Mount) -> Result<B, BackendError> + Send + Sync + 'static,
     ) -> Self {
-        let name = named(name);
         let open = move |mount| open(mount).map(|store| Box::new(store) as Box<dyn Backend>);
-        let before = self.stores.insert(name.clone(), Arc::new(open));
-        assert!(before.is_none(), "there is a store {name} already");
-        self.store = Some(name);
+        self.store = Some(add(&mut self.stores, "store", name, Arc::new(open)));
         self
     }
 
@@ -155,10 +152,7 @@ impl Testbed {
     /// If no part can have this name, or there is one.
     #[must_use]
     pub fn host(mut self, name: &str, host: impl Host) -> Self {
-        let name = named(name);
-        let before = self.hosts.insert(name.clone(), Arc::new(host));
-        assert!(before.is_none(), "there is a host {name} already");
-        self.host = Some(name);
+        self.host = Some(add(&mut self.hosts, "host", name, Arc::new(host)));
         self
     }
 
@@ -179,11 +173,8 @@ impl Testbed {
         name: &str,
         open: impl Fn(LogSeat) -> Result<L, HostError> + Send + Sync + 'static,
     ) -> Self {
-        let name = named(name);
         let open = move |seat| open(seat).map(|log| Box::new(log) as Box<dyn AnyLog>);
-        let before = self.logs.insert(name.clone(), Some(Arc::new(open)));
-        assert!(before.is_none(), "there is a log {name} already");
-        self.log = Some(name);
+        self.log = Some(add(&mut self.logs, "log", name, Some(Arc::new(open))));
         self
     }
 
@@ -215,20 +206,16 @@ impl Testbed {
     ///
     /// Which it names in vain.
     pub fn check(&self, scenario: &Scenario) -> Result<(), UnknownPart> {
-        let unknown = |kind, name: &PartName, known: Vec<String>| UnknownPart {
-            scenario: scenario.name.clone(),
-            kind,
-            name: name.clone(),
-            known,
-        };
-        if !self.stores.contains_key(&scenario.store) {
-            return Err(unknown("store", &scenario.store, names(&self.stores)));
-        }
-        if !self.hosts.contains_key(&scenario.host) {
-            return Err(unknown("host", &scenario.host, names(&self.hosts)));
-        }
-        if !self.logs.contains_key(&scenario.log_name) {
-            return Err(unknown("log", &scenario.log_name, names(&self.logs)));
+        let wanted = [
+            ("store", &scenario.store, names(&self.stores)),
+            ("host", &scenario.host, names(&self.hosts)),
+            ("log", &scenario.log_name, names(&self.logs)),
+        ];
+        for (kind, name, known) in wanted {
+            if !known.iter().any(|one| one == name.as_str()) {
+                let (scenario, name) = (scenario.name.clone(), name.clone());
+                return Err(UnknownPart { scenario, kind, name, known });
+            }
         }
         Ok(())
     }
@@ -263,6 +250,11 @@ fn names<T>(parts: &BTreeMap<PartName, T>) -> Vec<String> {
     parts.keys().map(ToString::to_string).collect()
 }
 
-fn named(name: &str) -> PartName {
-    PartName::new(name).unwrap_or_else(|| panic!("\"{name}\" is no name of a part: a-z, 0-9 and -"))
+/// Adds a part under a name that is free.
+fn add<T>(parts: &mut BTreeMap<PartName, T>, kind: &str, name: &str, part: T) -> PartName {
+    let allowed = PartName::new(name);
+    let name = allowed.unwrap_or_else(|| panic!("\"{name}\" is no name of a part: a-z, 0-9 and -"));
+    let before = parts.insert(name.clone(), part);
+    assert!(before.is_none(), "there is a {kind} {name} already");
+    name
 }

@@ -16,7 +16,7 @@ impl World {
     pub(super) fn core(&self) -> Vec<MemberId> {
         match &self.scenario.ending {
             Some(ending) if !ending.core.is_empty() => ending.core.clone(),
-            Some(_) | None => self.log.members().collect(),
+            Some(_) | None => self.members().collect(),
         }
     }
 
@@ -29,7 +29,7 @@ impl World {
         let all = core.len() >= self.machines.len();
         self.emit(None, Kind::Healed { core: &core, all });
         self.injected.lasting.end_for(&core);
-        let others = self.log.members().filter(|member| !core.contains(member));
+        let others = self.members().filter(|member| !core.contains(member));
         for (number, member) in others.enumerate() {
             let step = self.scenario.steps.len() + number;
             self.injected.lasting.begin(step, Fault::Isolate { member, span: None });
@@ -56,7 +56,7 @@ impl World {
 
     /// Whether a member runs and reaches a majority of those that run.
     pub(super) fn can_lead(&self, member: MemberId) -> bool {
-        let heard = || self.log.members().filter(|other| self.hears(member, *other));
+        let heard = || self.members().filter(|other| self.hears(member, *other));
         self.hears(member, member) && 2 * heard().count() > self.machines.len()
     }
 
@@ -99,7 +99,7 @@ impl World {
         if self.is_led() {
             return;
         }
-        let able: Vec<_> = self.log.members().filter(|m| self.can_lead(*m)).collect();
+        let able: Vec<_> = self.members().filter(|m| self.can_lead(*m)).collect();
         let drawn = self.draw(able.len() as u64);
         if let Some(candidate) = usize::try_from(drawn).ok().and_then(|drawn| able.get(drawn)) {
             self.order(|raft, now| raft.elect(now, *candidate));

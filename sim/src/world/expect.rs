@@ -14,7 +14,7 @@ impl World {
         else {
             return;
         };
-        let primary = self.log.members().find(|member| self.oracle.is_primary(*member));
+        let primary = self.members().find(|member| self.oracle.is_primary(*member));
         let member = member.or(self.log.leader()).or(primary).unwrap_or(MemberId(1));
         let state = self.oracle.stored(member);
         let lease = |id: &LeaseId| state.and_then(|state| state.leases.get(id));

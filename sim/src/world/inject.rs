@@ -121,7 +121,7 @@ impl World {
     /// Makes of links, disks and clocks what the lasting faults say.
     pub(super) fn weather_changed(&mut self) {
         self.order(Raft::reconnected);
-        for member in self.log.members() {
+        for member in self.members() {
             let full = self.injected.lasting.disk_is_full(member);
             let ppm = self.scenario.clocks.drift_ppm(member);
             let ppm = ppm.saturating_add(self.injected.lasting.drift_ppm(member));

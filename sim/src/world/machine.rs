@@ -71,7 +71,8 @@ pub(super) struct Crashing {
 }
 
 impl Machines {
-    pub(super) fn new(scenario: &Scenario, members: impl Iterator<Item = MemberId>) -> Self {
+    pub(super) fn new(scenario: &Scenario) -> Self {
+        let members = (1..=scenario.members.into()).map(MemberId);
         Self(members.map(|member| (member, Machine::new(scenario, member))).collect())
     }
 

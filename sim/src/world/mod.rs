@@ -126,7 +126,7 @@ impl World {
             let raft = Raft::new(scenario.members, scenario.log, compact_every, random);
             Consensus::Modelled(Box::new(raft))
         } else {
-            Consensus::Own(OwnLog::new(scenario.members))
+            Consensus::Own(OwnLog::default())
         };
         let mut world = Self {
             config: scenario.config.clone(),
@@ -136,7 +136,7 @@ impl World {
             agenda: Agenda::default(),
             actions: VecDeque::new(),
             agreed: 0,
-            machines: Machines::new(scenario, log.members()),
+            machines: Machines::new(scenario),
             links: Links::new(scenario.network, stream(scenario.seed, NETWORK)),
             herds: Herds::default(),
             calls: Calls::default(),
@@ -161,7 +161,7 @@ impl World {
             log,
         };
         world.plan_scenario();
-        for member in world.log.members() {
+        for member in world.members() {
             world.boot(member);
         }
         world
@@ -278,10 +278,9 @@ impl World {
         self.machines.of(member).log_disk.clone()
     }
 
-    /// How many members there are.
-    #[must_use]
-    pub fn members(&self) -> u8 {
-        self.scenario.members
+    /// The numbers of all members.
+    pub fn members(&self) -> impl Iterator<Item = MemberId> + use<> {
+        (1..=self.scenario.members.into()).map(MemberId)
     }
 
     /// Whether a member's machine has lost its power.
