@@ -10,18 +10,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lessor::{Instant, LeaseId, MemberId, Request, Ticket};
+use lessor::{Instant, LeaseId, MemberId};
 
+use super::waiting::{HeldBack, Renewing};
 use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// The reign of each member.
 #[derive(Debug, Default)]
 pub(super) struct DueFirstOutFirst {
     reigns: BTreeMap<MemberId, Reign>,
-    /// Renews that are not decided: they hold off the end of their lease, if they came in time.
-    renewing: BTreeMap<(MemberId, Ticket), LeaseId>,
-    /// Since when expired batches of a member have to wait for an observer; also those of its next reign.
-    held: BTreeMap<MemberId, Instant>,
+    renewing: Renewing,
+    held: HeldBack,
 }
 
 #[derive(Debug, Default)]
@@ -43,30 +42,12 @@ impl Invariant for DueFirstOutFirst {
         fact: &Fact<'_>,
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
-        match fact {
-            Fact::Came { ticket, request: Request::Renew { id } } => {
-                self.renewing.insert((scene.member, *ticket), *id);
-            }
-            Fact::Decided { ticket, .. } | Fact::Forgot { ticket } => {
-                if let Some(id) = self.renewing.remove(&(scene.member, *ticket))
-                    && let Some(reign) = self.reigns.get_mut(&scene.member)
-                {
-                    // Its earlier deadline does not count, until the member is looked at again.
-                    reign.due.remove(&id);
-                }
-            }
-            Fact::Demoted => self.renewing.retain(|(member, _), _| *member != scene.member),
-            Fact::Opened { .. } => {
-                self.renewing.retain(|(member, _), _| *member != scene.member);
-                self.held.remove(&scene.member);
-            }
-            Fact::Held { hold: true } => {
-                self.held.entry(scene.member).or_insert(scene.latest);
-            }
-            Fact::Held { hold: false } => {
-                self.held.remove(&scene.member);
-            }
-            _ => {}
+        self.held.note(scene, fact);
+        if let Some(id) = self.renewing.note(scene, fact)
+            && let Some(reign) = self.reigns.get_mut(&scene.member)
+        {
+            // Its earlier deadline does not count, until the member is looked at again.
+            reign.due.remove(&id);
         }
         match fact {
             Fact::Promoted { .. } | Fact::Demoted | Fact::Opened { .. } => {
@@ -118,8 +99,7 @@ impl Invariant for DueFirstOutFirst {
                 }
                 let Some(last) = last else { return Ok(()) };
                 let overtaken = |id: &LeaseId, due: &Instant| {
-                    let mut renewing = self.renewing.iter();
-                    *due < last && !renewing.any(|((of, _), at)| (*of, at) == (scene.member, id))
+                    *due < last && !self.renewing.has(scene.member, *id)
                 };
                 if let Some((id, due)) = reign.due.iter().find(|(id, due)| overtaken(id, due)) {
                     let by = last.saturating_since(*due);
@@ -130,9 +110,7 @@ impl Invariant for DueFirstOutFirst {
             }
             Fact::Timer { .. } => {
                 let Some(reign) = self.reigns.get_mut(&scene.member) else { return Ok(()) };
-                let patience = scene.config.subscriber_patience;
-                let held = self.held.get(&scene.member);
-                let held = held.is_some_and(|at| scene.clock <= at.saturating_add(patience));
+                let held = self.held.may_wait(scene, scene.clock);
                 let few = scene.config.revoke_rate.get().div_ceil(2) as usize;
                 if held || scene.state.leases.len() > few {
                     reign.crowded = scene.clock;
@@ -159,7 +137,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
-    use lessor::{Digest, LogIndex};
+    use lessor::{Digest, LogIndex, Ticket};
 
     use super::super::harness::{History, Judged, batch, granted, lease, millis, renew, revoked};
     use super::*;

@@ -58,7 +58,8 @@
 //! | L9 no timer storm | `no_timer_storm` |
 //! | L10 opening and stopping end | `convergence` |
 //!
-//! The oracle itself judges S4 where that takes no memory. S1 and S1d share `earliest`.
+//! The oracle itself judges S4 where that takes no memory. S1 and S1d share `earliest`,
+//! L4, L4a and L8 `waiting`.
 //!
 //! An invariant is shown [facts](Fact) and keeps what it needs to judge the next one. It is written
 //! from the property, never from the code that it judges, and each has a canary among its tests: a
@@ -109,6 +110,7 @@ mod pure;
 mod revoked_in_time;
 mod smoothing_only_delays;
 mod the_log_alone_decides;
+mod waiting;
 mod what_is_due_leaves;
 
 /// One or more properties, as they are judged fact by fact.

@@ -11,18 +11,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lessor::{Command, Instant, LeaseId, MemberId, Request, Ticket};
+use lessor::{Command, Instant, LeaseId, MemberId, Request};
 
+use super::waiting::{HeldBack, Renewing};
 use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
 /// The reign of each member.
 #[derive(Debug, Default)]
 pub(super) struct WhatIsDueLeaves {
     reigns: BTreeMap<MemberId, Reign>,
-    /// Renews that are not decided: they hold off the end of their lease, and may give it a later one.
-    renewing: BTreeMap<(MemberId, Ticket), LeaseId>,
-    /// Since when expired batches of a member have to wait for an observer; also those of its next reign.
-    held: BTreeMap<MemberId, Instant>,
+    renewing: Renewing,
+    held: HeldBack,
 }
 
 #[derive(Debug, Default)]
@@ -46,32 +45,22 @@ impl Invariant for WhatIsDueLeaves {
         judged: &mut Judgements,
     ) -> Result<(), Broken> {
         let member = scene.member;
+        self.held.note(scene, fact);
+        let decided = self.renewing.note(scene, fact);
         match fact {
             Fact::Promoted { .. } => {
                 // All that it holds is extended.
                 self.reigns.insert(member, Reign { busy: scene.latest, ..Reign::default() });
             }
-            Fact::Demoted => {
+            Fact::Demoted | Fact::Opened { .. } => {
                 self.reigns.remove(&member);
-                self.renewing.retain(|(of, _), _| *of != member);
-            }
-            Fact::Opened { .. } => {
-                self.reigns.remove(&member);
-                self.held.remove(&member);
-                self.renewing.retain(|(of, _), _| *of != member);
-            }
-            Fact::Came { ticket, request: Request::Renew { id } } => {
-                self.renewing.insert((member, *ticket), *id);
-            }
-            Fact::Held { hold: true } => {
-                self.held.entry(member).or_insert(scene.latest);
-            }
-            Fact::Held { hold: false } => {
-                self.held.remove(&member);
             }
             _ => {}
         }
         let Some(reign) = self.reigns.get_mut(&member) else { return Ok(()) };
+        if let Some(id) = decided {
+            reign.due.remove(&id);
+        }
         match fact {
             Fact::Applied { entry, applied } => {
                 reign.stands = false;
@@ -87,11 +76,6 @@ impl Invariant for WhatIsDueLeaves {
             }
             Fact::Came { request: Request::Renew { id }, .. } => {
                 reign.due.remove(id);
-            }
-            Fact::Decided { ticket, .. } | Fact::Forgot { ticket } => {
-                if let Some(id) = self.renewing.remove(&(member, *ticket)) {
-                    reign.due.remove(&id);
-                }
             }
             Fact::Expired { batch } => {
                 reign.due.retain(|id, _| !batch.leases.contains(id));
@@ -131,9 +115,7 @@ impl WhatIsDueLeaves {
 
     /// Whether nothing hinders a member from letting go of all that is due.
     fn may_let_go(&mut self, scene: &Scene<'_>) -> bool {
-        let patience = scene.config.subscriber_patience;
-        let held = self.held.get(&scene.member);
-        let waits = held.is_some_and(|at| scene.latest <= at.saturating_add(patience));
+        let waits = self.held.may_wait(scene, scene.latest);
         let in_a_batch = scene.config.revoke_rate.get().div_ceil(2) as usize;
         let reign = self.reign(scene);
         if scene.state.leases.len() > in_a_batch {
@@ -146,10 +128,7 @@ impl WhatIsDueLeaves {
     fn first_due(&self, scene: &Scene<'_>) -> Option<(LeaseId, Instant)> {
         let mut due = self.reigns.get(&scene.member)?.due.iter();
         let is_due = |due: &Instant| due.saturating_add(A_MOMENT) <= scene.latest;
-        let renewed = |id: &LeaseId| {
-            self.renewing.iter().any(|((of, _), renewed)| *of == scene.member && renewed == id)
-        };
-        let stays = due.find(|(id, due)| is_due(due) && !renewed(id));
+        let stays = due.find(|(id, due)| is_due(due) && !self.renewing.has(scene.member, **id));
         stays.map(|(id, due)| (*id, *due))
     }
 }
@@ -167,7 +146,7 @@ const A_SECOND: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
-    use lessor::{Digest, LogIndex};
+    use lessor::{Digest, LogIndex, RequestError, Ticket};
 
     use super::super::harness::{
         History, Judged, batch, granted, millis, promoted, renew, renewed as renewed_for,
@@ -224,6 +203,18 @@ mod tests {
         patient.holds(Fact::Held { hold: true });
         assert_eq!(timer(&mut patient, 19_000), Ok(Judged::NotConcerned));
         assert_eq!(timer(&mut patient, 19_001), Err(Property::L4a));
+    }
+
+    #[test]
+    fn canary_a_renew_that_was_refused_before_the_reign_holds_up_nothing() {
+        let mut history = History::<WhatIsDueLeaves>::default();
+        history.holds(Fact::Came { ticket: Ticket(1), request: &renew(7) });
+        let refused = &Err(RequestError::NotPrimary { leader: None });
+        history.holds(Fact::Decided { ticket: Ticket(1), answer: refused });
+        at(&mut history, 1_000);
+        history.holds(promoted());
+        history.log(1, granted(7, 9_000));
+        assert_eq!(timer(&mut history, 10_010), Err(Property::L4a));
     }
 
     #[test]
