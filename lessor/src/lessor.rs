@@ -258,7 +258,7 @@ impl Lessor {
         };
         match self.extend_at_once(slot) {
             Some(ttl) => self.answer(ticket, Ok(ttl)),
-            None => self.renew_slowly(asked.min(self.now), ticket, slot),
+            None => self.renew_or_wait(asked.min(self.now), ticket, slot),
         }
     }
 
@@ -283,7 +283,7 @@ impl Lessor {
     }
 
     /// A renew that comes late, has to wait, or whose lease is due.
-    fn renew_slowly(&mut self, asked: Instant, ticket: Ticket, slot: u32) {
+    fn renew_or_wait(&mut self, asked: Instant, ticket: Ticket, slot: u32) {
         let row = self.table.row_mut(slot);
         let id = row.id;
         if row.expiry() <= asked && !row.is_kept() {

@@ -103,6 +103,8 @@
 //! - `metrics`: the driver counts and measures through the facade [`metrics`](https://docs.rs/metrics).
 //!   The program must install a recorder before it opens an engine; without one nothing is recorded.
 
+// The table "Layers" in docs/ARCHITECTURE.md says what each file is for.
+
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
 

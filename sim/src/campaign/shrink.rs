@@ -19,11 +19,9 @@ use lessor::{Config, LeaseId, MemberId, Request, Ttl};
 use super::pool;
 use super::seeds::fingerprint;
 use crate::host::{Options, Testbed};
-use crate::scenario::Delays;
-use crate::scenario::Unsynced;
 use crate::scenario::{
-    Action, Clocks, CrashWhen, DELAYS, Disks, Ending, Fault, Herd, Network, PartName, Scenario,
-    Upkeep,
+    Action, Clocks, Crash, CrashWhen, DELAYS, Delays, Disks, Ending, Fault, Herd, Network,
+    PartName, Scenario, Signed, Span, Unsynced, Upkeep,
 };
 
 /// How long to try, and on how many cores.
@@ -332,20 +330,18 @@ fn weaker_than(action: &Action) -> Vec<Action> {
             weaker
         }
         Action::Fault(Fault::Crash(crash)) => {
-            let mut weaker = fault(Fault::Kill(crash.member));
+            let mut weaker = fault(Fault::Kill { member: crash.member });
             let unsynced: &[Unsynced] = match crash.unsynced {
                 Unsynced::Tear => &[Unsynced::Keep, Unsynced::Drop],
                 Unsynced::Drop => &[Unsynced::Keep],
                 Unsynced::Keep => &[],
             };
             for unsynced in unsynced {
-                let mut milder = *crash;
-                milder.unsynced = *unsynced;
+                let milder = Crash { unsynced: *unsynced, ..*crash };
                 weaker.extend(fault(Fault::Crash(milder)));
             }
             if crash.when != CrashWhen::Now {
-                let mut plainer = *crash;
-                plainer.when = CrashWhen::Now;
+                let plainer = Crash { when: CrashWhen::Now, disk_operation: 1, ..*crash };
                 weaker.extend(fault(Fault::Crash(plainer)));
             }
             weaker
@@ -367,35 +363,38 @@ fn weaker_fault(fault: &Fault) -> Vec<Fault> {
             vec![one_way(member, other), one_way(other, member)]
         }
         Fault::Block { from, to, span } => {
-            vec![Fault::Delay { from, to, by: Duration::from_secs(1), span }]
+            vec![Fault::Delay { from, to, by: SECOND, span }]
         }
-        Fault::Stop(member) => vec![Fault::Kill(member)],
-        Fault::Kill(member) => vec![Fault::Pause { member, span: Duration::from_secs(1) }],
-        Fault::ReplaceDisk(member) | Fault::PutBack(member) | Fault::Abort(member) => {
-            vec![Fault::Kill(member)]
+        Fault::Stop { member } => vec![Fault::Kill { member }],
+        Fault::Kill { member } => vec![Fault::Pause { member, span: SECOND }],
+        Fault::ReplaceDisk { member } | Fault::PutBack { member } | Fault::Abort { member } => {
+            vec![Fault::Kill { member }]
         }
-        Fault::Lose { member, loss, count } if count > 1 => {
-            vec![Fault::Lose { member, loss, count: 1 }]
-        }
-        Fault::Repeat { member, count } if count > 1 => vec![Fault::Repeat { member, count: 1 }],
         Fault::Rot { member, pages } if pages > 1 => vec![Fault::Rot { member, pages: 1 }],
-        Fault::FailSync { member, count, unsynced } if count > 1 => {
-            vec![Fault::FailSync { member, count: 1, unsynced }]
-        }
-        Fault::Jump { member, by, back } if by >= Duration::from_secs(2) => {
-            vec![Fault::Jump { member, by: Duration::from_secs(by.as_secs() / 2), back }]
+        Fault::Jump { member, by } if by.span >= Span(Duration::from_secs(2)) => {
+            vec![Fault::Jump { member, by: Signed { span: half(by.span), ..by } }]
         }
         _ => Vec::new(),
     };
-    if let Some(span) = fault.span()
-        && span > Duration::from_secs(1)
-    {
-        let mut shorter = fault.clone();
-        shorter.set_span(Duration::from_secs(span.as_secs() / 2));
+    let mut rarer = fault.clone();
+    if let Some(count) = rarer.count_mut().filter(|count| **count > 1) {
+        *count = 1;
+        weaker.push(rarer);
+    }
+    let mut shorter = fault.clone();
+    if let Some(Some(span)) = shorter.span_mut().filter(|span| **span > Some(SECOND)) {
+        *span = half(*span);
         weaker.push(shorter);
     }
     weaker
 }
+
+/// Half of it, in whole seconds.
+fn half(span: Span) -> Span {
+    Span(Duration::from_secs(span.0.as_secs() / 2))
+}
+
+const SECOND: Span = Span(Duration::from_secs(1));
 
 /// Settings at their defaults, and ids that do not stand out.
 fn settings(scenario: &Scenario) -> Vec<Scenario> {
@@ -506,11 +505,11 @@ fn times(scenario: &Scenario) -> Vec<Scenario> {
         if round(step.at) > before && round(step.at) < step.at {
             simpler.push(shift(position, step.at - round(step.at)));
         }
-        if let Action::Fault(Fault::Pause { member, span }) = step.action {
+        if let Action::Fault(Fault::Pause { member, span: Span(span) }) = step.action {
             for shorter in [round(span / 2), round(span)] {
                 if !shorter.is_zero() && shorter < span {
                     let mut candidate = scenario.clone();
-                    let pause = Fault::Pause { member, span: shorter };
+                    let pause = Fault::Pause { member, span: Span(shorter) };
                     candidate.steps[position].action = Action::Fault(pause);
                     simpler.push(candidate);
                 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use lessor::MemberId;
 
-use crate::scenario::Fault;
+use crate::scenario::{Fault, FaultKind};
 
 /// The faults that have begun and not ended, by the position of their step in the scenario.
 #[derive(Clone, Debug, Default)]
@@ -61,11 +61,11 @@ impl Lasting {
     }
 
     /// Notes that these faults have met something, and names those that had not before.
-    pub fn meet(&mut self, which: impl Fn(&Fault) -> bool) -> Vec<&'static str> {
+    pub fn meet(&mut self, which: impl Fn(&Fault) -> bool) -> Vec<FaultKind> {
         let fresh = self.0.values_mut().filter(|begun| !begun.met && which(&begun.fault));
         let meet = |begun: &mut Begun| {
             begun.met = true;
-            begun.fault.name()
+            begun.fault.kind()
         };
         fresh.map(meet).collect()
     }
@@ -80,7 +80,7 @@ impl Lasting {
         let mut link = Link::default();
         for fault in self.faults() {
             match fault {
-                Fault::Delay { by, .. } if fault.slows(from, to) => link.slower += *by,
+                Fault::Delay { by, .. } if fault.slows(from, to) => link.slower += by.0,
                 Fault::Noise { loss_ppm, duplicate_ppm, .. } => {
                     link.loss_ppm = link.loss_ppm.max(*loss_ppm);
                     link.duplicate_ppm = link.duplicate_ppm.max(*duplicate_ppm);
@@ -101,7 +101,7 @@ impl Lasting {
     #[must_use]
     pub fn slower_disk(&self, member: MemberId) -> Duration {
         let slower = |fault: &Fault| match fault {
-            Fault::SlowDisk { member: of, by, .. } if *of == member => *by,
+            Fault::SlowDisk { member: of, by, .. } if *of == member => by.0,
             _ => Duration::ZERO,
         };
         self.faults().map(slower).sum()
@@ -151,41 +151,6 @@ impl Lasting {
 }
 
 impl Fault {
-    /// How long it lasts, if it ends by itself.
-    #[must_use]
-    pub fn span(&self) -> Option<Duration> {
-        match self {
-            Self::Isolate { span, .. }
-            | Self::Partition { span, .. }
-            | Self::Block { span, .. }
-            | Self::Delay { span, .. }
-            | Self::Noise { span, .. }
-            | Self::SlowDisk { span, .. }
-            | Self::FullDisk { span, .. }
-            | Self::Observe { span, .. }
-            | Self::HoldStore { span, .. }
-            | Self::Drift { span, .. } => *span,
-            _ => None,
-        }
-    }
-
-    /// Lets it last so long, if it lasts.
-    pub fn set_span(&mut self, lasts: Duration) {
-        match self {
-            Self::Isolate { span, .. }
-            | Self::Partition { span, .. }
-            | Self::Block { span, .. }
-            | Self::Delay { span, .. }
-            | Self::Noise { span, .. }
-            | Self::SlowDisk { span, .. }
-            | Self::FullDisk { span, .. }
-            | Self::Observe { span, .. }
-            | Self::HoldStore { span, .. }
-            | Self::Drift { span, .. } => *span = Some(lasts),
-            _ => {}
-        }
-    }
-
     /// Whether it lets no message pass from one member to another.
     #[must_use]
     pub fn blocks(&self, from: MemberId, to: MemberId) -> bool {
@@ -215,25 +180,14 @@ impl Fault {
     }
 
     fn touches(&self, member: MemberId) -> bool {
-        match self {
-            Self::Isolate { member: of, .. }
-            | Self::SlowDisk { member: of, .. }
-            | Self::FullDisk { member: of, .. }
-            | Self::Observe { member: of, .. }
-            | Self::HoldStore { member: of, .. }
-            | Self::Drift { member: of, .. } => *of == member,
-            Self::Partition { side, .. } => side.contains(&member),
-            Self::Block { from, to, .. } | Self::Delay { from, to, .. } => {
-                [*from, *to].contains(&member)
-            }
-            _ => false,
-        }
+        self.members().contains(&member)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::Span;
 
     const A: MemberId = MemberId(1);
     const B: MemberId = MemberId(2);
@@ -269,7 +223,7 @@ mod tests {
     #[test]
     fn what_lasts_adds_up() {
         let span = None;
-        let by = Duration::from_secs(1);
+        let by = Span(Duration::from_secs(1));
         let mut all = lasting([
             Fault::Delay { from: A, to: B, by, span },
             Fault::Delay { from: A, to: B, by, span },
@@ -278,10 +232,10 @@ mod tests {
             Fault::Drift { member: A, ppm: -7, span },
             Fault::Noise { loss_ppm: 9, duplicate_ppm: 3, span },
         ]);
-        assert_eq!(all.link(A, B).slower, 2 * by);
+        assert_eq!(all.link(A, B).slower, by.0 * 2);
         assert_eq!((all.link(B, A).slower, all.link(B, A).loss_ppm), (Duration::ZERO, 9));
-        assert_eq!((all.slower_disk(A), all.drift_ppm(A), all.drift_ppm(B)), (by, -2, 0));
-        assert_eq!(all.meet(|fault| fault.slows(A, B)), ["delay", "delay"]);
+        assert_eq!((all.slower_disk(A), all.drift_ppm(A), all.drift_ppm(B)), (by.0, -2, 0));
+        assert_eq!(all.meet(|fault| fault.slows(A, B)), [FaultKind::Delay; 2]);
         assert!(all.meet(|fault| fault.slows(A, B)).is_empty());
         all.end_for(&[A]);
         assert_eq!(all.link(A, B), Link::default());

@@ -1,105 +1,28 @@
-//! What goes wrong.
+//! Faults: how often a seed has each kind (`share`), and what it is then (`strike`). Whether this seed has
+//! it is drawn in `generate`.
 #![expect(clippy::wildcard_enum_match_arm, reason = "most kinds of faults are drawn alike")]
 
 use std::time::Duration;
 
 use lessor::{MemberId, Request};
+use strum::VariantArray;
 
 use super::draw::Draw;
 use super::step;
-use crate::scenario::Loss;
-use crate::scenario::Unsynced;
-use crate::scenario::{Action, Crash, CrashWhen, Fault, Step};
-
-/// A kind of fault that a swarm has or has not.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum FaultKind {
-    Crash,
-    Kill,
-    Stop,
-    Pause,
-    Isolate,
-    Partition,
-    Block,
-    Delay,
-    Noise,
-    Depose,
-    Lose,
-    Repeat,
-    SlowDisk,
-    FullDisk,
-    FailSync,
-    Rot,
-    ReplaceDisk,
-    Jump,
-    Drift,
-    Observe,
-    HoldStore,
-    Abort,
-    PutBack,
-    OpenAgain,
-}
+use crate::scenario::{
+    Action, Crash, CrashWhen, Fault, FaultKind, Loss, Signed, Span, Step, Then, Unsynced,
+};
 
 impl FaultKind {
-    pub(super) const ALL: [Self; 24] = [
-        Self::Crash,
-        Self::Kill,
-        Self::Stop,
-        Self::Pause,
-        Self::Isolate,
-        Self::Partition,
-        Self::Block,
-        Self::Delay,
-        Self::Noise,
-        Self::Depose,
-        Self::Lose,
-        Self::Repeat,
-        Self::SlowDisk,
-        Self::FullDisk,
-        Self::FailSync,
-        Self::Rot,
-        Self::ReplaceDisk,
-        Self::Jump,
-        Self::Drift,
-        Self::Observe,
-        Self::HoldStore,
-        Self::Abort,
-        Self::PutBack,
-        Self::OpenAgain,
-    ];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Crash => "crash",
-            Self::Kill => "kill",
-            Self::Stop => "stop",
-            Self::Pause => "pause",
-            Self::Isolate => "isolate",
-            Self::Partition => "partition",
-            Self::Block => "block",
-            Self::Delay => "delay",
-            Self::Noise => "noise",
-            Self::Depose => "depose",
-            Self::Lose => "lose",
-            Self::Repeat => "repeat",
-            Self::SlowDisk => "slow-disk",
-            Self::FullDisk => "full-disk",
-            Self::FailSync => "fail-sync",
-            Self::Rot => "rot",
-            Self::ReplaceDisk => "replace-disk",
-            Self::Jump => "jump",
-            Self::Drift => "drift",
-            Self::Observe => "observe",
-            Self::HoldStore => "hold-store",
-            Self::Abort => "abort",
-            Self::PutBack => "put-back",
-            Self::OpenAgain => "open-again",
-        }
+    /// Those that a swarm has or has not; the others come with one of them.
+    pub(super) fn drawn() -> impl Iterator<Item = Self> {
+        Self::VARIANTS.iter().copied().filter(|kind| kind.share() > 0)
     }
 
     /// How many swarms of a hundred have it. Faults that change what may be judged are rarer.
     pub(super) fn share(self) -> u32 {
         match self {
+            Self::Elect | Self::Restart | Self::Heal | Self::CopyDisk => 0,
             Self::Crash | Self::Lose => 35,
             Self::Rot
             | Self::ReplaceDisk
@@ -116,7 +39,7 @@ impl FaultKind {
         let at = draw.moment(limits.until);
         let member = draw.member(limits.members);
         let lasts = draw.span_ms(200, 20_000);
-        let span = Some(lasts);
+        let span = Some(Span(lasts));
         let mut then = |fault| {
             let at = at + lasts;
             if at < limits.until {
@@ -124,19 +47,20 @@ impl FaultKind {
             }
         };
         let fault = match self {
+            Self::Elect | Self::Restart | Self::Heal | Self::CopyDisk => return,
             Self::Crash => {
-                then(Fault::Restart(member));
+                then(Fault::Restart { member });
                 Fault::Crash(crash(draw, member, limits.operations))
             }
             Self::Kill => {
-                then(Fault::Restart(member));
-                Fault::Kill(member)
+                then(Fault::Restart { member });
+                Fault::Kill { member }
             }
             Self::Stop => {
-                then(Fault::Restart(member));
-                Fault::Stop(member)
+                then(Fault::Restart { member });
+                Fault::Stop { member }
             }
-            Self::Pause => Fault::Pause { member, span: draw.span_ms(100, 30_000) },
+            Self::Pause => Fault::Pause { member, span: Span(draw.span_ms(100, 30_000)) },
             Self::Isolate => Fault::Isolate { member, span },
             Self::Partition => {
                 let others = (1..=u64::from(limits.members)).map(MemberId).filter(|m| *m != member);
@@ -146,7 +70,7 @@ impl FaultKind {
                 Fault::Block { from: member, to: draw.other(member, limits.members), span }
             }
             Self::Delay => {
-                let by = draw.span_ms(20, 5_000);
+                let by = Span(draw.span_ms(20, 5_000));
                 Fault::Delay { from: member, to: draw.other(member, limits.members), by, span }
             }
             Self::Noise => {
@@ -154,7 +78,7 @@ impl FaultKind {
                 let (loss_ppm, duplicate_ppm) = (draw.pick(&ppm), draw.pick(&ppm));
                 Fault::Noise { loss_ppm, duplicate_ppm, span }
             }
-            Self::Depose => Fault::Depose,
+            Self::Depose => Fault::Depose {},
             Self::Lose => {
                 let losses = [Loss::Revokes, Loss::Revokes, Loss::Checkpoints, Loss::Proposals];
                 Fault::Lose { member, loss: draw.pick(&losses), count: 1 + draw.below(6) }
@@ -162,57 +86,60 @@ impl FaultKind {
             Self::Repeat => Fault::Repeat { member, count: 1 + draw.below(8) },
             Self::SlowDisk => slow_disk(draw, member, at, lasts, limits.until),
             Self::FullDisk => {
-                then(Fault::Restart(member));
+                then(Fault::Restart { member });
                 Fault::FullDisk { member, span }
             }
             Self::FailSync => {
-                then(Fault::Restart(member));
+                then(Fault::Restart { member });
                 let unsynced = draw.pick(&UNSYNCED);
                 Fault::FailSync { member, count: 1 + draw.below(2), unsynced }
             }
             Self::Rot | Self::ReplaceDisk => {
-                then(Fault::Restart(member));
-                steps.push(step(at, Action::Fault(Fault::Kill(member))));
+                then(Fault::Restart { member });
+                steps.push(step(at, Action::Fault(Fault::Kill { member })));
                 if matches!(self, Self::Rot) {
                     Fault::Rot { member, pages: 1 + draw.below(3) }
                 } else {
-                    Fault::ReplaceDisk(member)
+                    Fault::ReplaceDisk { member }
                 }
             }
             Self::Jump => {
-                Fault::Jump { member, by: draw.span_ms(1, 60_000), back: draw.chance(50) }
+                let span = Span(draw.span_ms(1, 60_000));
+                Fault::Jump { member, by: Signed { span, back: draw.chance(50) } }
             }
             Self::Observe => {
                 // Whoever leads by then is watched.
-                let span = Some(draw.span(8, 40));
-                let leaves = draw.chance(50);
+                let span = Some(Span(draw.span(8, 40)));
+                let then = if draw.chance(50) { Then::Leave } else { Then::Read };
                 for other in (1..=u64::from(limits.members)).map(MemberId) {
                     if other != member {
-                        let fault = Fault::Observe { member: other, span, leaves };
+                        let fault = Fault::Observe { member: other, span, then };
                         steps.push(step(at, Action::Fault(fault)));
                     }
                 }
-                Fault::Observe { member, span, leaves }
+                Fault::Observe { member, span, then }
             }
-            Self::HoldStore => Fault::HoldStore { member, span: Some(draw.span_ms(100, 15_000)) },
+            Self::HoldStore => {
+                Fault::HoldStore { member, span: Some(Span(draw.span_ms(100, 15_000))) }
+            }
             Self::Abort => {
-                then(Fault::Restart(member));
+                then(Fault::Restart { member });
                 // So that a commit is on its way.
                 let slow = at.saturating_sub(draw.span_ms(10, 1_000));
-                let fault = Fault::SlowDisk { member, by: draw.span_ms(500, 3_000), span };
+                let fault = Fault::SlowDisk { member, by: Span(draw.span_ms(500, 3_000)), span };
                 if draw.chance(60) {
                     steps.push(step(slow, Action::Fault(fault)));
                 }
-                Fault::Abort(member)
+                Fault::Abort { member }
             }
             Self::PutBack => {
-                then(Fault::Restart(member));
+                then(Fault::Restart { member });
                 let copied = at.saturating_sub(draw.span_ms(100, 20_000));
-                steps.push(step(copied, Action::Fault(Fault::CopyDisk(member))));
-                steps.push(step(at, Action::Fault(Fault::Kill(member))));
-                Fault::PutBack(member)
+                steps.push(step(copied, Action::Fault(Fault::CopyDisk { member })));
+                steps.push(step(at, Action::Fault(Fault::Kill { member })));
+                Fault::PutBack { member }
             }
-            Self::OpenAgain => Fault::OpenAgain(member),
+            Self::OpenAgain => Fault::OpenAgain { member },
             Self::Drift => {
                 let ppm = draw.pick(&[-1_000_000, -500_000, -20_000, 20_000, 500_000, 1_000_000]);
                 Fault::Drift { member, ppm, span }
@@ -248,14 +175,14 @@ pub(super) struct Limits {
 }
 
 fn crash(draw: &mut Draw, member: MemberId, operations: u32) -> Crash {
-    let when = match draw.below(6) {
-        0 => CrashWhen::Now,
-        1 => CrashWhen::BeforePropose,
-        2 => CrashWhen::BeforeCommit,
-        3 => CrashWhen::AfterCommit,
-        _ => CrashWhen::DuringCommit { disk_operation: 1 + u64::from(draw.below(operations)) },
+    let (when, disk_operation) = match draw.below(6) {
+        0 => (CrashWhen::Now, 1),
+        1 => (CrashWhen::BeforePropose, 1),
+        2 => (CrashWhen::BeforeCommit, 1),
+        3 => (CrashWhen::AfterCommit, 1),
+        _ => (CrashWhen::DuringCommit, 1 + u64::from(draw.below(operations))),
     };
-    Crash { member, when, unsynced: draw.pick(&UNSYNCED) }
+    Crash { member, when, disk_operation, unsynced: draw.pick(&UNSYNCED) }
 }
 
 /// A disk that is slow for a while, or one that stalls: what begins in a short time takes longer than most
@@ -270,9 +197,9 @@ fn slow_disk(
     let stall = draw.span(6, 15);
     let short = draw.span_ms(500, 5_000);
     if draw.chance(40) && at + short + stall < until {
-        return Fault::SlowDisk { member, by: stall, span: Some(short) };
+        return Fault::SlowDisk { member, by: Span(stall), span: Some(Span(short)) };
     }
-    Fault::SlowDisk { member, by: draw.span_ms(5, 3_000), span: Some(lasts) }
+    Fault::SlowDisk { member, by: Span(draw.span_ms(5, 3_000)), span: Some(Span(lasts)) }
 }
 
 /// Somebody else leads now and then; and if nobody is elected by itself, somebody soon after
@@ -286,7 +213,10 @@ pub(super) fn elections(draw: &mut Draw, limits: &Limits, by_itself: bool, steps
     for at in faults.into_iter().filter(|_| !by_itself) {
         let at = at + draw.span_ms(100, 6_000);
         if at < limits.until {
-            steps.push(step(at, Action::Fault(Fault::Elect(draw.member(limits.members)))));
+            steps.push(step(
+                at,
+                Action::Fault(Fault::Elect { member: draw.member(limits.members) }),
+            ));
         }
     }
     if draw.chance(50) {
@@ -300,7 +230,7 @@ pub(super) fn elections(draw: &mut Draw, limits: &Limits, by_itself: bool, steps
                     answer: None,
                     patience: None,
                 },
-                _ => Action::Fault(Fault::Elect(member)),
+                _ => Action::Fault(Fault::Elect { member }),
             };
             steps.push(step(at, fault));
         }
@@ -320,7 +250,11 @@ pub(super) fn promotions(draw: &mut Draw, limits: &Limits, steps: &mut Vec<Step>
 pub(super) fn blackout(draw: &mut Draw, limits: &Limits, steps: &mut Vec<Step>) {
     let at = limits.until - draw.span_ms(1, 3_000);
     for member in (1..=u64::from(limits.members)).map(MemberId) {
-        let crash = Crash { when: CrashWhen::Now, ..crash(draw, member, limits.operations) };
+        let crash = Crash {
+            when: CrashWhen::Now,
+            disk_operation: 1,
+            ..crash(draw, member, limits.operations)
+        };
         steps.push(step(at, Action::Fault(Fault::Crash(crash))));
     }
 }

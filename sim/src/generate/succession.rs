@@ -47,7 +47,7 @@ pub(super) fn take_turns(draw: &mut Draw, scenario: &mut Scenario) {
     let (mut at, mut leader) = (Duration::from_secs(6), MemberId(1));
     while at < UNREST {
         leader = draw.other(leader, scenario.members);
-        steps.push(step(at, Action::Fault(Fault::Elect(leader))));
+        steps.push(step(at, Action::Fault(Fault::Elect { member: leader })));
         at += draw.span(20, 28);
     }
 }

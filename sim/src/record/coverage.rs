@@ -18,7 +18,7 @@ use crate::env::raft::Note;
 use crate::judge::oracle::Oracle;
 use crate::judge::{Disturbance, Event, Exchange, GuardNews, Kind};
 use crate::model::State;
-use crate::scenario::{CrashWhen, Fault};
+use crate::scenario::{CrashWhen, Fault, Signed};
 
 macro_rules! marks {
     ($($mark:ident $name:literal $what:literal)*) => {
@@ -190,7 +190,7 @@ impl Coverage {
                     self.mark(match when {
                         CrashWhen::BeforePropose => Mark::CutBeforePropose,
                         CrashWhen::AfterCommit => Mark::CutAfterCommit,
-                        CrashWhen::DuringCommit { .. } => Mark::CutDuringCommit,
+                        CrashWhen::DuringCommit => Mark::CutDuringCommit,
                         CrashWhen::BeforeCommit | CrashWhen::Now => Mark::CutBeforeCommit,
                     });
                 }
@@ -201,8 +201,12 @@ impl Coverage {
             Kind::Observed { missed } => self.mark_if(*missed, Mark::Missed),
             Kind::Fault { fault, .. } => match fault {
                 Fault::Pause { .. } => self.mark_if(primary, Mark::PrimaryPaused),
-                Fault::Jump { back: true, .. } => self.mark_if(primary, Mark::PrimaryBack),
-                Fault::Jump { back: false, .. } => self.mark_if(primary, Mark::PrimaryAhead),
+                Fault::Jump { by: Signed { back: true, .. }, .. } => {
+                    self.mark_if(primary, Mark::PrimaryBack);
+                }
+                Fault::Jump { by: Signed { back: false, .. }, .. } => {
+                    self.mark_if(primary, Mark::PrimaryAhead);
+                }
                 Fault::Drift { ppm: -1_000_000, .. } => self.mark_if(primary, Mark::PrimaryStill),
                 _ => {}
             },

@@ -124,7 +124,7 @@ impl Recorder {
                     at,
                     None,
                     "fault",
-                    format!("{}{} is over", fault.name(), of_members(fault)),
+                    format!("{}{} is over", fault.kind().name(), of_members(fault)),
                 );
             }
             Kind::Restarted => self.record(at, member, "fault", "restarted".to_owned()),

@@ -5,10 +5,12 @@ use std::num::NonZeroU32;
 use std::ops::Range;
 
 use serde::{Deserialize, Deserializer, de};
+use strum::VariantNames;
 use toml::Spanned;
 
 use super::part::PartName;
-use super::span::{Signed, Span};
+use super::span::Span;
+use super::step::Step;
 
 /// What every schema has.
 #[derive(Deserialize)]
@@ -131,51 +133,23 @@ pub(super) struct Ending {
     pub(super) core: Vec<Spanned<i64>>,
 }
 
-/// Everything a step can be; exactly one of the options must be there.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct Step {
-    pub(super) at: Spanned<Span>,
-    pub(super) grant: Option<Grant>,
-    pub(super) grant_once: Option<GrantOnce>,
-    pub(super) revoke: Option<OfLease>,
-    pub(super) renew: Option<OfLease>,
-    pub(super) attach: Option<OfItems>,
-    pub(super) detach: Option<OfItems>,
-    pub(super) claim: Option<OfItems>,
-    pub(super) lookup: Option<OfLease>,
-    pub(super) leases: Option<Leases>,
-    pub(super) lease_of: Option<LeaseOf>,
-    pub(super) promote: Option<OfHandle>,
-    pub(super) demote: Option<OfHandle>,
-    pub(super) elect: Option<OfMember>,
-    pub(super) depose: Option<Nothing>,
-    pub(super) crash: Option<Crash>,
-    pub(super) kill: Option<OfMember>,
-    pub(super) restart: Option<OfMember>,
-    pub(super) stop: Option<OfMember>,
-    pub(super) pause: Option<Pause>,
-    pub(super) isolate: Option<ForAWhile>,
-    pub(super) partition: Option<Partition>,
-    pub(super) block: Option<Link>,
-    pub(super) delay: Option<SlowLink>,
-    pub(super) noise: Option<Noise>,
-    pub(super) heal: Option<Heal>,
-    pub(super) lose: Option<Lose>,
-    pub(super) repeat: Option<Repeat>,
-    pub(super) slow_disk: Option<SlowDisk>,
-    pub(super) full_disk: Option<ForAWhile>,
-    pub(super) fail_sync: Option<FailSync>,
-    pub(super) rot: Option<Rot>,
-    pub(super) replace_disk: Option<OfMember>,
-    pub(super) copy_disk: Option<OfMember>,
-    pub(super) put_back: Option<OfMember>,
-    pub(super) abort: Option<OfMember>,
-    pub(super) open_again: Option<OfMember>,
-    pub(super) observe: Option<Observe>,
-    pub(super) hold_store: Option<ForAWhile>,
-    pub(super) jump: Option<Jump>,
-    pub(super) drift: Option<Drift>,
+/// What a lessee or a host can ask for.
+#[derive(Deserialize, VariantNames)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub(super) enum Ask {
+    Grant(Grant),
+    GrantOnce(GrantOnce),
+    Revoke(OfLease),
+    Renew(OfLease),
+    Attach(OfItems),
+    Detach(OfItems),
+    Claim(OfItems),
+    Lookup(OfLease),
+    Leases(Leases),
+    LeaseOf(LeaseOf),
+    Promote(OfHandle),
+    Demote(OfHandle),
 }
 
 #[derive(Deserialize)]
@@ -248,188 +222,6 @@ pub(super) struct LeaseOf {
 pub(super) struct OfHandle {
     pub(super) member: Option<Spanned<i64>>,
     pub(super) answer: Option<super::AnswerKind>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct OfMember {
-    pub(super) member: Spanned<i64>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ForAWhile {
-    pub(super) member: Spanned<i64>,
-    #[serde(rename = "for")]
-    pub(super) span: Option<Span>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Observe {
-    pub(super) member: Spanned<i64>,
-    #[serde(rename = "for")]
-    pub(super) span: Option<Span>,
-    #[serde(default)]
-    pub(super) then: Then,
-}
-
-/// What becomes of an observer that has taken nothing for a while.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Then {
-    #[default]
-    Read,
-    Leave,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Partition {
-    pub(super) side: Vec<Spanned<i64>>,
-    #[serde(rename = "for")]
-    pub(super) span: Option<Span>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Link {
-    pub(super) from: Spanned<i64>,
-    pub(super) to: Spanned<i64>,
-    #[serde(rename = "for")]
-    pub(super) span: Option<Span>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SlowLink {
-    pub(super) from: Spanned<i64>,
-    pub(super) to: Spanned<i64>,
-    pub(super) by: Span,
-    #[serde(rename = "for")]
-    pub(super) span: Option<Span>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Noise {
-    pub(super) loss_ppm: Option<Spanned<u32>>,
-    pub(super) duplicate_ppm: Option<Spanned<u32>>,
-    #[serde(rename = "for")]
-    pub(super) span: Option<Span>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Repeat {
-    pub(super) member: Spanned<i64>,
-    pub(super) count: Spanned<u32>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SlowDisk {
-    pub(super) member: Spanned<i64>,
-    pub(super) by: Span,
-    #[serde(rename = "for")]
-    pub(super) span: Option<Span>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct FailSync {
-    pub(super) member: Spanned<i64>,
-    pub(super) count: Spanned<u32>,
-    #[serde(default)]
-    pub(super) unsynced: Unsynced,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Rot {
-    pub(super) member: Spanned<i64>,
-    pub(super) pages: Spanned<u32>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Jump {
-    pub(super) member: Spanned<i64>,
-    pub(super) by: Signed,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Drift {
-    pub(super) member: Spanned<i64>,
-    pub(super) ppm: Spanned<i32>,
-    #[serde(rename = "for")]
-    pub(super) span: Option<Span>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Nothing {}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Crash {
-    pub(super) member: Spanned<i64>,
-    #[serde(default)]
-    pub(super) when: When,
-    pub(super) disk_operation: Option<Spanned<u64>>,
-    #[serde(default)]
-    pub(super) unsynced: Unsynced,
-}
-
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum When {
-    #[default]
-    Now,
-    BeforePropose,
-    BeforeCommit,
-    DuringCommit,
-    AfterCommit,
-}
-
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Unsynced {
-    #[default]
-    Drop,
-    Keep,
-    Tear,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Pause {
-    pub(super) member: Spanned<i64>,
-    #[serde(rename = "for")]
-    pub(super) span: Span,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Heal {
-    pub(super) member: Option<Spanned<i64>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Lose {
-    pub(super) member: Spanned<i64>,
-    pub(super) what: What,
-    pub(super) count: Spanned<u32>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum What {
-    Expired,
-    Checkpoints,
-    Proposals,
 }
 
 #[derive(Deserialize)]

@@ -2,7 +2,7 @@
 //! sentence that names the file, the line, and what is allowed.
 //!
 //! `file` is what serde reads, `check` and `expect` make a scenario of it, `write` makes a file
-//! of one.
+//! of one. A fault has its form, its checks and its kind in `fault`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,6 +18,7 @@ mod file;
 mod part;
 mod settings;
 mod span;
+mod step;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -25,12 +26,12 @@ mod write;
 pub use self::check::DELAYS;
 pub(crate) use self::check::MOST_MEMBERS;
 pub use self::error::ScenarioError;
-pub(crate) use self::fault::{CRASH, ELECT, FAIL_SYNC, LOSE, OBSERVE, OPEN_AGAIN, REPEAT};
-pub use self::fault::{Crash, CrashWhen, Fault};
+pub use self::fault::{Crash, CrashWhen, Fault, FaultKind, Then};
 pub use self::part::PartName;
 pub use self::settings::{
     Clocks, Delays, Disks, Ending, Loss, MemberClock, Network, Unsynced, Upkeep,
 };
+pub use self::span::{Signed, Span};
 
 /// What happens, to whom, when, and what is expected of it.
 #[derive(Clone, PartialEq, Eq, Debug)]

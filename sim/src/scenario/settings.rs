@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use lessor::MemberId;
+use serde::{Deserialize, Serialize};
 
 use super::check;
 use crate::model::clock::Clock;
@@ -112,9 +113,11 @@ pub struct Delays {
 }
 
 /// Which proposals of a member are lost on the way.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Loss {
     /// Revokes, so that what has expired must come again.
+    #[serde(rename = "expired")]
     Revokes,
     /// Checkpoints.
     Checkpoints,
@@ -135,12 +138,14 @@ impl Loss {
 }
 
 /// What becomes of the operations that were not synced when the power is cut.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Unsynced {
-    /// All of them reach the platter.
-    Keep,
-    /// None of them does.
+    /// None of them reaches the platter.
+    #[default]
     Drop,
+    /// All of them do.
+    Keep,
     /// Each by itself is kept, dropped or torn, as the seed says. A torn write keeps some of its
     /// sectors of 512 bytes, but neither none nor all; a change of the length, and a write within
     /// one sector, is never torn.

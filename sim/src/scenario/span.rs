@@ -3,11 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A span of time: `"250ms"`, `"1.5s"`, `"10m"`, `"2h"`, `"30d"`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Span(pub(super) Duration);
+pub struct Span(pub Duration);
 
 /// In whole days or hours if it is some, else in seconds, below one in milliseconds.
 impl fmt::Display for Span {
@@ -24,6 +24,12 @@ impl fmt::Display for Span {
             (1.., 0) if secs % 3_600 == 0 => write!(f, "{}h", secs / 3_600),
             (_, 0) => write!(f, "{secs}s"),
         }
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -50,14 +56,22 @@ impl<'de> Deserialize<'de> for Span {
 
 /// A span of time with a direction: `"5s"` ahead, `"-5s"` back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Signed {
-    pub(super) span: Span,
-    pub(super) back: bool,
+pub struct Signed {
+    /// How far.
+    pub span: Span,
+    /// Whether it goes back.
+    pub back: bool,
 }
 
 impl fmt::Display for Signed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", if self.back { "-" } else { "" }, self.span)
+    }
+}
+
+impl Serialize for Signed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

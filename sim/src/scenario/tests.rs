@@ -47,8 +47,8 @@ fn a_scenario_is_what_its_file_says() {
     let request = Request::Grant { id: Some(id), ttl: Ttl::from_secs(10) };
     let (lessee, answer) = (Some("a".to_owned()), Some(AnswerKind::Ok));
     let grant = Action::Ask { request, member: None, lessee, answer, patience: None };
-    let when = CrashWhen::DuringCommit { disk_operation: 1 };
-    let crash = Fault::Crash(Crash { member: MemberId(2), when, unsynced: Unsynced::Tear });
+    let (member, when, unsynced) = (MemberId(2), CrashWhen::DuringCommit, Unsynced::Tear);
+    let crash = Fault::Crash(Crash { member, when, disk_operation: 1, unsynced });
     assert_eq!(
         scenario.steps,
         [
@@ -144,7 +144,7 @@ fn what_is_not_of_the_format_is_met_with_what_is() {
         ),
         (
             of_step("explode = { member = 1 }"),
-            "x.toml:6: unknown action `explode` in step; allowed: at, and one of grant, grant-once, revoke, renew, attach, detach, claim, lookup, leases, lease-of, promote, demote, elect, depose, crash, kill, restart, stop, pause, isolate, partition, block, delay, noise, heal, lose, repeat, slow-disk, full-disk, fail-sync, rot, replace-disk, copy-disk, put-back, abort, open-again, observe, hold-store, jump, drift",
+            "x.toml:6: unknown action `explode` in step; allowed: at, and one of grant, grant-once, revoke, renew, attach, detach, claim, lookup, leases, lease-of, promote, demote, elect, crash, kill, restart, stop, pause, isolate, partition, block, delay, noise, depose, heal, lose, repeat, slow-disk, full-disk, fail-sync, rot, replace-disk, copy-disk, jump, drift, observe, hold-store, abort, put-back, open-again",
         ),
         (
             of_step("depose = { member = 1 }"),
@@ -228,11 +228,17 @@ fn what_makes_no_sense_is_met_with_what_does() {
         ),
         (
             of_step("renew = { lease = 7 }\nrevoke = { lease = 7 }"),
-            "x.toml:4: a step has exactly one action, this one has 2; allowed: grant, grant-once, revoke, renew, attach, detach, claim, lookup, leases, lease-of, promote, demote, elect, depose, crash, kill, restart, stop, pause, isolate, partition, block, delay, noise, heal, lose, repeat, slow-disk, full-disk, fail-sync, rot, replace-disk, copy-disk, put-back, abort, open-again, observe, hold-store, jump, drift",
+            &format!(
+                "x.toml:4: a step has exactly one action, this one has 2; allowed: {}",
+                step::actions().join(", ")
+            ),
         ),
         (
             of_step(""),
-            "x.toml:4: a step has exactly one action, this one has none; allowed: grant, grant-once, revoke, renew, attach, detach, claim, lookup, leases, lease-of, promote, demote, elect, depose, crash, kill, restart, stop, pause, isolate, partition, block, delay, noise, heal, lose, repeat, slow-disk, full-disk, fail-sync, rot, replace-disk, copy-disk, put-back, abort, open-again, observe, hold-store, jump, drift",
+            &format!(
+                "x.toml:4: a step has exactly one action, this one has none; allowed: {}",
+                step::actions().join(", ")
+            ),
         ),
         (
             of_step("crash = { member = 1, disk_operation = 2 }"),

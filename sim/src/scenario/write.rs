@@ -4,14 +4,13 @@ use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
 use lessor::{Config, Item, LeaseId, LeaseOrder, MemberId, Request};
+use serde::Serialize;
 
 use super::check::{DELAYS, default_offset};
-use super::settings::Loss;
-use super::settings::Unsynced;
-use super::span::{Signed, Span};
+use super::span::Span;
 use super::{
-    Action, AnswerKind, AtMoment, Clocks, Crash, CrashWhen, Disks, Ending, Expectation, Fault,
-    Herd, MemberClock, Network, PartName, SCHEMA, Scenario, Step,
+    Action, AnswerKind, AtMoment, Clocks, Disks, Ending, Expectation, Fault, Herd, MemberClock,
+    Network, PartName, SCHEMA, Scenario, Step,
 };
 
 pub(super) fn to_toml(scenario: &Scenario) -> String {
@@ -131,17 +130,13 @@ fn log(scenario: &Scenario) -> Fields {
 }
 
 fn step(step: &Step) -> Fields {
-    let (name, fields) = self::named(&step.action);
-    Fields::default().span("at", step.at).field(name, fields.inline())
+    let mut fields = Fields::default().span("at", step.at);
+    fields.0.push(action(&step.action));
+    fields
 }
 
 /// An action, without its moment.
 pub(super) fn action(action: &Action) -> String {
-    let (name, fields) = named(action);
-    format!("{name} = {}", fields.inline())
-}
-
-fn named(action: &Action) -> (&'static str, Fields) {
     match action {
         Action::Ask { request, member, lessee, answer, patience } => {
             let (name, fields) = self::request(request);
@@ -149,7 +144,8 @@ fn named(action: &Action) -> (&'static str, Fields) {
             let answer = answer.map(AnswerKind::word).map(quoted);
             let patience = patience.map(self::span);
             let fields = fields.maybe("member", *member).maybe("lessee", lessee);
-            (name, fields.maybe("answer", answer).maybe("patience", patience))
+            let fields = fields.maybe("answer", answer).maybe("patience", patience);
+            format!("{name} = {}", fields.inline())
         }
         Action::Fault(fault) => self::fault(fault),
     }
@@ -184,96 +180,14 @@ fn request(request: &Request) -> (&'static str, Fields) {
     }
 }
 
-fn fault(fault: &Fault) -> (&'static str, Fields) {
-    let of = |member: &MemberId| Fields::default().field("member", member);
-    let link =
-        |from: &MemberId, to: &MemberId| Fields::default().field("from", from).field("to", to);
-    match fault {
-        Fault::Elect(member) => ("elect", of(member)),
-        Fault::Depose => ("depose", Fields::default()),
-        Fault::Crash(crash) => ("crash", self::crash(*crash)),
-        Fault::Kill(member) => ("kill", of(member)),
-        Fault::Restart(member) => ("restart", of(member)),
-        Fault::Stop(member) => ("stop", of(member)),
-        Fault::Pause { member, span } => ("pause", of(member).span("for", *span)),
-        Fault::Isolate { member, span } => ("isolate", of(member).lasting(*span)),
-        Fault::Partition { side, span } => {
-            ("partition", Fields::default().field("side", numbers(side)).lasting(*span))
-        }
-        Fault::Block { from, to, span } => ("block", link(from, to).lasting(*span)),
-        Fault::Delay { from, to, by, span } => {
-            ("delay", link(from, to).span("by", *by).lasting(*span))
-        }
-        Fault::Noise { loss_ppm, duplicate_ppm, span } => {
-            let fields = Fields::default().field_unless("loss_ppm", loss_ppm, &&0).field_unless(
-                "duplicate_ppm",
-                duplicate_ppm,
-                &&0,
-            );
-            ("noise", fields.lasting(*span))
-        }
-        Fault::Heal(member) => ("heal", Fields::default().maybe("member", *member)),
-        Fault::SlowDisk { member, by, span } => {
-            ("slow-disk", of(member).span("by", *by).lasting(*span))
-        }
-        Fault::FullDisk { member, span } => ("full-disk", of(member).lasting(*span)),
-        Fault::FailSync { member, count, unsynced } => {
-            let unsynced = self::unsynced(*unsynced);
-            ("fail-sync", of(member).field("count", count).maybe("unsynced", unsynced))
-        }
-        Fault::Rot { member, pages } => ("rot", of(member).field("pages", pages)),
-        Fault::ReplaceDisk(member) => ("replace-disk", of(member)),
-        Fault::CopyDisk(member) => ("copy-disk", of(member)),
-        Fault::PutBack(member) => ("put-back", of(member)),
-        Fault::Abort(member) => ("abort", of(member)),
-        Fault::OpenAgain(member) => ("open-again", of(member)),
-        Fault::Observe { member, span, leaves } => {
-            let then = leaves.then(|| quoted("leave"));
-            ("observe", of(member).lasting(*span).maybe("then", then))
-        }
-        Fault::HoldStore { member, span } => ("hold-store", of(member).lasting(*span)),
-        Fault::Jump { member, by, back } => {
-            let by = Signed { span: Span(*by), back: *back };
-            ("jump", of(member).field("by", quoted(&by.to_string())))
-        }
-        Fault::Drift { member, ppm, span } => {
-            ("drift", of(member).field("ppm", ppm).lasting(*span))
-        }
-        Fault::Repeat { member, count } => ("repeat", of(member).field("count", count)),
-        Fault::Lose { member, loss, count } => {
-            let what = match loss {
-                Loss::Revokes => "expired",
-                Loss::Checkpoints => "checkpoints",
-                Loss::Proposals => "proposals",
-            };
-            ("lose", of(member).field("what", quoted(what)).field("count", count))
-        }
-    }
-}
-
-fn crash(crash: Crash) -> Fields {
-    let (when, operation) = match crash.when {
-        CrashWhen::Now => (None, None),
-        CrashWhen::BeforePropose => (Some("before-propose"), None),
-        CrashWhen::BeforeCommit => (Some("before-commit"), None),
-        CrashWhen::DuringCommit { disk_operation } => {
-            (Some("during-commit"), Some(disk_operation).filter(|operation| *operation != 1))
-        }
-        CrashWhen::AfterCommit => (Some("after-commit"), None),
-    };
-    Fields::default()
-        .field("member", crash.member)
-        .maybe("when", when.map(quoted))
-        .maybe("disk_operation", operation)
-        .maybe("unsynced", unsynced(crash.unsynced))
-}
-
-fn unsynced(unsynced: Unsynced) -> Option<String> {
-    match unsynced {
-        Unsynced::Drop => None,
-        Unsynced::Keep => Some(quoted("keep")),
-        Unsynced::Tear => Some(quoted("tear")),
-    }
+/// A fault as serde writes it, out of the braces of the table that it is the only field of.
+fn fault(fault: &Fault) -> String {
+    let mut table = String::new();
+    fault
+        .serialize(toml::ser::ValueSerializer::new(&mut table))
+        .expect("a fault has a form in TOML");
+    let field = table.strip_prefix('{').and_then(|table| table.strip_suffix('}'));
+    field.expect("a fault is a table of one field").trim().to_owned()
 }
 
 fn herd(herd: &Herd) -> Fields {
@@ -348,11 +262,6 @@ impl Fields {
 
     fn span_unless(self, name: &str, span: Duration, default: Duration) -> Self {
         self.maybe(name, Some(span).filter(|span| *span != default).map(self::span))
-    }
-
-    /// What ends by itself says when.
-    fn lasting(self, span: Option<Duration>) -> Self {
-        self.maybe("for", span.map(self::span))
     }
 
     fn lines(&self) -> String {

@@ -9,7 +9,7 @@ use super::agenda::Due;
 use super::machine::{Medium, Process};
 use super::{Phase, World};
 use crate::judge::{Exchange, Kind};
-use crate::scenario::Fault;
+use crate::scenario::{Fault, FaultKind};
 
 impl World {
     /// The members that are whole from the ending on; all of them if there is none.
@@ -33,7 +33,7 @@ impl World {
         for (number, member) in others.enumerate() {
             let step = self.scenario.steps.len() + number;
             self.injected.lasting.begin(step, Fault::Isolate { member, span: None });
-            self.injected.ordered("isolate", 1);
+            self.injected.ordered(FaultKind::Isolate, 1);
         }
         self.weather_changed();
         for member in core {

@@ -12,7 +12,7 @@ use crate::env::raft::Raft;
 use crate::judge::{Exchange, Kind};
 use crate::model::text;
 use crate::record::coverage::Mark;
-use crate::scenario::{Crash, CrashWhen, Fault, Loss, Unsynced};
+use crate::scenario::{Crash, CrashWhen, Fault, Loss, Signed, Span, Then, Unsynced};
 
 /// Whether a fault has met something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,15 +26,15 @@ enum Met {
 impl World {
     /// A fault that a step orders.
     pub(super) fn fault(&mut self, step: usize, fault: &Fault) {
-        self.injected.ordered(fault.name(), fault.times());
+        self.injected.ordered(fault.kind(), fault.times());
         let met = match fault {
-            Fault::Elect(member) => self.elect(*member),
-            Fault::Depose => self.depose(),
+            Fault::Elect { member } => self.elect(*member),
+            Fault::Depose {} => self.depose(),
             Fault::Crash(crash) => self.crash(step, fault, *crash),
-            Fault::Kill(member) => self.kill(fault, *member),
-            Fault::Restart(member) => self.restart_if_down(*member),
-            Fault::Stop(member) => self.stop(fault, *member),
-            Fault::Pause { member, span } => self.pause(fault, *member, *span),
+            Fault::Kill { member } => self.kill(fault, *member),
+            Fault::Restart { member } => self.restart_if_down(*member),
+            Fault::Stop { member } => self.stop(fault, *member),
+            Fault::Pause { member, span } => self.pause(fault, *member, span.0),
             Fault::Isolate { member, .. } => {
                 self.disturb_links(step, fault, &format!("member {member} is cut off"))
             }
@@ -48,7 +48,7 @@ impl World {
                 self.disturb_links(step, fault, &words)
             }
             Fault::Delay { from, to, by, .. } => {
-                let by = text::span(*by);
+                let by = text::span(by.0);
                 let words = format!("messages from member {from} to {to} take {by} longer");
                 self.disturb_links(step, fault, &words)
             }
@@ -57,8 +57,8 @@ impl World {
                 let words = format!("{lost} of all messages are lost, {doubled} come twice");
                 self.disturb_links(step, fault, &words)
             }
-            Fault::Heal(member) => self.heal(fault, *member),
-            Fault::SlowDisk { member, by, .. } => self.slow_disk(step, fault, *member, *by),
+            Fault::Heal { member } => self.heal(fault, *member),
+            Fault::SlowDisk { member, by, .. } => self.slow_disk(step, fault, *member, by.0),
             Fault::FullDisk { member, .. } => {
                 self.begin(step, Some(*member), fault, "its disk is full")
             }
@@ -66,14 +66,14 @@ impl World {
                 self.fail_syncs(fault, *member, *count, *unsynced)
             }
             Fault::Rot { member, pages } => self.rot(fault, *member, *pages),
-            Fault::ReplaceDisk(member) => self.replace_disk(*member),
-            Fault::CopyDisk(member) => self.copy_disk(fault, *member),
-            Fault::PutBack(member) => self.put_back(*member),
-            Fault::Abort(member) => self.abort(fault, *member),
-            Fault::OpenAgain(member) => self.open_again(*member),
-            Fault::Observe { member, leaves, .. } => self.observe(step, fault, *member, *leaves),
+            Fault::ReplaceDisk { member } => self.replace_disk(*member),
+            Fault::CopyDisk { member } => self.copy_disk(fault, *member),
+            Fault::PutBack { member } => self.put_back(*member),
+            Fault::Abort { member } => self.abort(fault, *member),
+            Fault::OpenAgain { member } => self.open_again(*member),
+            Fault::Observe { member, then, .. } => self.observe(step, fault, *member, *then),
             Fault::HoldStore { member, .. } => self.hold_store(step, fault, *member),
-            Fault::Jump { member, by, back } => self.jump(fault, *member, *by, *back),
+            Fault::Jump { member, by } => self.jump(fault, *member, *by),
             Fault::Drift { member, ppm, .. } => self.drift(step, fault, *member, *ppm),
             Fault::Repeat { member, count } => {
                 let words = format!("appends to come twice: {count}");
@@ -84,7 +84,7 @@ impl World {
             Fault::Lose { member, loss, count } => self.lose(fault, *member, *loss, *count),
         };
         match met {
-            Met::Yes => self.injected.has_effect(fault.name()),
+            Met::Yes => self.injected.has_effect(fault.kind()),
             Met::Later => {}
             Met::Nothing => {
                 let step = &self.scenario.steps[step];
@@ -92,7 +92,7 @@ impl World {
                 self.without_effect.push(what);
             }
         }
-        if let Some(span) = fault.span() {
+        if let Some(Span(span)) = fault.span() {
             self.agenda.plan(self.now + span, Due::Over(step));
         }
     }
@@ -190,7 +190,7 @@ impl World {
     // Processes.
 
     fn crash(&mut self, step: usize, fault: &Fault, crash: Crash) -> Met {
-        let Crash { member, when, unsynced } = crash;
+        let Crash { member, when, disk_operation: _, unsynced } = crash;
         if !self.machines.of(member).is_started() {
             return Met::Nothing;
         }
@@ -199,9 +199,9 @@ impl World {
             self.machines.of_mut(member).cut_power(unsynced, seed);
             self.power_lost(member);
         } else {
-            let words = format!("is to lose its power {}", when_in_words(when));
+            let words = format!("is to lose its power {}", when_in_words(crash));
             self.tell(Some(member), fault, &words);
-            let crashing = Crashing { step, when, unsynced, seed };
+            let crashing = Crashing { step, crash, seed };
             self.machines.of_mut(member).crashing = Some(crashing);
         }
         Met::Later
@@ -275,14 +275,14 @@ impl World {
         Met::Later
     }
 
-    fn observe(&mut self, step: usize, fault: &Fault, member: MemberId, leaves: bool) -> Met {
+    fn observe(&mut self, step: usize, fault: &Fault, member: MemberId, then: Then) -> Met {
         if !self.machines.is_up(member) {
             return Met::Nothing;
         }
         let words = "somebody watches it for expired leases, and reads nothing";
         self.tell(Some(member), fault, words);
         self.injected.lasting.begin(step, fault.clone());
-        self.actions.push_back(HostAction::Observe { member, step, leaves });
+        self.actions.push_back(HostAction::Observe { member, step, leaves: then == Then::Leave });
         Met::Later
     }
 
@@ -299,7 +299,7 @@ impl World {
 
     fn disturb_links(&mut self, step: usize, fault: &Fault, words: &str) -> Met {
         match fault.span() {
-            Some(span) => {
+            Some(Span(span)) => {
                 let words = format!("{words} for {}", text::span(span));
                 self.begin(step, None, fault, &words)
             }
@@ -385,7 +385,8 @@ impl World {
 
     // Clocks.
 
-    fn jump(&mut self, fault: &Fault, member: MemberId, by: Duration, back: bool) -> Met {
+    fn jump(&mut self, fault: &Fault, member: MemberId, by: Signed) -> Met {
+        let Signed { span: Span(by), back } = by;
         let (way, span) = (if back { "back" } else { "ahead" }, text::span(by));
         self.tell(Some(member), fault, &format!("its clock steps {way} by {span}"));
         self.machines.of_mut(member).clock.step(self.now, by, back);
@@ -403,13 +404,13 @@ impl World {
     }
 }
 
-fn when_in_words(when: CrashWhen) -> String {
-    match when {
+fn when_in_words(crash: Crash) -> String {
+    match crash.when {
         CrashWhen::Now => "now".to_owned(),
         CrashWhen::BeforePropose => "before its next proposal".to_owned(),
         CrashWhen::BeforeCommit => "before its next commit".to_owned(),
-        CrashWhen::DuringCommit { disk_operation } => {
-            format!("at operation {disk_operation} of the disk in its next commit")
+        CrashWhen::DuringCommit => {
+            format!("at operation {} of the disk in its next commit", crash.disk_operation)
         }
         CrashWhen::AfterCommit => "right after its next commit".to_owned(),
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::env::active_faults::Lasting;
 use crate::record::report::Injected as Count;
-use crate::scenario::Fault;
+use crate::scenario::{Fault, FaultKind};
 
 /// The faults of a run.
 #[derive(Default)]
@@ -12,21 +12,22 @@ pub(super) struct Injected {
     /// Those that have begun and not ended.
     pub(super) lasting: Lasting,
     /// How often each kind was ordered, and met something.
-    counts: BTreeMap<&'static str, Count>,
+    counts: BTreeMap<FaultKind, Count>,
 }
 
 impl Injected {
-    pub(super) fn counts(&self) -> &BTreeMap<&'static str, Count> {
-        &self.counts
+    /// By the names of the kinds.
+    pub(super) fn counts(&self) -> BTreeMap<&'static str, Count> {
+        self.counts.iter().map(|(kind, count)| (kind.name(), *count)).collect()
     }
 
     /// A fault of this kind was ordered this often.
-    pub(super) fn ordered(&mut self, kind: &'static str, times: u64) {
+    pub(super) fn ordered(&mut self, kind: FaultKind, times: u64) {
         self.counts.entry(kind).or_default().ordered += times;
     }
 
     /// A fault of this kind has met something.
-    pub(super) fn has_effect(&mut self, kind: &'static str) {
+    pub(super) fn has_effect(&mut self, kind: FaultKind) {
         self.counts.entry(kind).or_default().effective += 1;
     }
 

@@ -8,7 +8,7 @@ use lessor::MemberId;
 use crate::env::disk::{FaultyDisk, Fuse, FuseAt};
 use crate::judge::Exchange;
 use crate::model::clock::Clock;
-use crate::scenario::{CrashWhen, Scenario, Unsynced};
+use crate::scenario::{Crash, CrashWhen, Scenario, Unsynced};
 
 /// The machines of all members.
 pub(super) struct Machines(BTreeMap<MemberId, Machine>);
@@ -65,8 +65,7 @@ pub(super) enum Medium {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Crashing {
     pub(super) step: usize,
-    pub(super) when: CrashWhen,
-    pub(super) unsynced: Unsynced,
+    pub(super) crash: Crash,
     pub(super) seed: u64,
 }
 
@@ -175,13 +174,14 @@ impl Machine {
 
     /// A commit is about to begin: a power cut that waited for it comes now, or on the way.
     pub(super) fn begins_commit(&mut self) {
-        let Some(Crashing { when, unsynced, seed, .. }) = self.crashing else { return };
-        match when {
+        let Some(Crashing { crash, seed, .. }) = self.crashing else { return };
+        let unsynced = crash.unsynced;
+        match crash.when {
             CrashWhen::BeforeCommit => {
                 self.cut_power(unsynced, seed);
             }
-            CrashWhen::DuringCommit { disk_operation } => {
-                let at = FuseAt::Operation(disk_operation);
+            CrashWhen::DuringCommit => {
+                let at = FuseAt::Operation(crash.disk_operation);
                 self.disk.set_fuse(Fuse { at, unsynced, seed });
             }
             CrashWhen::AfterCommit | CrashWhen::BeforePropose | CrashWhen::Now => {}
@@ -199,10 +199,10 @@ impl Machine {
 
     /// Its power goes if a power cut waited for this moment. Says whether it has gone.
     pub(super) fn cut_if(&mut self, moment: CrashWhen) -> bool {
-        let Some(Crashing { when, unsynced, seed, .. }) = self.crashing else { return false };
-        if when == moment {
-            self.cut_power(unsynced, seed);
+        let Some(Crashing { crash, seed, .. }) = self.crashing else { return false };
+        if crash.when == moment {
+            self.cut_power(crash.unsynced, seed);
         }
-        when == moment
+        crash.when == moment
     }
 }

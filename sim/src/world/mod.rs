@@ -24,7 +24,7 @@ use crate::record::coverage::{Coverage, Mark};
 use crate::record::recorder::{Recorder, WithRole};
 use crate::record::report::{Panic, Report};
 use crate::record::trace::Focus;
-use crate::scenario::{self, ELECT, Expectation, LOSE, OBSERVE, PartName, REPEAT, Scenario};
+use crate::scenario::{self, Expectation, FaultKind, PartName, Scenario};
 
 use self::agenda::{Agenda, Due};
 use self::calls::Calls;
@@ -303,7 +303,7 @@ impl World {
             violations: violations.iter().map(|violation| self.with_lessee(violation)).collect(),
             unmet: self.unmet.clone(),
             without_effect: self.without_effect.clone(),
-            faults: self.injected.counts().clone(),
+            faults: self.injected.counts(),
             acknowledged: self.acknowledged,
             marks: self.coverage.counts(),
             hidden: self.hidden(),
@@ -439,7 +439,7 @@ impl World {
     fn note(&mut self, note: &Note) {
         let member = match note {
             Note::Elected { .. } => {
-                self.injected.has_effect(ELECT);
+                self.injected.has_effect(FaultKind::Elect);
                 self.stable_since = self.now;
                 None
             }
@@ -449,11 +449,11 @@ impl World {
             }
             Note::Lost { member, .. } => {
                 self.losses += 1;
-                self.injected.has_effect(LOSE);
+                self.injected.has_effect(FaultKind::Lose);
                 Some(*member)
             }
             Note::Repeated => {
-                self.injected.has_effect(REPEAT);
+                self.injected.has_effect(FaultKind::Repeat);
                 None
             }
             Note::NotElected { .. } => None,
@@ -493,4 +493,4 @@ const REVIVAL: Duration = Duration::from_millis(500);
 
 /// What is judged of guards and of observers, who need a handle of the product.
 const NEEDS_HANDLE: [&str; 7] =
-    ["S18", "S18a", OBSERVE, "guard-lost", "guard-outlived", "held-by-observer", "missed"];
+    ["S18", "S18a", "observe", "guard-lost", "guard-outlived", "held-by-observer", "missed"];

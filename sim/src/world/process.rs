@@ -13,7 +13,7 @@ use crate::env::disk::Met;
 use crate::env::packet::Packet;
 use crate::env::raft::Note;
 use crate::judge::Kind;
-use crate::scenario::{CRASH, CrashWhen, FAIL_SYNC, Fault, OPEN_AGAIN, Unsynced};
+use crate::scenario::{CrashWhen, Fault, FaultKind, Unsynced};
 
 impl World {
     /// How long a member's disk takes for what it is asked.
@@ -88,7 +88,7 @@ impl World {
         self.emit(Some(member), Kind::Failed { error, met, rotten, opening });
         let Met { refused, failed_syncs } = met;
         for _ in 0..failed_syncs {
-            self.injected.has_effect(FAIL_SYNC);
+            self.injected.has_effect(FaultKind::FailSync);
         }
         if refused > 0 {
             self.injected.meets(
@@ -223,7 +223,7 @@ impl World {
     pub fn opened_again(&mut self, member: MemberId, refusal: Option<&str>) {
         self.emit(Some(member), Kind::OpenedAgain(refusal));
         if refusal.is_some() {
-            self.injected.has_effect(OPEN_AGAIN);
+            self.injected.has_effect(FaultKind::OpenAgain);
         }
     }
 
@@ -260,11 +260,12 @@ impl World {
             return;
         }
         self.show_disk(member);
-        self.injected.has_effect(CRASH);
+        self.injected.has_effect(FaultKind::Crash);
         let machine = self.machines.of_mut(member);
         let crashing = machine.crashing.take();
-        let waited = crashing.map(|crashing| crashing.when);
-        let (unsynced, seed) = crashing.map_or((Unsynced::Drop, 0), |it| (it.unsynced, it.seed));
+        let waited = crashing.map(|it| it.crash.when);
+        let (unsynced, seed) =
+            crashing.map_or((Unsynced::Drop, 0), |it| (it.crash.unsynced, it.seed));
         machine.log_disk.cut_power(unsynced, !seed);
         let cut = machine.disk.last_cut();
         machine.loses_its_process();

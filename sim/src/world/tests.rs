@@ -10,7 +10,7 @@ use crate::env::raft::{Envelope, Message};
 use crate::judge::{Property, Violation};
 use crate::record::coverage::MARKS;
 use crate::record::trace::Line;
-use crate::scenario::{Fault, OBSERVE, Scenario};
+use crate::scenario::{Fault, FaultKind, Scenario, Span};
 
 #[test]
 fn what_is_shown_of_a_failure_ends_where_the_lease_was_last_heard_of() {
@@ -51,7 +51,10 @@ fn what_a_host_does_not_show_is_hidden_by_names_that_there_are() {
     assert_eq!(hidden.len(), NEEDS_HANDLE.len());
     for name in hidden {
         let is_mark = MARKS.iter().any(|(_, mark, _)| *mark == name);
-        assert!(Property::of_id(name).is_some() || is_mark || name == OBSERVE, "{name}");
+        assert!(
+            Property::of_id(name).is_some() || is_mark || name == FaultKind::Observe.name(),
+            "{name}"
+        );
     }
 }
 
@@ -60,7 +63,7 @@ fn a_message_that_is_slowed_down_comes_later_and_whole() {
     let (from, to) = (MemberId(1), MemberId(2));
     let mut world = World::new(&scenario());
     let by = Duration::from_secs(1);
-    world.injected.lasting.begin(0, Fault::Delay { from, to, by, span: None });
+    world.injected.lasting.begin(0, Fault::Delay { from, to, by: Span(by), span: None });
     let vote = |term| Envelope { from, to, term: Term(term), message: Message::Voted(true) };
     world.post(Packet::Raft(vote(1)));
     world.set_now(Duration::from_millis(500));

@@ -1,4 +1,5 @@
-//! What else can go wrong with a disk: no room, failed syncs, flipped bits, another disk.
+//! The faults of a disk that are not power cuts: no room, failed syncs, flipped bits, another disk. What a
+//! failed sync tears is drawn as for a cut, in `mod.rs`.
 
 use std::collections::BTreeSet;
 use std::io;

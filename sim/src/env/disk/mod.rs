@@ -1,4 +1,5 @@
-//! One machine's disk, which loses power: the real redb runs on it through [`StorageBackend`].
+//! One machine's disk, which loses power: the real redb runs on it through [`StorageBackend`]. What a cut
+//! keeps, drops or tears is drawn in `draw_fates`, also for a sync that fails.
 //!
 //! The one invariant: what was synced survives every power cut, and what was not synced survives
 //! exactly as far as the cut says. All chance comes from the seed of the cut; the disk reads no

@@ -1,4 +1,4 @@
-//! The properties that must hold, with the numbers of docs/SEMANTICS.md. A file is named after the title of
+//! The properties that must hold, with the numbers of docs/SIMULATION.md. A file is named after the title of
 //! the property that it begins with, and judges those that need the same memory as well:
 //!
 //! | property | file |

@@ -1,5 +1,6 @@
 //! Makes what surrounds the members, and the herds, of what serde has read.
 
+use super::super::fault;
 use super::*;
 
 /// The table of the log, which has the settings of the modelled one only if it is that.
@@ -52,13 +53,20 @@ pub(super) fn network(file: &file::Network) -> Result<Network, Mistake> {
 }
 
 /// A share in millionths, none if it is not there.
-pub(super) fn share(name: &str, ppm: Option<&Spanned<u32>>) -> Result<u32, Mistake> {
+fn share(name: &str, ppm: Option<&Spanned<u32>>) -> Result<u32, Mistake> {
     let Some(ppm) = ppm else { return Ok(0) };
-    let value = *ppm.get_ref();
-    if value <= MILLION {
-        return Ok(value);
+    match fault::share(name, *ppm.get_ref()) {
+        Some(message) => Err(mistake(ppm.span(), message)),
+        None => Ok(*ppm.get_ref()),
     }
-    Err(mistake(ppm.span(), format!("`{name}` is {value}, but must be 0 to {MILLION}")))
+}
+
+/// The rate of a clock less one, in millionths.
+fn rate(name: &str, ppm: &Spanned<i32>) -> Result<i32, Mistake> {
+    match fault::rate(name, *ppm.get_ref()) {
+        Some(message) => Err(mistake(ppm.span(), message)),
+        None => Ok(*ppm.get_ref()),
+    }
 }
 
 pub(super) fn config(file: &file::Config) -> Config {
