@@ -131,6 +131,20 @@ impl Lasting {
         });
     }
 
+    /// Whether requests of lessees do not come to a member.
+    #[must_use]
+    pub fn loses_requests(&self, member: MemberId) -> bool {
+        self.faults()
+            .any(|fault| matches!(fault, Fault::LoseRequests { member: of, .. } if *of == member))
+    }
+
+    /// Whether answers of a member do not come to lessees.
+    #[must_use]
+    pub fn loses_answers(&self, member: MemberId) -> bool {
+        self.faults()
+            .any(|fault| matches!(fault, Fault::LoseAnswers { member: of, .. } if *of == member))
+    }
+
     /// Whether a member's disk has no room.
     #[must_use]
     pub fn disk_is_full(&self, member: MemberId) -> bool {

@@ -140,6 +140,8 @@ impl FaultKind {
                 Fault::PutBack { member }
             }
             Self::OpenAgain => Fault::OpenAgain { member },
+            Self::LoseRequests => Fault::LoseRequests { member, span },
+            Self::LoseAnswers => Fault::LoseAnswers { member, span },
             Self::Drift => {
                 let ppm = draw.pick(&[-1_000_000, -500_000, -20_000, 20_000, 500_000, 1_000_000]);
                 Fault::Drift { member, ppm, span }

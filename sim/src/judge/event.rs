@@ -182,11 +182,20 @@ pub enum Kind<'a> {
         elsewhere: bool,
         answer: &'a Result<Response, RequestError>,
     },
+    /// A request does not come to its member, or what it was answered does not come back.
+    LostOnTheWay {
+        by: Asker<'a>,
+        request: &'a Request,
+        /// The answer, if that is what was lost.
+        answer: Option<&'a Result<Response, RequestError>>,
+    },
     /// Somebody has waited long enough for an answer.
     GaveUp {
         by: Asker<'a>,
         /// What was asked.
         request: &'a Request,
+        /// Whether it, or its answer, was lost on the way.
+        lost: bool,
     },
     /// Something about the guard that keeps a lease alive.
     Guard {

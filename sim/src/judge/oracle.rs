@@ -138,7 +138,8 @@ impl Oracle {
                 self.judge(now, member, clock, &Fact::Left { request });
                 self.answered(now, *sent, request, answer);
             }
-            Kind::GaveUp { request, .. } => {
+            Kind::GaveUp { request, lost: false, .. }
+            | Kind::LostOnTheWay { request, answer: Some(_), .. } => {
                 self.judge(now, member, clock, &Fact::Left { request });
             }
             Kind::Guard { lease, news, .. } => {
@@ -169,6 +170,8 @@ impl Oracle {
             | Kind::Over(_)
             | Kind::Restarted
             | Kind::NobodyToAsk { .. }
+            | Kind::GaveUp { lost: true, .. }
+            | Kind::LostOnTheWay { answer: None, .. }
             | Kind::Expected { .. } => {}
         }
     }

@@ -101,6 +101,8 @@ marks! {
     AnsweredUnknown "answered-unknown" "nobody could say what became of a request"
     AskedElsewhere "asked-elsewhere" "a lessee asked somebody who is not primary"
     GaveUp "gave-up" "a lessee waited for an answer no longer"
+    RequestLost "request-lost" "a request did not come to the member that was asked"
+    AnswerLost "answer-lost" "an answer of success did not come to the lessee that had asked"
     ServedElsewhere "served-elsewhere" "a lessee that asked in vain was served by another member"
     GuardLost "guard-lost" "a guard lost its lease"
     GuardOutlived "guard-outlived" "a guard went on while a commit of its primary took 1 s or longer"
@@ -216,6 +218,8 @@ impl Coverage {
                 self.mark_if(*elsewhere, Mark::ServedElsewhere);
                 self.answered(request, answer);
             }
+            Kind::LostOnTheWay { answer: None, .. } => self.mark(Mark::RequestLost),
+            Kind::LostOnTheWay { answer: Some(Ok(_)), .. } => self.mark(Mark::AnswerLost),
             Kind::GaveUp { .. } => self.mark(Mark::GaveUp),
             Kind::Guard { news: GuardNews::Lost { .. }, .. } => self.mark(Mark::GuardLost),
             _ => {}

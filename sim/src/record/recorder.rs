@@ -174,17 +174,16 @@ impl Recorder {
                 }
                 Asker::Expectation => {}
             },
-            Kind::GaveUp { by, request } => {
-                let Some(asked) = event.member else { return };
-                let words = format!("{request}: gives up waiting for member {asked}");
-                if let Asker::Herd { outcome } = by {
-                    let hashed = format_args!("{request} of {asked}");
-                    self.record_aggregated(at, None, "lessees", hashed, outcome);
-                    let leases = || text::leases_of_request(request);
-                    self.record_in_focus(at, None, "lessees", leases, |_| words);
-                } else {
-                    self.step(at, *by, words);
-                }
+            Kind::LostOnTheWay { by, request, answer } => {
+                let (lost, to) = match answer {
+                    None => ("request lost", "is lost on its way to"),
+                    Some(_) => ("answer lost", "the answer is lost on its way from"),
+                };
+                self.waits_in_vain(event, *by, request, to, lost);
+            }
+            Kind::GaveUp { by, request, .. } => {
+                let outcome = if let Asker::Herd { outcome } = by { outcome } else { "" };
+                self.waits_in_vain(event, *by, request, "gives up waiting for", outcome);
             }
             Kind::Guard { lease, news, outcome: Some(outcome) } => {
                 self.guard(event, *lease, *news, outcome);
@@ -209,6 +208,27 @@ impl Recorder {
             | Kind::Sent(_)
             | Kind::Guard { outcome: None, .. }
             | Kind::Panicked(_) => {}
+        }
+    }
+
+    /// Somebody gets no answer from a member, for this reason; the label is for lessees of herds.
+    fn waits_in_vain(
+        &mut self,
+        event: &Event<'_>,
+        by: Asker<'_>,
+        request: &Request,
+        why: &str,
+        label: &str,
+    ) {
+        let (at, Some(asked)) = (event.now, event.member) else { return };
+        let words = format!("{request}: {why} member {asked}");
+        if matches!(by, Asker::Herd { .. }) {
+            let hashed = format_args!("{request} of {asked}");
+            self.record_aggregated(at, None, "lessees", hashed, label);
+            let leases = || text::leases_of_request(request);
+            self.record_in_focus(at, None, "lessees", leases, |_| words);
+        } else {
+            self.step(at, by, words);
         }
     }
 

@@ -155,6 +155,18 @@ pub enum Fault {
     PutBack { member: MemberId },
     /// Somebody opens a member's store a second time.
     OpenAgain { member: MemberId },
+    /// Requests of lessees do not come to this member, though they see that somebody listens.
+    LoseRequests {
+        member: MemberId,
+        #[serde(rename = "for")]
+        span: Option<Span>,
+    },
+    /// Answers of this member do not come to lessees: what was asked is done, and nobody knows.
+    LoseAnswers {
+        member: MemberId,
+        #[serde(rename = "for")]
+        span: Option<Span>,
+    },
 }
 
 impl FaultKind {
@@ -223,7 +235,9 @@ impl Fault {
             | Self::Jump { member, .. }
             | Self::Drift { member, .. }
             | Self::Repeat { member, .. }
-            | Self::Lose { member, .. } => vec![member],
+            | Self::Lose { member, .. }
+            | Self::LoseRequests { member, .. }
+            | Self::LoseAnswers { member, .. } => vec![member],
             Self::Partition { side, .. } => side.iter_mut().collect(),
             Self::Block { from, to, .. } | Self::Delay { from, to, .. } => vec![from, to],
             Self::Heal { member } => member.iter_mut().collect(),
@@ -243,7 +257,9 @@ impl Fault {
             | Self::FullDisk { span, .. }
             | Self::Observe { span, .. }
             | Self::HoldStore { span, .. }
-            | Self::Drift { span, .. } => Some(span),
+            | Self::Drift { span, .. }
+            | Self::LoseRequests { span, .. }
+            | Self::LoseAnswers { span, .. } => Some(span),
             Self::Elect { .. }
             | Self::Crash(_)
             | Self::Kill { .. }

@@ -144,7 +144,7 @@ fn what_is_not_of_the_format_is_met_with_what_is() {
         ),
         (
             of_step("explode = { member = 1 }"),
-            "x.toml:6: unknown action `explode` in step; allowed: at, and one of grant, grant-once, revoke, renew, attach, detach, claim, lookup, leases, lease-of, promote, demote, elect, crash, kill, restart, stop, pause, isolate, partition, block, delay, noise, depose, heal, lose, repeat, slow-disk, full-disk, fail-sync, rot, replace-disk, copy-disk, jump, drift, observe, hold-store, abort, put-back, open-again",
+            "x.toml:6: unknown action `explode` in step; allowed: at, and one of grant, grant-once, revoke, renew, attach, detach, claim, lookup, leases, lease-of, promote, demote, elect, crash, kill, restart, stop, pause, isolate, partition, block, delay, noise, depose, heal, lose, repeat, slow-disk, full-disk, fail-sync, rot, replace-disk, copy-disk, jump, drift, observe, hold-store, abort, put-back, open-again, lose-requests, lose-answers",
         ),
         (
             of_step("depose = { member = 1 }"),
@@ -508,6 +508,8 @@ const ACTIONS: &[&str] = &[
     "open-again = { member = 1 }",
     "observe = { member = 1 }",
     "observe = { member = 1, for = \"9s\", then = \"leave\" }",
+    "lose-requests = { member = 1 }",
+    "lose-answers = { member = 1, for = \"9s\" }",
     "hold-store = { member = 1 }",
     "hold-store = { member = 1, for = \"9s\" }",
     "jump = { member = 1, by = \"5s\" }",

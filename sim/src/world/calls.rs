@@ -10,7 +10,7 @@ use super::agenda::{Due, Slot};
 use super::{HostAction, Unseen, World};
 use crate::env::lessee::{self, Whom};
 use crate::judge::{self, Kind};
-use crate::scenario::{self, AnswerKind};
+use crate::scenario::{self, AnswerKind, Fault};
 
 /// The requests of a run.
 #[derive(Default)]
@@ -35,6 +35,8 @@ pub(super) struct Call {
     sent: Duration,
     /// Where on the agenda it is given up, if it ever is.
     given_up: Option<Slot>,
+    /// Whether it, or its answer, was lost on the way.
+    lost: bool,
 }
 
 /// Who asks: a step, a lessee of a herd, or an expectation, by its position.
@@ -55,11 +57,13 @@ impl Calls {
 impl World {
     /// A call was answered, or nobody was there to answer it.
     pub fn answered(&mut self, call: u64, answer: Option<Result<Response, CallError>>) {
-        let Some(Call { asker, request, member, process, sent, .. }) = self.take_call(call) else {
-            return;
-        };
-        let machine = self.machines.of(member);
-        let died = !machine.is_up() || machine.processes != process;
+        let Some(waits) = self.calls.on_their_way.get(&call) else { return };
+        let machine = self.machines.of(waits.member);
+        let died = !machine.is_up() || machine.processes != waits.process;
+        let is_lost = answer.is_some()
+            && !died
+            && self.injected.lasting.loses_answers(waits.member)
+            && self.goes_by_link(waits.asker, &waits.request);
         let answer = match answer {
             Some(Ok(response)) => Ok(response),
             // A process that ends tells nobody what became of a request.
@@ -68,6 +72,10 @@ impl World {
             Some(Err(CallError::Request(error))) => Err(error),
             Some(Err(CallError::Failed(_) | CallError::Unattended)) => Err(RequestError::Unknown),
         };
+        if is_lost {
+            return self.lose_call(call, Some(&answer));
+        }
+        let Some(Call { asker, request, member, sent, .. }) = self.take_call(call) else { return };
         self.acknowledged += u64::from(answer.is_ok());
         if answer.is_ok() && self.unseen.contains(&Unseen::Log) {
             self.oracle.knows_no_log();
@@ -113,7 +121,7 @@ impl World {
     /// Somebody has waited long enough: what becomes of the request nobody knows, as after an answer that
     /// is unknown, and another member is asked.
     pub(super) fn give_up(&mut self, call: u64) {
-        let Some(Call { asker, request, member, .. }) = self.take_call(call) else { return };
+        let Some(Call { asker, request, member, lost, .. }) = self.take_call(call) else { return };
         self.actions.push_back(HostAction::GiveUp(call));
         let next = match asker {
             Caller::Lessee(number) => Some(self.herds.lessees[number].gave_up(self.now, member)),
@@ -122,7 +130,7 @@ impl World {
         };
         let scenario = self.scenario.clone();
         let by = by(&scenario.steps, asker, next.map_or("", |next| next.label));
-        self.emit(Some(member), Kind::GaveUp { by, request: &request });
+        self.emit(Some(member), Kind::GaveUp { by, request: &request, lost });
         match asker {
             Caller::Lessee(number) => {
                 self.wants_no_guard(number);
@@ -222,9 +230,13 @@ impl World {
         let given_up =
             patience.map(|patience| self.agenda.plan(self.now + patience, Due::GiveUp(call)));
         let (sent, of_call) = (self.now, request.clone());
-        let of_call = Call { asker, request: of_call, member, process, sent, given_up };
+        let lost = false;
+        let of_call = Call { asker, request: of_call, member, process, sent, given_up, lost };
         self.calls.on_their_way.insert(call, of_call);
-        if is_up {
+        let goes_by_link = self.goes_by_link(asker, &request);
+        if is_up && goes_by_link && self.injected.lasting.loses_requests(member) {
+            self.lose_call(call, None);
+        } else if is_up {
             self.emit(Some(member), Kind::Sent(&request));
             let action = self.keep_alive(call, asker, member);
             self.actions.push_back(action.unwrap_or(HostAction::Call { call, member, request }));
@@ -232,6 +244,30 @@ impl World {
             let nobody = CallError::Request(RequestError::NotPrimary { leader: None });
             self.answered(call, asked.is_none().then_some(Err(nobody)));
         }
+    }
+
+    /// Whether a request and its answer go over a link, on which they can be lost: a guard, an expectation
+    /// and whoever promotes or demotes are at the member itself.
+    fn goes_by_link(&self, asker: Caller, request: &Request) -> bool {
+        match asker {
+            Caller::Step(_) => !matches!(request, Request::Promote | Request::Demote),
+            Caller::Lessee(number) => !self.herds.lessees[number].wants_guard(),
+            Caller::Expect(_) => false,
+        }
+    }
+
+    /// A call is lost on its way there, or with its answer on the way back. Whoever asked waits on.
+    fn lose_call(&mut self, call: u64, answer: Option<&Result<Response, RequestError>>) {
+        let Some(lost) = self.calls.on_their_way.get_mut(&call) else { return };
+        lost.lost = true;
+        let (asker, member, request) = (lost.asker, lost.member, lost.request.clone());
+        let scenario = self.scenario.clone();
+        let by = by(&scenario.steps, asker, "");
+        self.emit(Some(member), Kind::LostOnTheWay { by, request: &request, answer });
+        self.injected.meets(|fault| match answer {
+            None => matches!(fault, Fault::LoseRequests { member: of, .. } if *of == member),
+            Some(_) => matches!(fault, Fault::LoseAnswers { member: of, .. } if *of == member),
+        });
     }
 
     /// How long somebody waits for an answer, if not for ever.

@@ -73,6 +73,12 @@ impl World {
             Fault::OpenAgain { member } => self.open_again(*member),
             Fault::Observe { member, then, .. } => self.observe(step, fault, *member, *then),
             Fault::HoldStore { member, .. } => self.hold_store(step, fault, *member),
+            Fault::LoseRequests { member, .. } => {
+                self.begin(step, Some(*member), fault, "requests of lessees do not come to it")
+            }
+            Fault::LoseAnswers { member, .. } => {
+                self.begin(step, Some(*member), fault, "its answers do not come to lessees")
+            }
             Fault::Jump { member, by } => self.jump(fault, *member, *by),
             Fault::Drift { member, ppm, .. } => self.drift(step, fault, *member, *ppm),
             Fault::Repeat { member, count } => {
