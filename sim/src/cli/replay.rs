@@ -10,7 +10,8 @@ use serde_json::json;
 
 use crate::campaign::batch::Replayed;
 use crate::host::Options;
-use crate::record::report::Verdict;
+use crate::record::events::Detail;
+use crate::record::report::{Report, Verdict};
 use crate::record::trace::{Focus, Line};
 use crate::scenario::Scenario;
 
@@ -55,6 +56,21 @@ pub(crate) struct ReplayArgs {
     /// Writes trace and verdict as JSON to a file, or to the standard output (`-`) in place of the text
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
+    /// Writes the events as data, a line of JSON each, to a file, or to the standard output (`-`) in place of
+    /// the text
+    #[arg(long, value_name = "FILE|-", conflicts_with = "scenario")]
+    events: Option<PathBuf>,
+    /// How many events that is: `auto` is all of a short run, and of a long one what concerns the lease and the
+    /// member that went wrong
+    #[arg(long, value_name = "DETAIL", default_value = "auto")]
+    detail: DetailArg,
+}
+
+/// How many events are written as data.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum DetailArg {
+    Auto,
+    Full,
 }
 
 /// Replays a scenario, prints its trace, and gives the exit code.
@@ -77,6 +93,10 @@ pub(crate) fn run(tool: &Tool, args: &ReplayArgs) -> u8 {
         Ok(target) => target,
         Err(code) => return code,
     };
+    let events_target = match Target::open(args.events.as_deref()) {
+        Ok(target) => target,
+        Err(code) => return code,
+    };
     let (name, members, secs) = (&scenario.name, scenario.members, scenario.duration.as_secs());
     complain(&format!(
         "replays {name}, seed {}: {members} members, {secs} virtual s",
@@ -89,7 +109,7 @@ pub(crate) fn run(tool: &Tool, args: &ReplayArgs) -> u8 {
     running.begin(0, scenario.name.clone());
     let progress = Progress::begin("replays", Some(1), &running);
     let focus = focus(args);
-    let options = Options { focus, until: args.until, give_up: None };
+    let options = Options { focus, until: args.until, ..Options::default() };
     let mut replayed = Replayed::with(&tool.testbed, &args.what, &scenario, &options);
     // What is wrong is about a lease or a member: all of it is worth a second look.
     let closer = replayed.report.focus();
@@ -101,19 +121,57 @@ pub(crate) fn run(tool: &Tool, args: &ReplayArgs) -> u8 {
             &Options { focus: closer, ..options },
         );
     }
+    let events = if args.events.is_some() {
+        match events(tool, args, &scenario, &replayed.report) {
+            Ok(events) => events,
+            Err(code) => return code,
+        }
+    } else {
+        String::new()
+    };
     drop(progress);
     let code = replayed.verdict().code();
     let lines = shown(args, &replayed);
     let mut document = record(&replayed);
     document["schema"] = json!(1);
     document["trace"] = json!(lines.iter().map(ToString::to_string).collect::<Vec<_>>());
-    let prints = target.leaves_stdout();
+    let prints = target.leaves_stdout() && events_target.leaves_stdout();
     let code = target.write_json(code, &document);
+    let code = events_target.write(code, &events);
     if prints {
         print(&text(args, &scenario, &replayed, &lines));
     }
     code
 }
+
+/// The events as data, from a second replay: only the first says what is worth the detail.
+fn events(
+    tool: &Tool,
+    args: &ReplayArgs,
+    scenario: &Scenario,
+    first: &Report,
+) -> Result<String, u8> {
+    let mut detail = Detail::of(first, scenario);
+    detail.leases.extend(&args.lease);
+    detail.members.extend(args.member.iter().copied().map(MemberId));
+    if args.detail == DetailArg::Full {
+        let (events, most) = (first.trace.events(), MOST_EVENTS);
+        if events > most {
+            complain(&format!(
+                "--detail full: {} has {events} events, and at most {most} are written; name leases by --lease, \
+                 or members by --member",
+                scenario.name
+            ));
+            return Err(super::output::BAD_INPUT);
+        }
+        detail.all = true;
+    }
+    let options = Options { events: Some(detail), until: args.until, ..Options::default() };
+    Ok(tool.testbed.replay_with(scenario, &options).events.unwrap_or_default())
+}
+
+/// More events than these are not written one by one.
+const MOST_EVENTS: u64 = 1_000_000;
 
 /// What the arguments ask to see.
 fn focus(args: &ReplayArgs) -> Focus {
@@ -190,6 +248,7 @@ Examples:
   cargo sim replay 17 --member 2                       all that a member does, down to its disk
   cargo sim replay 17 --grep 'lease 7'                 the events with some text in them
   cargo sim replay 17 --until 31.5s --log debug        up to a moment, with the log of the members
+  cargo sim replay 17 --events 17.jsonl                its events as data (docs/EVENTS.md)
   cargo sim replay 17 --scenario > seed-17.toml        the same as a scenario file
 
 Where a property does not hold, the trace has every event of the lease that it is about.

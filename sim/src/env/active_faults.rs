@@ -47,17 +47,23 @@ impl Lasting {
     }
 
     /// The links of this member, or of every one, work again.
-    pub fn heal(&mut self, member: Option<MemberId>) {
+    pub fn heal(&mut self, member: Option<MemberId>) -> Vec<(usize, Fault)> {
         let healed = |fault: &Fault| member.is_none_or(|member| fault.touches(member));
-        self.0.retain(|_, begun| !(begun.fault.is_of_links() && healed(&begun.fault)));
+        self.end_if(|fault| fault.is_of_links() && healed(fault))
     }
 
     /// Everything ends that touches one of these members, and all noise.
-    pub fn end_for(&mut self, members: &[MemberId]) {
-        self.0.retain(|_, Begun { fault, .. }| {
-            !matches!(fault, Fault::Noise { .. })
-                && !members.iter().any(|member| fault.touches(*member))
-        });
+    pub fn end_for(&mut self, members: &[MemberId]) -> Vec<(usize, Fault)> {
+        self.end_if(|fault| {
+            matches!(fault, Fault::Noise { .. })
+                || members.iter().any(|member| fault.touches(*member))
+        })
+    }
+
+    /// Those end of which this holds; they are what it returns.
+    fn end_if(&mut self, ends: impl Fn(&Fault) -> bool) -> Vec<(usize, Fault)> {
+        let ended = self.0.extract_if(.., |_, begun| ends(&begun.fault));
+        ended.map(|(step, begun)| (step, begun.fault)).collect()
     }
 
     /// Notes that these faults have met something, and names those that had not before.
@@ -122,13 +128,13 @@ impl Lasting {
     }
 
     /// A member's process has ended, and what was open in it.
-    pub fn process_ended(&mut self, member: MemberId) {
-        self.0.retain(|_, Begun { fault, .. }| match fault {
-            Fault::HoldStore { member: of, .. } | Fault::Observe { member: of, .. } => {
-                *of != member
-            }
-            _ => true,
-        });
+    pub fn process_ended(&mut self, member: MemberId) -> Vec<(usize, Fault)> {
+        self.end_if(|fault| {
+            matches!(
+                fault,
+                Fault::HoldStore { member: of, .. } | Fault::Observe { member: of, .. } if *of == member
+            )
+        })
     }
 
     /// Whether requests of lessees do not come to a member.

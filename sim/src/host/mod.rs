@@ -12,6 +12,7 @@ use madsim::time::TimeHandle;
 use tokio::sync::Notify;
 
 use crate::model::clock::Clock;
+use crate::record::events::Detail;
 use crate::record::report::{Panic, Report};
 use crate::record::trace::Focus;
 use crate::scenario::Scenario;
@@ -50,6 +51,8 @@ pub struct Options {
     pub focus: Focus,
     /// A moment of virtual time at which to stop, without a verdict about the end.
     pub until: Option<Duration>,
+    /// Whether events are written as data, and which. It adds to what is shown.
+    pub events: Option<Detail>,
     /// Set by whoever wants no result any more: the report then says nothing.
     pub give_up: Option<Arc<AtomicBool>>,
 }
@@ -96,7 +99,13 @@ impl Testbed {
         }
         catch_panics();
         let mut world = World::new(scenario);
-        world.look_at(&options.focus);
+        match &options.events {
+            None => world.look_at(&options.focus),
+            Some(detail) => {
+                world.look_at(&detail.focus());
+                world.record_events(detail);
+            }
+        }
         if let Some(until) = options.until {
             world.stop_at(until);
         }

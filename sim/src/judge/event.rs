@@ -49,7 +49,9 @@ pub enum Kind<'a> {
     Proposed(&'a Proposal),
     /// A member asks the log whether it leads.
     Confirm(Confirmation),
-    /// A link does not let a message pass as it should.
+    /// A member sends a message.
+    Posted(&'a Packet),
+    /// A link does not let the message pass as it should that was sent last.
     Disturbed(Disturbance),
     /// A message has come to a member.
     Heard(&'a Packet),
@@ -128,6 +130,12 @@ pub enum Kind<'a> {
     },
 
     // Faults.
+    /// A step orders a fault, or the ending does.
+    Ordered {
+        /// The position of the step; those of the ending follow the last one.
+        step: usize,
+        fault: &'a Fault,
+    },
     /// A fault begins, or has its effect.
     Fault {
         fault: &'a Fault,
@@ -135,13 +143,20 @@ pub enum Kind<'a> {
         words: &'a str,
     },
     /// A fault that lasts is over.
-    Over(&'a Fault),
+    Over {
+        /// The position of the step that ordered it.
+        step: usize,
+        fault: &'a Fault,
+        why: OverBy,
+    },
     /// A machine starts again.
     Restarted,
     /// A member's machine has another disk: what was durable is gone for that reason.
     Exchanged(Exchange),
     /// A process that stood still goes on.
     Resumed,
+    /// A member's clock has stepped, or runs at this rate less one, in millionths.
+    ClockSet { ppm: i32 },
     /// A clock breaks the bound that lessees rely on.
     ClockUnsteady {
         /// Whether it is ahead, so that promises of durations cannot hold.
@@ -157,6 +172,7 @@ pub enum Kind<'a> {
     // Lessees and what they ask.
     /// Somebody makes a request.
     Asked {
+        call: u64,
         by: Asker<'a>,
         request: &'a Request,
         /// Whether it was made before.
@@ -170,9 +186,10 @@ pub enum Kind<'a> {
         outcome: &'static str,
     },
     /// A request is on its way to a member that runs.
-    Sent(&'a Request),
+    Sent { call: u64, request: &'a Request },
     /// A request has an answer.
     Answered {
+        call: u64,
         /// Who asked.
         by: Asker<'a>,
         request: &'a Request,
@@ -184,6 +201,7 @@ pub enum Kind<'a> {
     },
     /// A request does not come to its member, or what it was answered does not come back.
     LostOnTheWay {
+        call: u64,
         by: Asker<'a>,
         request: &'a Request,
         /// The answer, if that is what was lost.
@@ -191,6 +209,7 @@ pub enum Kind<'a> {
     },
     /// Somebody has waited long enough for an answer.
     GaveUp {
+        call: u64,
         by: Asker<'a>,
         /// What was asked.
         request: &'a Request,
@@ -231,6 +250,8 @@ pub enum Asker<'a> {
         lessee: Option<&'a str>,
         /// The member that it asks, if it names one.
         member: Option<MemberId>,
+        /// The line of the scenario; 0 if it was drawn.
+        line: usize,
     },
     /// A lessee of a herd.
     Herd {
@@ -252,6 +273,19 @@ pub enum Disturbance {
     Slowed,
     /// It comes twice.
     Doubled,
+}
+
+/// What ends a fault that lasts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OverBy {
+    /// It has lasted as long as it was to.
+    Time,
+    /// The fault `heal`.
+    Heal,
+    /// The ending.
+    Ending,
+    /// The process that it was in has ended.
+    Process,
 }
 
 /// How a disk is exchanged for another one.

@@ -7,7 +7,7 @@ pub mod oracle;
 mod property;
 mod violation;
 
-pub use self::event::{Asker, Disturbance, Event, Exchange, GuardNews, Kind};
+pub use self::event::{Asker, Disturbance, Event, Exchange, GuardNews, Kind, OverBy};
 pub use self::fact::{End, Fact, Scene, Unanswered};
 pub use self::invariant::{Invariant, all};
 pub use self::property::Property;

@@ -133,7 +133,7 @@ impl Oracle {
             Kind::Asked { request, .. } => {
                 self.judge(now, NOBODY, Instant::ZERO, &Fact::Asked { request });
             }
-            Kind::Sent(request) => self.judge(now, member, clock, &Fact::Sent { request }),
+            Kind::Sent { request, .. } => self.judge(now, member, clock, &Fact::Sent { request }),
             Kind::Answered { request, sent, answer, .. } => {
                 self.judge(now, member, clock, &Fact::Left { request });
                 self.answered(now, *sent, request, answer);
@@ -156,6 +156,7 @@ impl Oracle {
             Kind::Ended(end) => self.finish(now, (*end).clone()),
             Kind::Proposed(_)
             | Kind::Confirm(_)
+            | Kind::Posted(_)
             | Kind::Disturbed(_)
             | Kind::Heard(_)
             | Kind::LockedOut
@@ -166,8 +167,10 @@ impl Oracle {
             | Kind::SlowDisk(_)
             | Kind::StoreHeld
             | Kind::Observed { .. }
+            | Kind::Ordered { .. }
             | Kind::Fault { .. }
-            | Kind::Over(_)
+            | Kind::Over { .. }
+            | Kind::ClockSet { .. }
             | Kind::Restarted
             | Kind::NobodyToAsk { .. }
             | Kind::GaveUp { lost: true, .. }

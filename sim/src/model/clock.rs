@@ -34,9 +34,17 @@ impl Clock {
         Instant::ZERO.saturating_add(Duration::from_nanos(nanos))
     }
 
-    /// Lets it run at another rate from now on.
-    pub fn set_rate(&mut self, now: Duration, ppm: i32) {
+    /// Lets it run at this rate from now on, and says whether that is another one.
+    pub fn set_rate(&mut self, now: Duration, ppm: i32) -> bool {
+        let is_other = self.ppm != ppm;
         *self = Self { at: now, shown: self.nanos(now), ppm };
+        is_other
+    }
+
+    /// Its rate, less one, in millionths.
+    #[must_use]
+    pub fn ppm(&self) -> i32 {
+        self.ppm
     }
 
     /// Lets it show more or less than it does, but not less than nothing.

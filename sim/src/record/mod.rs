@@ -2,6 +2,7 @@
 
 pub mod coverage;
 pub(crate) mod debug_text;
+pub mod events;
 pub mod recorder;
 pub mod report;
 pub mod trace;

@@ -12,7 +12,7 @@ use lessor::{
 use crate::env::disk::PowerCut;
 use crate::env::raft::Note;
 use crate::judge::oracle::Oracle;
-use crate::judge::{Asker, Event, Exchange, GuardNews, Kind};
+use crate::judge::{Asker, Event, Exchange, GuardNews, Kind, OverBy};
 use crate::model::text;
 use crate::record::debug_text;
 use crate::record::trace::{Focus, Line, Trace};
@@ -119,7 +119,7 @@ impl Recorder {
                 self.record_hash_only(at, member, format_args!("observed, missed: {missed}"));
             }
             Kind::Fault { words, .. } => self.record(at, member, "fault", (*words).to_owned()),
-            Kind::Over(fault) => {
+            Kind::Over { fault, why: OverBy::Time, .. } => {
                 self.record(
                     at,
                     None,
@@ -141,7 +141,7 @@ impl Recorder {
                 let words = format!("all faults are over for {}", names.join(", "));
                 self.record(at, None, "fault", words);
             }
-            Kind::Asked { by, request, again } => match by {
+            Kind::Asked { by, request, again, .. } => match by {
                 Asker::Step { .. } if !again => self.step(at, *by, request.to_string()),
                 Asker::Herd { .. } => {
                     let leases = || text::leases_of_request(request);
@@ -174,7 +174,7 @@ impl Recorder {
                 }
                 Asker::Expectation => {}
             },
-            Kind::LostOnTheWay { by, request, answer } => {
+            Kind::LostOnTheWay { by, request, answer, .. } => {
                 let (lost, to) = match answer {
                     None => ("request lost", "is lost on its way to"),
                     Some(_) => ("answer lost", "the answer is lost on its way from"),
@@ -196,7 +196,11 @@ impl Recorder {
             Kind::Ended(_) => self.finish(at),
             Kind::Committed(_)
             | Kind::Handed { .. }
+            | Kind::Posted(_)
             | Kind::Disturbed(_)
+            | Kind::Ordered { .. }
+            | Kind::Over { .. }
+            | Kind::ClockSet { .. }
             | Kind::Unreadable
             | Kind::OpenedAgain(None)
             | Kind::Down { .. }
@@ -205,7 +209,7 @@ impl Recorder {
             | Kind::WriteFailed
             | Kind::CommittedAgain { .. }
             | Kind::ClockUnsteady { .. }
-            | Kind::Sent(_)
+            | Kind::Sent { .. }
             | Kind::Guard { outcome: None, .. }
             | Kind::Panicked(_) => {}
         }
@@ -427,7 +431,7 @@ impl Recorder {
     fn step(&mut self, at: Duration, by: Asker<'_>, words: String) {
         let words = match by {
             Asker::Step { lessee: Some(lessee), .. } => format!("{lessee}: {words}"),
-            Asker::Step { lessee: None, member } => format!("{words}{}", of_member(member)),
+            Asker::Step { lessee: None, member, .. } => format!("{words}{}", of_member(member)),
             Asker::Herd { .. } | Asker::Expectation => words,
         };
         self.record(at, None, "lessee", words);

@@ -31,6 +31,8 @@ pub struct Report {
     pub faults: BTreeMap<&'static str, Injected>,
     /// How many requests of lessees were answered with success.
     pub acknowledged: u64,
+    /// Its events as data, if that was asked for: docs/EVENTS.md.
+    pub events: Option<String>,
     /// How often each of [`MARKS`] was reached.
     pub marks: [u64; MARKS.len()],
     /// The properties, faults and marks that need what the host does not show: they were not judged.

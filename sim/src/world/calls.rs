@@ -101,7 +101,7 @@ impl World {
         let scenario = self.scenario.clone();
         let by = by(&scenario.steps, asker, next.map_or("", |next| next.label));
         let (request, answer) = (&request, &answer);
-        self.emit(Some(member), Kind::Answered { by, request, sent, elsewhere, answer });
+        self.emit(Some(member), Kind::Answered { call, by, request, sent, elsewhere, answer });
         match asker {
             Caller::Step(step) => {
                 self.calls.answers.insert(step, AnswerKind::of(answer));
@@ -130,7 +130,7 @@ impl World {
         };
         let scenario = self.scenario.clone();
         let by = by(&scenario.steps, asker, next.map_or("", |next| next.label));
-        self.emit(Some(member), Kind::GaveUp { by, request: &request, lost });
+        self.emit(Some(member), Kind::GaveUp { call, by, request: &request, lost });
         match asker {
             Caller::Lessee(number) => {
                 self.wants_no_guard(number);
@@ -220,12 +220,12 @@ impl World {
         let scenario = self.scenario.clone();
         let by = by(&scenario.steps, asker, "");
         let asked = to.or(self.leads());
-        self.emit(asked, Kind::Asked { by, request: &request, again });
+        self.calls.last += 1;
+        let call = self.calls.last;
+        self.emit(asked, Kind::Asked { call, by, request: &request, again });
         let member = asked.unwrap_or(MemberId(1));
         let machine = self.machines.of(member);
         let (process, is_up) = (machine.processes, asked.is_some() && machine.is_up());
-        self.calls.last += 1;
-        let call = self.calls.last;
         let patience = self.patience_of(asker).filter(|_| is_up);
         let given_up =
             patience.map(|patience| self.agenda.plan(self.now + patience, Due::GiveUp(call)));
@@ -237,7 +237,7 @@ impl World {
         if is_up && goes_by_link && self.injected.lasting.loses_requests(member) {
             self.lose_call(call, None);
         } else if is_up {
-            self.emit(Some(member), Kind::Sent(&request));
+            self.emit(Some(member), Kind::Sent { call, request: &request });
             let action = self.keep_alive(call, asker, member);
             self.actions.push_back(action.unwrap_or(HostAction::Call { call, member, request }));
         } else {
@@ -263,7 +263,7 @@ impl World {
         let (asker, member, request) = (lost.asker, lost.member, lost.request.clone());
         let scenario = self.scenario.clone();
         let by = by(&scenario.steps, asker, "");
-        self.emit(Some(member), Kind::LostOnTheWay { by, request: &request, answer });
+        self.emit(Some(member), Kind::LostOnTheWay { call, by, request: &request, answer });
         self.injected.meets(|fault| match answer {
             None => matches!(fault, Fault::LoseRequests { member: of, .. } if *of == member),
             Some(_) => matches!(fault, Fault::LoseAnswers { member: of, .. } if *of == member),
@@ -290,7 +290,8 @@ fn by<'a>(steps: &'a [scenario::Step], asker: Caller, outcome: &'static str) -> 
         Caller::Expect(_) => judge::Asker::Expectation,
         Caller::Step(step) => match &steps[step].action {
             scenario::Action::Ask { lessee, member, .. } => {
-                judge::Asker::Step { lessee: lessee.as_deref(), member: *member }
+                let line = steps[step].line;
+                judge::Asker::Step { lessee: lessee.as_deref(), member: *member, line }
             }
             scenario::Action::Fault(_) => unreachable!("a fault asks nothing"),
         },

@@ -8,7 +8,7 @@ use lessor::MemberId;
 use super::agenda::Due;
 use super::machine::{Medium, Process};
 use super::{Phase, World};
-use crate::judge::{Exchange, Kind};
+use crate::judge::{Exchange, Kind, OverBy};
 use crate::scenario::{Fault, FaultKind};
 
 impl World {
@@ -28,11 +28,14 @@ impl World {
         self.links.heal();
         let all = core.len() >= self.machines.len();
         self.emit(None, Kind::Healed { core: &core, all });
-        self.injected.lasting.end_for(&core);
+        let ended = self.injected.lasting.end_for(&core);
+        self.are_over(&ended, OverBy::Ending);
         let others = self.members().filter(|member| !core.contains(member));
         for (number, member) in others.enumerate() {
             let step = self.scenario.steps.len() + number;
-            self.injected.lasting.begin(step, Fault::Isolate { member, span: None });
+            let fault = Fault::Isolate { member, span: None };
+            self.emit(None, Kind::Ordered { step, fault: &fault });
+            self.injected.lasting.begin(step, fault);
             self.injected.ordered(FaultKind::Isolate, 1);
         }
         self.weather_changed();

@@ -9,7 +9,7 @@ use super::agenda::Due;
 use super::machine::{Crashing, Medium, Process};
 use super::{HostAction, World};
 use crate::env::raft::Raft;
-use crate::judge::{Exchange, Kind};
+use crate::judge::{Exchange, Kind, OverBy};
 use crate::model::text;
 use crate::record::coverage::Mark;
 use crate::scenario::{Crash, CrashWhen, Fault, Loss, Signed, Span, Then, Unsynced};
@@ -27,6 +27,7 @@ impl World {
     /// A fault that a step orders.
     pub(super) fn fault(&mut self, step: usize, fault: &Fault) {
         self.injected.ordered(fault.kind(), fault.times());
+        self.emit(None, Kind::Ordered { step, fault });
         let met = match fault {
             Fault::Elect { member } => self.elect(*member),
             Fault::Depose {} => self.depose(),
@@ -107,8 +108,15 @@ impl World {
     pub(super) fn over(&mut self, step: usize) {
         if let Some(fault) = self.injected.lasting.end(step) {
             self.stable_since = self.now;
-            self.emit(None, Kind::Over(&fault));
+            self.emit(None, Kind::Over { step, fault: &fault, why: OverBy::Time });
             self.weather_changed();
+        }
+    }
+
+    /// Faults that lasted are over.
+    pub(super) fn are_over(&mut self, faults: &[(usize, Fault)], why: OverBy) {
+        for (step, fault) in faults {
+            self.emit(None, Kind::Over { step: *step, fault, why });
         }
     }
 
@@ -133,7 +141,9 @@ impl World {
             let ppm = ppm.saturating_add(self.injected.lasting.drift_ppm(member));
             let machine = self.machines.of_mut(member);
             machine.disk.set_full(full);
-            machine.clock.set_rate(self.now, ppm);
+            if machine.clock.set_rate(self.now, ppm) {
+                self.emit(Some(member), Kind::ClockSet { ppm });
+            }
             let bound = i64::from(self.scenario.clocks.bound_ppm);
             if i64::from(ppm).abs() > bound {
                 let ahead = i64::from(ppm) > bound;
@@ -314,7 +324,8 @@ impl World {
     }
 
     fn heal(&mut self, fault: &Fault, member: Option<MemberId>) -> Met {
-        self.injected.lasting.heal(member);
+        let healed = self.injected.lasting.heal(member);
+        self.are_over(&healed, OverBy::Heal);
         let words = member.map_or("all links work".to_owned(), |member| {
             format!("the links of member {member} work")
         });
@@ -395,7 +406,10 @@ impl World {
         let Signed { span: Span(by), back } = by;
         let (way, span) = (if back { "back" } else { "ahead" }, text::span(by));
         self.tell(Some(member), fault, &format!("its clock steps {way} by {span}"));
-        self.machines.of_mut(member).clock.step(self.now, by, back);
+        let clock = &mut self.machines.of_mut(member).clock;
+        clock.step(self.now, by, back);
+        let ppm = clock.ppm();
+        self.emit(Some(member), Kind::ClockSet { ppm });
         self.emit(Some(member), Kind::ClockUnsteady { ahead: !back });
         if self.machines.is_up(member) { Met::Yes } else { Met::Nothing }
     }

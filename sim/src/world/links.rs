@@ -65,6 +65,7 @@ impl World {
     pub(super) fn post(&mut self, packet: Packet) {
         let (from, to) = (packet.from(), packet.to());
         let link = self.injected.lasting.link(from, to);
+        self.emit(Some(from), Kind::Posted(&packet));
         if link.blocked {
             self.disturb(&packet, Disturbance::Blocked);
             return self.injected.meets(|fault| fault.blocks(from, to));

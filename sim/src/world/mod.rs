@@ -17,10 +17,11 @@ use crate::env::lessee::Lessee;
 use crate::env::packet::Packet;
 use crate::env::raft::{Note, Raft};
 use crate::judge::oracle::Oracle;
-use crate::judge::{Event, Kind, Violation};
+use crate::judge::{Event, Kind, OverBy, Violation};
 use crate::model::clock::Clock;
 use crate::model::text;
 use crate::record::coverage::{Coverage, Mark};
+use crate::record::events::{Detail, EventLog, Seen};
 use crate::record::recorder::{Recorder, WithRole};
 use crate::record::report::{Panic, Report};
 use crate::record::trace::Focus;
@@ -89,6 +90,8 @@ pub struct World {
     oracle: Oracle,
     coverage: Coverage,
     recorder: Recorder,
+    /// Writes events as data, if that is wanted.
+    events: Option<Box<EventLog>>,
     panic: Option<Panic>,
     /// What the hosts of the members do not show.
     unseen: BTreeSet<Unseen>,
@@ -154,6 +157,7 @@ impl World {
             oracle: Oracle::new(&scenario.config, &scenario.clocks, scenario.twins),
             coverage: Coverage::new(&scenario.config),
             recorder: Recorder::new(&scenario.herds),
+            events: None,
             panic: None,
             // Until a host shows it.
             unseen: BTreeSet::from([Unseen::Inside, Unseen::Log]),
@@ -200,6 +204,11 @@ impl World {
         for (member, machine) in self.machines.iter() {
             machine.disk.note_operations(focus.sees_disk(member));
         }
+    }
+
+    /// Has it write its events as data.
+    pub fn record_events(&mut self, detail: &Detail) {
+        self.events = Some(Box::new(EventLog::new(&self.scenario, detail.clone())));
     }
 
     /// Has it stop at a moment, before its end if that is later. Nothing of the end is judged then.
@@ -291,7 +300,14 @@ impl World {
 
     /// How it went.
     #[must_use]
-    pub fn report(&self) -> Report {
+    pub fn report(&mut self) -> Report {
+        let mut report = self.report_without_events();
+        let events = self.events.take();
+        report.events = events.map(|events| events.finish(&self.scenario, &report));
+        report
+    }
+
+    fn report_without_events(&self) -> Report {
         let violations = self.oracle.violations();
         let first = violations.iter().map(|violation| violation.at).min();
         Report {
@@ -310,6 +326,7 @@ impl World {
             panic: self.panic.clone(),
             judged: self.oracle.judged().clone(),
             trace: self.recorder.trace().clone(),
+            events: None,
         }
     }
 
@@ -358,7 +375,13 @@ impl World {
         self.coverage.observe(event, &self.oracle);
         self.oracle.observe(event);
         let member = event.member.map(|member| self.with_role(member));
+        let shown = self.recorder.trace().lines().len();
         self.recorder.observe(event, member, &self.oracle);
+        if let Some(events) = &mut self.events {
+            let clock = event.member.map(|member| self.machines.of(member).clock);
+            let lines = &self.recorder.trace().lines()[shown..];
+            events.observe(event, &Seen { clock, lines, oracle: &self.oracle });
+        }
     }
 
     /// A member, with the letter of its role.
@@ -398,7 +421,8 @@ impl World {
         let machine = self.machines.of_mut(member);
         machine.process = Process::Down;
         machine.paused = false;
-        self.injected.lasting.process_ended(member);
+        let ended = self.injected.lasting.process_ended(member);
+        self.are_over(&ended, OverBy::Process);
         self.stable_since = self.now;
         let all_down = self.machines.iter().all(|(_, machine)| !machine.is_started());
         self.emit(Some(member), Kind::Down { all: all_down && self.machines.len() > 1 });

@@ -4,6 +4,8 @@ mod bank;
 #[cfg(madsim)]
 mod command_line;
 #[cfg(madsim)]
+mod events;
+#[cfg(madsim)]
 mod first_hour;
 mod guard;
 mod laws;
