@@ -30,6 +30,10 @@ bless:
     INSTA_UPDATE=always cargo test --package lessor-sim --test it
     git status --short snapshots
 
+# takes the pictures in docs/pictures anew
+screenshots:
+    docs/pictures/make
+
 # plants the bugs of the bank one at a time, and counts who finds them (docs/TESTING.md)
 bugs *ARGS:
     cargo sim bugs {{ ARGS }}

@@ -11,6 +11,7 @@ use clap::Args;
 
 use crate::campaign::pool::cores;
 use crate::campaign::seeds::{Ended, MergeError, Outcome, Plan, SCHEMA, Tally, fuzz};
+use crate::record::picture::picture;
 use crate::record::report::Verdict;
 
 use super::Tool;
@@ -152,9 +153,10 @@ fn news(tool: &Tool, outcome: &Outcome) -> String {
     let finding = outcome.findings.first().unwrap_or(fingerprint);
     format!(
         "{verdict}: seed {seed}: {finding}\n  \
-         reproduce with: {} replay {seed}\n  kept in: {}",
+         reproduce with: {} replay {seed}\n  kept in: {}\n  look at: {}",
         tool.command,
-        folder(outcome).display()
+        folder(outcome).display(),
+        folder(outcome).join(PICTURE).display(),
     )
 }
 
@@ -263,10 +265,12 @@ fn folder(outcome: &Outcome) -> PathBuf {
 /// Keeps what is needed to look at a failure, and to replay it after the generator has changed.
 fn save(tool: &Tool, outcome: &Outcome) {
     let (scenario, folder) = (tool.testbed.scenario(outcome.seed), folder(outcome));
-    let trace = tool.testbed.replay_closely(&scenario).trace.to_string();
+    let report = tool.testbed.replay_closely(&scenario);
+    let picture = picture(&tool.testbed.events(&scenario, &report));
     let written = std::fs::create_dir_all(&folder)
         .and_then(|()| std::fs::write(folder.join("scenario.toml"), scenario.to_toml()))
-        .and_then(|()| std::fs::write(folder.join("trace.txt"), trace));
+        .and_then(|()| std::fs::write(folder.join("trace.txt"), report.trace.to_string()))
+        .and_then(|()| std::fs::write(folder.join(PICTURE), picture));
     if let Err(error) = written {
         complain(&format!("{}: cannot keep the failure: {error}", folder.display()));
     }
@@ -291,7 +295,8 @@ fn summary(tool: &Tool, tally: &Tally) -> String {
             text,
             "  reproduce with:\n    {command} replay {seed}\n  or, when the generator has changed:\n    \
              {command} replay {FAILURES}/{fingerprint}/seed-{seed}/scenario.toml\n  \
-             shrink with:\n    {command} shrink {seed}\n",
+             shrink with:\n    {command} shrink {seed}\n  \
+             look at:\n    {FAILURES}/{fingerprint}/seed-{seed}/{PICTURE}\n",
             command = tool.command,
             seed = first.seed,
         );
@@ -384,6 +389,8 @@ const RAREST: usize = 10;
 /// How many seeds of each kind of failure are kept.
 const KEPT: usize = 4;
 const FAILURES: &str = "target/sim/failures";
+/// The picture of a failure that is kept.
+const PICTURE: &str = "timeline.html";
 
 pub(crate) const FUZZ_HELP: &str = "\
 Examples:
@@ -434,6 +441,7 @@ mod tests {
             "safety: seed 17: S2 (a promise is kept) at 12.034: lease 7 is gone",
             "  reproduce with: cargo sim replay 17",
             "  kept in: target/sim/failures/S2/seed-17",
+            "  look at: target/sim/failures/S2/seed-17/timeline.html",
         ];
         assert_eq!(lines, expected);
     }

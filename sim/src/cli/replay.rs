@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::campaign::batch::Replayed;
 use crate::host::Options;
 use crate::record::events::Detail;
+use crate::record::picture::picture;
 use crate::record::report::{Report, Verdict};
 use crate::record::trace::{Focus, Line};
 use crate::scenario::Scenario;
@@ -60,7 +61,10 @@ pub(crate) struct ReplayArgs {
     /// the text
     #[arg(long, value_name = "FILE|-", conflicts_with = "scenario")]
     events: Option<PathBuf>,
-    /// How many events that is: `auto` is all of a short run, and of a long one what concerns the lease and the
+    /// Writes a picture of the run, a page for a browser, to a file
+    #[arg(long, value_name = "FILE", conflicts_with = "scenario")]
+    html: Option<PathBuf>,
+    /// How many events are written and drawn: `auto` is all of a short run, and of a long one what concerns the lease and the
     /// member that went wrong
     #[arg(long, value_name = "DETAIL", default_value = "auto")]
     detail: DetailArg,
@@ -97,6 +101,10 @@ pub(crate) fn run(tool: &Tool, args: &ReplayArgs) -> u8 {
         Ok(target) => target,
         Err(code) => return code,
     };
+    let html_target = match Target::open(args.html.as_deref()) {
+        Ok(target) => target,
+        Err(code) => return code,
+    };
     let (name, members, secs) = (&scenario.name, scenario.members, scenario.duration.as_secs());
     complain(&format!(
         "replays {name}, seed {}: {members} members, {secs} virtual s",
@@ -121,7 +129,7 @@ pub(crate) fn run(tool: &Tool, args: &ReplayArgs) -> u8 {
             &Options { focus: closer, ..options },
         );
     }
-    let events = if args.events.is_some() {
+    let events = if args.events.is_some() || args.html.is_some() {
         match events(tool, args, &scenario, &replayed.report) {
             Ok(events) => events,
             Err(code) => return code,
@@ -138,6 +146,7 @@ pub(crate) fn run(tool: &Tool, args: &ReplayArgs) -> u8 {
     let prints = target.leaves_stdout() && events_target.leaves_stdout();
     let code = target.write_json(code, &document);
     let code = events_target.write(code, &events);
+    let code = if args.html.is_some() { html_target.write(code, &picture(&events)) } else { code };
     if prints {
         print(&text(args, &scenario, &replayed, &lines));
     }
@@ -248,6 +257,7 @@ Examples:
   cargo sim replay 17 --member 2                       all that a member does, down to its disk
   cargo sim replay 17 --grep 'lease 7'                 the events with some text in them
   cargo sim replay 17 --until 31.5s --log debug        up to a moment, with the log of the members
+  cargo sim replay 17 --html 17.html                   a picture of the run, for a browser
   cargo sim replay 17 --events 17.jsonl                its events as data (docs/EVENTS.md)
   cargo sim replay 17 --scenario > seed-17.toml        the same as a scenario file
 

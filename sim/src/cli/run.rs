@@ -155,7 +155,11 @@ fn summary(
         for line in closely.iter().flat_map(|report| report.relevant(super::output::LAST_LINES)) {
             let _ = writeln!(text, "  | {line}");
         }
-        let _ = writeln!(text, "  reproduce with:\n    {}", command(tool, one));
+        let command = command(tool, one);
+        let _ = writeln!(
+            text,
+            "  reproduce with:\n    {command}\n  look at it:\n    {command} --html run.html"
+        );
     }
     let mut judgements = Judgements::default();
     for one in replayed {

@@ -8,6 +8,7 @@ use clap::Args;
 use crate::campaign::batch::Replayed;
 use crate::campaign::seeds::fingerprint;
 use crate::campaign::shrink::{Budget, Shrunk, shrink};
+use crate::record::picture::picture;
 use crate::scenario::Scenario;
 
 use super::Tool;
@@ -102,6 +103,11 @@ fn finish(
         scenario.name
     );
     let code = target.write(again.verdict().code(), &found.to_toml());
+    let looks = output.with_extension("html");
+    let drawn = picture(&tool.testbed.events(&found, &again));
+    if let Err(error) = std::fs::write(&looks, drawn) {
+        complain(&format!("{}: cannot keep the picture: {error}", looks.display()));
+    }
     let how = match (shrunk.complete, interrupt.is_asked()) {
         (true, _) => "nothing more can go",
         (false, true) => "interrupted",
@@ -110,12 +116,13 @@ fn finish(
     let members = count(found.members.into(), "member", "members");
     print(&format!(
         "{}\n{goal}: {from} → {to}, {members}, {} s; {} candidates, {how}\n  {finding}\n\
-         reproduce with:\n  {} replay {}\n",
+         reproduce with:\n  {} replay {}\nlook at:\n  {}\n",
         found.to_toml(),
         found.duration.as_secs(),
         shrunk.tried,
         tool.command,
         output.display(),
+        looks.display(),
     ));
     code
 }

@@ -86,6 +86,19 @@ impl Testbed {
         self.replay_with(scenario, &Options { focus, ..Options::default() })
     }
 
+    /// The events of a run as data (docs/EVENTS.md), from a second replay: the first, of which this is the
+    /// report, says what is worth the detail.
+    ///
+    /// # Panics
+    ///
+    /// As [`replay`](Self::replay).
+    #[must_use]
+    pub fn events(&self, scenario: &Scenario, first: &Report) -> String {
+        let events = Some(Detail::of(first, scenario));
+        let again = self.replay_with(scenario, &Options { events, ..Options::default() });
+        again.events.expect("they were asked for")
+    }
+
     /// As [`replay`](Self::replay), with options.
     ///
     /// # Panics

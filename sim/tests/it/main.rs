@@ -13,6 +13,8 @@ mod laws;
 mod own_host;
 #[cfg(madsim)]
 mod own_log;
+#[cfg(madsim)]
+mod picture;
 mod rooms;
 #[cfg(madsim)]
 mod scenarios;

@@ -176,7 +176,10 @@ impl EventLog {
         let changed = if self.detail.all && changes_all {
             self.of(member).deadlines.changed(lessor, None)
         } else {
-            let mut of = std::mem::take(&mut self.of(member).touched);
+            let inside = self.of(member);
+            let mut of = std::mem::take(&mut inside.touched);
+            // A renew may take effect when something else comes in.
+            of.extend(inside.deadlines.known());
             if changes_all {
                 of.extend(&self.detail.leases);
             }

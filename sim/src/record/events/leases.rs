@@ -133,11 +133,16 @@ impl Deadlines {
         changed
     }
 
+    /// The leases that are followed, if they are not too many.
+    pub(super) fn known(&self) -> impl Iterator<Item = LeaseId> {
+        self.0.keys().copied().filter(|_| self.0.len() <= MOST)
+    }
+
     /// They are forgotten: the process has ended, or its state is another one.
     pub(super) fn forget(&mut self) -> Vec<LeaseId> {
         std::mem::take(&mut self.0).into_keys().collect()
     }
 }
 
-/// Of more leases at once deadlines are only followed as far as inputs name them.
+/// Of more leases at once deadlines are only followed where inputs name them.
 const MOST: usize = 256;
