@@ -9,3 +9,5 @@ pub mod pool;
 pub mod seeds;
 #[cfg(madsim)]
 pub mod shrink;
+#[cfg(madsim)]
+pub mod why;

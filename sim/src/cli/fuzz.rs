@@ -296,7 +296,7 @@ fn summary(tool: &Tool, tally: &Tally) -> String {
             "  reproduce with:\n    {command} replay {seed}\n  or, when the generator has changed:\n    \
              {command} replay {FAILURES}/{fingerprint}/seed-{seed}/scenario.toml\n  \
              shrink with:\n    {command} shrink {seed}\n  \
-             look at:\n    {FAILURES}/{fingerprint}/seed-{seed}/{PICTURE}\n",
+             when it was decided:\n    {command} why {seed}\n  look at:\n    {FAILURES}/{fingerprint}/seed-{seed}/{PICTURE}\n",
             command = tool.command,
             seed = first.seed,
         );

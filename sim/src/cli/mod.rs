@@ -15,6 +15,7 @@ use self::properties::{PROPERTIES_HELP, PropertiesArgs};
 use self::replay::{REPLAY_HELP, ReplayArgs};
 use self::run::{RUN_HELP, RunArgs};
 use self::shrink::{SHRINK_HELP, ShrinkArgs};
+use self::why::{WHY_HELP, WhyArgs};
 
 mod bugs;
 mod determinism;
@@ -29,6 +30,7 @@ mod properties;
 mod replay;
 mod run;
 mod shrink;
+mod why;
 
 /// Replays seeded scenarios of promotion, demotion, crash and recovery against the lease engine.
 ///
@@ -66,6 +68,9 @@ enum Verb {
     /// Makes a short scenario of one that fails, which fails in the same way.
     #[command(after_help = SHRINK_HELP)]
     Shrink(ShrinkArgs),
+    /// Shows when a failure was decided: from which moment on other futures of the run fail as well.
+    #[command(after_help = WHY_HELP)]
+    Why(WhyArgs),
     /// Replays seeds on other threads, in other processes and builds, and compares their traces.
     #[command(after_help = DETERMINISM_HELP)]
     Determinism(DeterminismArgs),
@@ -107,7 +112,7 @@ impl Tool {
 }
 
 /// The whole command line of the simulator, for a testbed with parts of your own: run, replay, fuzz, merge,
-/// diff, shrink, determinism, bugs, properties. Gives the exit code of docs/SIMULATION.md.
+/// diff, shrink, why, determinism, bugs, properties. Gives the exit code of docs/SIMULATION.md.
 ///
 /// ```no_run
 /// use lessor::backend::RedbBackend;
@@ -138,6 +143,7 @@ fn run(tool: &Tool) -> u8 {
         Some(Verb::Merge(args)) => fuzz::merge(tool, &args),
         Some(Verb::Diff(args)) => diff::run(tool, &args),
         Some(Verb::Shrink(args)) => shrink::run(tool, &args),
+        Some(Verb::Why(args)) => why::run(tool, &args),
         Some(Verb::Determinism(args)) => determinism::run(tool, &args),
         Some(Verb::Bugs(args)) => bugs::run(&args),
         Some(Verb::Properties(args)) => properties::run(&args),

@@ -116,13 +116,14 @@ fn finish(
     let members = count(found.members.into(), "member", "members");
     print(&format!(
         "{}\n{goal}: {from} → {to}, {members}, {} s; {} candidates, {how}\n  {finding}\n\
-         reproduce with:\n  {} replay {}\nlook at:\n  {}\n",
+         reproduce with:\n  {command} replay {output}\nwhen it was decided:\n  {command} why {output}\n\
+         look at:\n  {}\n",
         found.to_toml(),
         found.duration.as_secs(),
         shrunk.tried,
-        tool.command,
-        output.display(),
         looks.display(),
+        command = tool.command,
+        output = output.display(),
     ));
     code
 }

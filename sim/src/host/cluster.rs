@@ -76,6 +76,10 @@ impl Cluster {
                 () = changed.notified() => {}
                 () = self.shared.time.sleep(pause) => {}
             }
+            let drawn = self.shared.world().poll_fork();
+            for _ in 0..drawn.unwrap_or(0) {
+                madsim::rand::random::<u64>();
+            }
             self.shared.world().advance();
         }
     }

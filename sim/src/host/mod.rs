@@ -16,6 +16,7 @@ use crate::record::events::Detail;
 use crate::record::report::{Panic, Report};
 use crate::record::trace::Focus;
 use crate::scenario::Scenario;
+pub use crate::world::Fork;
 use crate::world::World;
 
 use self::cluster::Cluster;
@@ -51,6 +52,8 @@ pub struct Options {
     pub focus: Focus,
     /// A moment of virtual time at which to stop, without a verdict about the end.
     pub until: Option<Duration>,
+    /// A moment after which chance is that of another seed.
+    pub fork: Option<Fork>,
     /// Whether events are written as data, and which. It adds to what is shown.
     pub events: Option<Detail>,
     /// Set by whoever wants no result any more: the report then says nothing.
@@ -118,6 +121,9 @@ impl Testbed {
                 world.look_at(&detail.focus());
                 world.record_events(detail);
             }
+        }
+        if let Some(fork) = options.fork {
+            world.fork(fork);
         }
         if let Some(until) = options.until {
             world.stop_at(until);

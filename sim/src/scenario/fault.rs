@@ -297,7 +297,7 @@ impl Fault {
         clippy::wildcard_enum_match_arm,
         reason = "of most its members are all there is to check"
     )]
-    pub(super) fn mistake(&self, members: u8) -> Option<String> {
+    pub(crate) fn mistake(&self, members: u8) -> Option<String> {
         let mut named = self.members().into_iter();
         if let Some(member) = named.find(|member| !(1..=members.into()).contains(&member.0)) {
             return Some(unknown_member(member, members));

@@ -22,6 +22,11 @@ impl Links {
         Self { settings, random }
     }
 
+    /// Its chance is another one from now on.
+    pub(super) fn draw_from(&mut self, random: ChaCha8Rng) {
+        self.random = random;
+    }
+
     /// From now on only faults that last lose messages or send them twice.
     pub(super) fn heal(&mut self) {
         self.settings.loss_ppm = 0;

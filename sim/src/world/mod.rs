@@ -60,6 +60,8 @@ pub struct World {
     phase: Phase,
     /// When it is stopped, before its end.
     until: Option<Duration>,
+    /// After which moment chance is that of another seed, until it is.
+    fork: Option<Fork>,
     agenda: Agenda,
     actions: VecDeque<HostAction>,
 
@@ -108,6 +110,14 @@ enum Unseen {
     Handle,
 }
 
+/// A moment after which a run goes on with the chance of another seed.
+#[expect(missing_docs, reason = "the names say it all")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fork {
+    pub at: Duration,
+    pub seed: u64,
+}
+
 /// How far a run is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
@@ -136,6 +146,7 @@ impl World {
             now: Duration::ZERO,
             phase: Phase::Faulty,
             until: None,
+            fork: None,
             agenda: Agenda::default(),
             actions: VecDeque::new(),
             agreed: 0,
@@ -214,6 +225,22 @@ impl World {
     /// Has it stop at a moment, before its end if that is later. Nothing of the end is judged then.
     pub fn stop_at(&mut self, until: Duration) {
         self.until = Some(until).filter(|until| *until < self.scenario.duration);
+    }
+
+    /// Has chance be that of another seed after a moment.
+    pub fn fork(&mut self, fork: Fork) {
+        self.fork = Some(fork);
+    }
+
+    /// How many numbers the executor is to draw and forget, so that its chance is another one too.
+    pub fn poll_fork(&mut self) -> Option<u64> {
+        let Fork { seed, .. } = self.fork.take_if(|fork| self.now > fork.at)?;
+        self.random = stream(seed, DISKS);
+        self.elections = stream(seed, ELECTIONS);
+        self.logs = stream(seed, LOGS);
+        self.links.draw_from(stream(seed, NETWORK));
+        self.order(|raft, _| raft.draw_from(stream(seed, RAFT)));
+        Some(1 + seed % 1_009)
     }
 
     /// Tells it the time, which whatever it is told next happens at.

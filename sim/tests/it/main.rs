@@ -18,3 +18,5 @@ mod picture;
 mod rooms;
 #[cfg(madsim)]
 mod scenarios;
+#[cfg(madsim)]
+mod why;

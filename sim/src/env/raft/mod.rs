@@ -82,6 +82,11 @@ pub enum Note {
 }
 
 impl Raft {
+    /// Its chance is another one from now on.
+    pub fn draw_from(&mut self, random: ChaCha8Rng) {
+        self.random = random;
+    }
+
     /// A log of `members` members, named from 1 on, all down, which compact their logs after so many
     /// entries.
     #[must_use]
