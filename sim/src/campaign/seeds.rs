@@ -173,6 +173,9 @@ pub struct Tally {
     /// How often each of [`MARKS`] was reached.
     #[serde(default)]
     pub marks: BTreeMap<String, u64>,
+    /// The lowest seed that reached each of [`MARKS`] that was reached.
+    #[serde(default)]
+    pub first_reached: BTreeMap<String, u64>,
     /// What was not judged, because the host does not show it: ids of properties, faults and marks.
     #[serde(default)]
     pub hidden: BTreeSet<String>,
@@ -330,10 +333,21 @@ impl Tally {
         }
         for ((_, name, _), count) in MARKS.iter().zip(report.marks) {
             *self.marks.entry((*name).to_owned()).or_default() += count;
+            if count > 0 {
+                self.reached(name, report.seed);
+            }
         }
         self.hidden.extend(report.hidden.iter().map(ToString::to_string));
         self.acknowledged += report.acknowledged;
         self.verified += u64::from(verified);
+    }
+
+    /// A seed has reached a mark.
+    fn reached(&mut self, mark: &str, seed: u64) {
+        match self.first_reached.get_mut(mark) {
+            Some(first) => *first = seed.min(*first),
+            None => drop(self.first_reached.insert(mark.to_owned(), seed)),
+        }
     }
 
     /// Joins the tally of other shards to this one.
@@ -367,6 +381,9 @@ impl Tally {
         }
         for (name, count) in other.marks {
             *self.marks.entry(name).or_default() += count;
+        }
+        for (name, seed) in other.first_reached {
+            self.reached(&name, seed);
         }
         self.hidden.extend(other.hidden);
         self.acknowledged += other.acknowledged;

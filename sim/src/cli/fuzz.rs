@@ -15,6 +15,7 @@ use crate::record::picture::picture;
 use crate::record::report::Verdict;
 
 use super::Tool;
+use super::campaign_page::campaign_page;
 use super::input::{seed, time};
 use super::interrupt::{INTERRUPTED, Interrupt};
 use super::output::{BAD_INPUT, LAST_LINES, NOTHING_RAN, Target, complain, count, painted, print};
@@ -40,6 +41,9 @@ pub(crate) struct FuzzArgs {
     /// Writes every seed's outcome as JSON to a file, or to the standard output (`-`) in place of the summary
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
+    /// Writes a report of the campaign, a page for a browser, to a file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Goes on however many failures there are; else ten different ones end it
     #[arg(long)]
     keep_going: bool,
@@ -60,6 +64,10 @@ pub(crate) fn run(tool: &Tool, args: &FuzzArgs) -> u8 {
     let (plan, target) = match (plan(tool, args), Target::open(args.json.as_deref())) {
         (Ok(plan), Ok(target)) => (plan, target),
         (Err(code), _) | (_, Err(code)) => return code,
+    };
+    let html = match Target::open(args.html.as_deref()) {
+        Ok(html) => html,
+        Err(code) => return code,
     };
     let interrupt = Interrupt::listen("waits for the seeds that are being replayed");
     complain(&in_words(&plan));
@@ -101,6 +109,10 @@ pub(crate) fn run(tool: &Tool, args: &FuzzArgs) -> u8 {
         }
     }
     let code = if interrupt.is_asked() { INTERRUPTED } else { tally.verdict().code() };
+    let code = match &args.html {
+        None => code,
+        Some(path) => html.write(code, &campaign_page(&tool.command, &tally, path)),
+    };
     show(tool, &tally, target, code)
 }
 
@@ -258,7 +270,7 @@ fn show(tool: &Tool, tally: &Tally, target: Target, code: u8) -> u8 {
 }
 
 /// Where a failure is kept.
-fn folder(outcome: &Outcome) -> PathBuf {
+pub(super) fn folder(outcome: &Outcome) -> PathBuf {
     Path::new(FAILURES).join(&outcome.fingerprint).join(format!("seed-{}", outcome.seed))
 }
 
@@ -348,7 +360,7 @@ fn summary(tool: &Tool, tally: &Tally) -> String {
 }
 
 /// What the campaign has come to, in a line.
-fn verdict_in_words(tally: &Tally) -> String {
+pub(super) fn verdict_in_words(tally: &Tally) -> String {
     let seeds = tally.seeds.len();
     let clean = tally.seeds.iter().filter(|outcome| outcome.fingerprint.is_empty()).count();
     // With 95 %: nothing is known of how likely something is from fewer than three seeds.
@@ -390,12 +402,13 @@ const RAREST: usize = 10;
 const KEPT: usize = 4;
 const FAILURES: &str = "target/sim/failures";
 /// The picture of a failure that is kept.
-const PICTURE: &str = "timeline.html";
+pub(super) const PICTURE: &str = "timeline.html";
 
 pub(crate) const FUZZ_HELP: &str = "\
 Examples:
   cargo sim fuzz --seeds 2000                          seeds 0 to 1999
   cargo sim fuzz --time 10m --start 0xbeef             as many as ten minutes allow
+  cargo sim fuzz --seeds 2000 --html campaign.html      what came of it, as a page
   cargo sim fuzz --seeds 2000 --shard 1/4 --json 1.json   a quarter of them, for `cargo sim merge`
 
 What failed is told when it is found, and kept in target/sim/failures. Exit codes: see `cargo sim --help`.";

@@ -18,6 +18,7 @@ use self::shrink::{SHRINK_HELP, ShrinkArgs};
 use self::why::{WHY_HELP, WhyArgs};
 
 mod bugs;
+mod campaign_page;
 mod determinism;
 mod diff;
 mod fuzz;

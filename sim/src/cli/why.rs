@@ -10,6 +10,7 @@ use crate::campaign::batch::Replayed;
 use crate::campaign::seeds::fingerprint;
 use crate::campaign::why::{FUTURES, Moment, steepest, why};
 use crate::model::text;
+use crate::record::picture::picture;
 use crate::record::report::Report;
 use crate::record::trace::Line;
 
@@ -27,6 +28,9 @@ pub(crate) struct WhyArgs {
     /// How many moments are looked at at a time [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
+    /// Writes a picture of the run with the curve in it, a page for a browser, to a file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Writes the curve as JSON to a file, or to the standard output (`-`) in place of the text
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
@@ -40,6 +44,10 @@ pub(crate) fn run(tool: &Tool, args: &WhyArgs) -> u8 {
     };
     let target = match Target::open(args.json.as_deref()) {
         Ok(target) => target,
+        Err(code) => return code,
+    };
+    let html = match Target::open(args.html.as_deref()) {
+        Ok(html) => html,
         Err(code) => return code,
     };
     let interrupt = Interrupt::listen("ends with the moments that were looked at");
@@ -77,6 +85,13 @@ pub(crate) fn run(tool: &Tool, args: &WhyArgs) -> u8 {
         })),
         "lines": lines.iter().map(ToString::to_string).collect::<Vec<_>>(),
     });
+    let code = match html {
+        Target::Nowhere => code,
+        Target::Stdout | Target::File { .. } => {
+            let events = tool.testbed.events(&scenario, &first.report);
+            html.write(code, &picture(&with_curve(&events, &document["moments"])))
+        }
+    };
     let prints = target.leaves_stdout();
     let code = target.write_json(code, &document);
     if prints {
@@ -132,6 +147,14 @@ fn in_words(
     text
 }
 
+/// The events of a run, with the curve in their header.
+fn with_curve(events: &str, moments: &serde_json::Value) -> String {
+    let (header, rest) = events.split_once('\n').unwrap_or((events, ""));
+    let mut header: serde_json::Value = serde_json::from_str(header).expect("we have written it");
+    header["why"] = json!({ "futures": FUTURES, "moments": moments });
+    format!("{header}\n{rest}")
+}
+
 /// How many futures of a hundred fail.
 fn share(moment: Moment) -> u32 {
     moment.failed * 100 / FUTURES
@@ -158,6 +181,7 @@ more of these futures fail than before, the failure was decided.
 Examples:
   cargo sim why 14
   cargo sim why scenarios/found/s9d-seed-14.toml
+  cargo sim why 14 --html why.html                     the curve above the lanes of the run
   cargo sim why 14 --json - | jq .decided
 
 Exit codes: that of the failure, or 2 if there is none; 130 if it was interrupted; else see `cargo sim --help`.";

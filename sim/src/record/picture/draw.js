@@ -6,7 +6,7 @@ const MEMBER = ['#888888', '#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9'
 const INK = ['#000', '#fff', '#000', '#fff', '#000', '#000', '#fff', '#fff'];
 const WRONG = '#D55E00';
 const FONT = 'system-ui, "DejaVu Sans", sans-serif';
-const HEIGHT = { world: 62, member: 84, lease: 100, herd: 60 };
+const HEIGHT = { why: 52, world: 62, member: 84, lease: 100, herd: 60 };
 
 const color = (m) => MEMBER[m] ?? MEMBER[0];
 
@@ -21,6 +21,7 @@ class View {
 
   layout() {
     const lanes = [{ kind: 'world', name: 'log and network', key: 'world' }];
+    if (this.model.header.why) lanes.unshift({ kind: 'why', name: 'futures that fail', key: 'why' });
     for (const member of this.model.members.values()) lanes.push({ kind: 'member', name: `member ${member.id}`, key: `m${member.id}`, member });
     for (const id of this.shownLeases) lanes.push({ kind: 'lease', name: `lease ${id}`, key: `l${id}`, lease: this.model.leases.get(id) });
     const { herds } = this.model.header;
@@ -148,6 +149,17 @@ class View {
       const row = x > free[0] ? 0 : x > free[1] ? 1 : -1;
       if (row >= 0) { this.text(words, x + 7, lane.y + 38 + row * 13, this.c.fg, `10.5px ${FONT}`); free[row] = x + this.g.measureText(words).width + 14; }
     }
+  }
+
+  // How many of the futures from each moment on fail: where it rises, the failure was decided.
+  why(lane) {
+    const g = this.g, { futures, moments } = this.model.header.why, bottom = lane.y + lane.height - 4;
+    g.strokeStyle = this.c.bad; g.lineWidth = 2; g.beginPath();
+    const points = moments.map((m) => [Math.max(GUTTER, Math.min(this.width, this.x(m.at_ns))), bottom - m.failed / futures * (lane.height - 14)]);
+    points.forEach(([x, y], i) => { if (i) g.lineTo(x, y); else g.moveTo(x, y); });
+    g.stroke();
+    g.fillStyle = this.c.bad;
+    moments.forEach((m, i) => { if (points[i][0] > GUTTER && points[i][0] < this.width) this.dot(...points[i], 2.5); });
   }
 
   member(lane) {
@@ -302,7 +314,7 @@ class View {
   laneOf(e) {
     const of = ['ask', 'told', 'gave-up', 'lost', 'judge', 'guard'].includes(e.k) && e.lease != null
       ? this.lanes.find((lane) => lane.kind === 'lease' && lane.lease.id === String(e.lease)) : null;
-    return of ?? (e.m && this.laneOfMember(e.m)) ?? this.lanes[0];
+    return of ?? (e.m && this.laneOfMember(e.m)) ?? this.lanes.find((lane) => lane.kind === 'world');
   }
 
   place(e) {
@@ -358,6 +370,8 @@ class View {
         if (bad) this.text('in the violation', 9, lane.y + 29, this.c.bad, small);
         this.text(ttl == null ? 'never granted' : `ttl ${ttl / SECOND < 1e8 ? ttl / SECOND + ' s' : 'as long as it may'}`, 9, lane.y + 44, this.c.dim, small);
         this.text('time left ↑', 9, lane.y + lane.height - 34, this.c.dim, small); this.text('is there, on member', 9, lane.y + lane.height - 14, this.c.dim, small);
+      } else if (lane.kind === 'why') {
+        this.text('of those drawn anew from', 9, lane.y + 28, this.c.dim, small); this.text('there on; 100 % above', 9, lane.y + 41, this.c.dim, small);
       } else if (lane.kind === 'herd') {
         const leases = lane.herds.reduce((sum, herd) => sum + herd.leases, 0);
         this.text(`${leases} leases; answers a`, 9, lane.y + 30, this.c.dim, small); this.text('second: ok, not ok', 9, lane.y + 43, this.c.dim, small);
