@@ -2,8 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "real time passes around the replays")]
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use super::pool;
@@ -100,19 +99,11 @@ pub fn replay_all(
     done: impl Fn(usize, &Replayed) + Sync,
 ) -> Batch {
     let start = Instant::now();
-    let results = Mutex::new(Vec::new());
-    pool::each(jobs, |number| {
-        let number = usize::try_from(number).unwrap_or(usize::MAX);
-        let next = scenarios.get(number).filter(|_| !interrupted.load(Ordering::Relaxed));
-        let Some((path, scenario)) = next else { return false };
+    let replayed = pool::map(jobs, scenarios, interrupted, |number, (path, scenario)| {
         begun(number);
         let replayed = Replayed::twice(testbed, path, scenario);
         done(number, &replayed);
-        results.lock().unwrap_or_else(PoisonError::into_inner).push((number, replayed));
-        true
+        replayed
     });
-    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    results.sort_by_key(|(number, _)| *number);
-    let replayed = results.into_iter().map(|(_, replayed)| replayed).collect();
     Batch { replayed, wall: start.elapsed() }
 }

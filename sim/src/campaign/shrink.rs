@@ -247,24 +247,15 @@ fn members(scenario: &Scenario) -> Vec<Scenario> {
     for members in (1..scenario.members).take(3) {
         let most = u64::from(members);
         let mut without = Scenario { members, ..scenario.clone() };
-        let gone = |action: &mut Action| named(action).iter().any(|member| member.0 > most);
+        let gone = |action: &mut Action| action.members_mut().iter().any(|member| member.0 > most);
         without.steps.retain_mut(|step| !gone(&mut step.action));
         without.clocks.members.retain(|clock| clock.member.0 <= most);
         without.ending = without.ending.map(|ending| Ending { core: Vec::new(), ..ending });
         let mut renamed = Scenario { steps: scenario.steps.clone(), ..without.clone() };
-        for member in renamed.steps.iter_mut().flat_map(|step| named(&mut step.action)) {
-            *member = MemberId((member.0 - 1) % most + 1);
-        }
+        renamed.steps.iter_mut().for_each(|step| step.action.fold_members(most));
         simpler.extend([without, renamed]);
     }
     simpler
-}
-
-fn named(action: &mut Action) -> Vec<&mut MemberId> {
-    match action {
-        Action::Ask { member, .. } => member.iter_mut().collect(),
-        Action::Fault(fault) => fault.members_mut(),
-    }
 }
 
 /// The same faults, milder; the same requests, plainer.

@@ -2,11 +2,9 @@
 //! moments. Where the share of these futures that fail rises, the failure was decided.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-
-use lessor::MemberId;
 
 use super::pool;
 use super::seeds::fingerprint;
@@ -48,11 +46,8 @@ pub fn why(
     let waits = violation.is_none_or(|violation| violation.property.is_liveness());
     let until = Some(failed_at + BEHIND).filter(|_| !waits);
     let look = |moments: &[Duration]| {
-        let found = Mutex::new(Vec::new());
-        pool::each(jobs, |number| {
-            let position = usize::try_from(number).unwrap_or(usize::MAX);
-            let next = moments.get(position).filter(|_| !interrupted.load(Ordering::Relaxed));
-            let Some(at) = next.copied() else { return false };
+        pool::map(jobs, moments, interrupted, |_, at| {
+            let at = *at;
             let fails = |seed: &u64| {
                 let future = future(testbed, scenario, at, *seed);
                 let fork = Some(Fork { at, seed: *seed });
@@ -62,14 +57,11 @@ pub fn why(
             };
             let failed = (1..=u64::from(FUTURES)).filter(fails).count();
             let failed = u32::try_from(failed).unwrap_or(FUTURES);
-            found.lock().unwrap_or_else(PoisonError::into_inner).push(Moment { at, failed });
             done();
-            true
-        });
-        found.into_inner().unwrap_or_else(PoisonError::into_inner)
+            Moment { at, failed }
+        })
     };
     let mut moments = look(&moments(scenario, failed_at));
-    moments.sort_by_key(|moment| moment.at);
     if let Some((before, after)) = steepest(&moments) {
         let step = (after.at - before.at) / (CLOSER + 1);
         let closer: Vec<_> = (1..=CLOSER).map(|number| before.at + step * number).collect();
@@ -117,15 +109,7 @@ fn future(testbed: &Testbed, scenario: &Scenario, at: Duration, seed: u64) -> Sc
 
 /// A step for a group with fewer members, if it makes sense there.
 fn of_group(mut step: Step, scenario: &Scenario) -> Option<Step> {
-    let known = |member: MemberId| MemberId((member.0 - 1) % u64::from(scenario.members) + 1);
-    match &mut step.action {
-        Action::Ask { member, .. } => *member = member.map(known),
-        Action::Fault(fault) => {
-            for member in fault.members_mut() {
-                *member = known(*member);
-            }
-        }
-    }
+    step.action.fold_members(scenario.members.into());
     let makes_sense = match &step.action {
         Action::Ask { .. } => true,
         Action::Fault(fault) => fault.mistake(scenario.members).is_none(),

@@ -1,5 +1,6 @@
 //! What came of a campaign, as a page for a browser: `fuzz --html`.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write as _};
 use std::path::{Component, Path, PathBuf};
 
@@ -27,16 +28,8 @@ pub(super) fn campaign_page(command: &str, tally: &Tally, path: &Path) -> String
         (kind.as_str(), injected.effective, injected.ordered.max(1), words)
     });
     bars(&mut page, "Faults that met something, of those that were ordered", faults);
-    let most = tally.marks.values().max().copied().unwrap_or(1);
-    let marks = sorted(&tally.marks);
-    let marks =
-        marks.into_iter().map(|(name, count)| (name, log(count), log(most), count.to_string()));
-    bars(&mut page, "Marks, the rarest first (on a scale of powers)", marks);
-    let most = tally.judged.values().max().copied().unwrap_or(1);
-    let judged = sorted(&tally.judged);
-    let judged =
-        judged.into_iter().map(|(id, count)| (id, log(count), log(most), count.to_string()));
-    bars(&mut page, "How often each property was judged (on a scale of powers)", judged);
+    counts(&mut page, "Marks, the rarest first (on a scale of powers)", &tally.marks);
+    counts(&mut page, "How often each property was judged (on a scale of powers)", &tally.judged);
     let mut slowest: Vec<&Outcome> = tally.seeds.iter().collect();
     slowest.sort_by_key(|outcome| (std::cmp::Reverse(outcome.wall_us), outcome.seed));
     let longest = slowest.first().map_or(1, |outcome| outcome.wall_us.max(1));
@@ -125,14 +118,16 @@ fn bars<'a>(
     page.push_str("</table>\n");
 }
 
-/// The rarest first.
-fn sorted(counts: &std::collections::BTreeMap<String, u64>) -> Vec<(&str, u64)> {
-    let mut sorted: Vec<_> = counts.iter().map(|(name, count)| (name.as_str(), *count)).collect();
-    sorted.sort_by_key(|(name, count)| (*count, *name));
-    sorted
+/// A table of counts that are far apart, the least first.
+fn counts(page: &mut String, title: &str, counts: &BTreeMap<String, u64>) {
+    let most = counts.values().max().copied().unwrap_or(1);
+    let mut sorted: Vec<_> = counts.iter().map(|(name, count)| (*count, name.as_str())).collect();
+    sorted.sort_unstable();
+    let rows = sorted.into_iter();
+    bars(page, title, rows.map(|(count, name)| (name, log(count), log(most), count.to_string())));
 }
 
-/// On a scale on which a bar is a digit longer for each power of two.
+/// The place of a count on a scale of powers of two.
 fn log(count: u64) -> u64 {
     u64::from(u64::BITS - count.leading_zeros())
 }

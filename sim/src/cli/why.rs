@@ -76,12 +76,12 @@ pub(crate) fn run(tool: &Tool, args: &WhyArgs) -> u8 {
         "fails": goal,
         "futures": FUTURES,
         "moments": moments.iter().map(|moment| json!({
-            "at_ns": u64::try_from(moment.at.as_nanos()).unwrap_or(u64::MAX),
+            "at_ns": nanos(*moment),
             "failed": moment.failed,
         })).collect::<Vec<_>>(),
         "decided": decided.map(|(before, after)| json!({
-            "after_ns": u64::try_from(before.at.as_nanos()).unwrap_or(u64::MAX),
-            "until_ns": u64::try_from(after.at.as_nanos()).unwrap_or(u64::MAX),
+            "after_ns": nanos(before),
+            "until_ns": nanos(after),
         })),
         "lines": lines.iter().map(ToString::to_string).collect::<Vec<_>>(),
     });
@@ -153,6 +153,11 @@ fn with_curve(events: &str, moments: &serde_json::Value) -> String {
     let mut header: serde_json::Value = serde_json::from_str(header).expect("we have written it");
     header["why"] = json!({ "futures": FUTURES, "moments": moments });
     format!("{header}\n{rest}")
+}
+
+/// When it is, as JSON has it.
+fn nanos(moment: Moment) -> u64 {
+    u64::try_from(moment.at.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// How many futures of a hundred fail.

@@ -113,12 +113,10 @@ impl Lasting {
         self.faults().map(slower).sum()
     }
 
-    /// Whether a member's host has a write transaction of its own open.
+    /// Whether a fault of this kind, of this member, has begun and not ended.
     #[must_use]
-    pub fn store_is_held(&self, member: MemberId) -> bool {
-        let held =
-            |fault: &Fault| matches!(fault, Fault::HoldStore { member: of, .. } if *of == member);
-        self.faults().any(held)
+    pub fn has(&self, kind: FaultKind, member: MemberId) -> bool {
+        self.faults().any(|fault| fault.is(kind, member))
     }
 
     /// Whether the fault of this step has begun and not ended.
@@ -130,33 +128,8 @@ impl Lasting {
     /// A member's process has ended, and what was open in it.
     pub fn process_ended(&mut self, member: MemberId) -> Vec<(usize, Fault)> {
         self.end_if(|fault| {
-            matches!(
-                fault,
-                Fault::HoldStore { member: of, .. } | Fault::Observe { member: of, .. } if *of == member
-            )
+            [FaultKind::HoldStore, FaultKind::Observe].iter().any(|kind| fault.is(*kind, member))
         })
-    }
-
-    /// Whether requests of lessees do not come to a member.
-    #[must_use]
-    pub fn loses_requests(&self, member: MemberId) -> bool {
-        self.faults()
-            .any(|fault| matches!(fault, Fault::LoseRequests { member: of, .. } if *of == member))
-    }
-
-    /// Whether answers of a member do not come to lessees.
-    #[must_use]
-    pub fn loses_answers(&self, member: MemberId) -> bool {
-        self.faults()
-            .any(|fault| matches!(fault, Fault::LoseAnswers { member: of, .. } if *of == member))
-    }
-
-    /// Whether a member's disk has no room.
-    #[must_use]
-    pub fn disk_is_full(&self, member: MemberId) -> bool {
-        let full =
-            |fault: &Fault| matches!(fault, Fault::FullDisk { member: of, .. } if *of == member);
-        self.faults().any(full)
     }
 
     /// How much faster a member's clock runs besides its own rate, in millionths.

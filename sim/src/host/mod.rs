@@ -152,7 +152,9 @@ impl Testbed {
         if let Some(panic) = panic {
             world.panicked(panic);
         }
-        world.report()
+        let mut report = world.report();
+        report.events = world.take_events(&report);
+        report
     }
 }
 

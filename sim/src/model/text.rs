@@ -228,6 +228,38 @@ pub(crate) fn leases_of_output(output: &Output) -> BTreeSet<LeaseId> {
     }
 }
 
+/// The name of a command.
+pub(crate) fn name_of_command(command: &Command) -> &'static str {
+    match command {
+        Command::Grant { .. } => "grant",
+        Command::Revoke { .. } => "revoke",
+        Command::Attach { .. } => "attach",
+        Command::Detach { .. } => "detach",
+        Command::Claim { .. } => "claim",
+        Command::Checkpoint { .. } => "checkpoint",
+    }
+}
+
+/// The name of a request: as a step of a scenario has it, if one can ask so.
+pub(crate) fn name_of_request(request: &Request) -> &'static str {
+    match request {
+        Request::Grant { .. } => "grant",
+        Request::GrantOnce { .. } => "grant-once",
+        Request::Revoke { .. } => "revoke",
+        Request::Renew { .. } => "renew",
+        Request::Attach { .. } => "attach",
+        Request::Detach { .. } => "detach",
+        Request::Claim { .. } => "claim",
+        Request::Lookup { .. } => "lookup",
+        Request::TimeToLive { .. } => "time-to-live",
+        Request::Items { .. } => "items",
+        Request::Leases { .. } => "leases",
+        Request::LeaseOf { .. } => "lease-of",
+        Request::Promote => "promote",
+        Request::Demote => "demote",
+    }
+}
+
 /// What a command is called when many are counted.
 pub(crate) fn label(command: &Command) -> &'static str {
     match command {

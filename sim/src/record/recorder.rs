@@ -24,8 +24,8 @@ pub struct Recorder {
     trace: Trace,
     /// What is shown besides what always is.
     focus: Focus,
-    /// The leases of herds, whose events are aggregated.
-    herds: Vec<(LeaseId, LeaseId)>,
+    /// The herds, whose events are aggregated.
+    herds: Vec<Herd>,
 }
 
 /// A member, with the letter of its role.
@@ -35,9 +35,7 @@ impl Recorder {
     /// For a run with these herds.
     #[must_use]
     pub fn new(herds: &[Herd]) -> Self {
-        let leases = |herd: &Herd| (herd.first_lease, herd.last_lease());
-        let herds = herds.iter().map(leases).collect();
-        Self { trace: Trace::default(), focus: Focus::default(), herds }
+        Self { trace: Trace::default(), focus: Focus::default(), herds: herds.to_vec() }
     }
 
     /// Has it show more than what is always shown.
@@ -478,7 +476,7 @@ impl Recorder {
     }
 
     fn is_of_herd(&self, lease: LeaseId) -> bool {
-        self.herds.iter().any(|(first, last)| (*first..=*last).contains(&lease))
+        self.herds.iter().any(|herd| herd.has(lease))
     }
 
     fn record(

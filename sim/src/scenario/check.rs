@@ -153,7 +153,7 @@ impl Checker {
     }
 
     fn ask(&self, ask: Ask) -> Result<Action, Mistake> {
-        let (request, member, lessee, answer, patience) = match ask {
+        let (request, member, lessee, answer, patience): Asked = match ask {
             Ask::Grant(grant) => {
                 let ttl = asked_ttl(&grant.ttl, grant.answer)?;
                 let request = Request::Grant { id: Some(lease(&grant.lease)?), ttl };
@@ -165,30 +165,12 @@ impl Checker {
                 let request = Request::GrantOnce { request, ttl };
                 (request, grant.member, grant.lessee, grant.answer, grant.patience)
             }
-            Ask::Revoke(of) => {
-                let request = Request::Revoke { id: lease(&of.lease)? };
-                (request, of.member, of.lessee, of.answer, of.patience)
-            }
-            Ask::Renew(of) => {
-                let request = Request::Renew { id: lease(&of.lease)? };
-                (request, of.member, of.lessee, of.answer, of.patience)
-            }
-            Ask::Lookup(of) => {
-                let request = Request::Lookup { id: lease(&of.lease)? };
-                (request, of.member, of.lessee, of.answer, of.patience)
-            }
-            Ask::Attach(of) => {
-                let request = Request::Attach { id: lease(&of.lease)?, items: items(&of.items) };
-                (request, of.member, of.lessee, of.answer, of.patience)
-            }
-            Ask::Detach(of) => {
-                let request = Request::Detach { id: lease(&of.lease)?, items: items(&of.items) };
-                (request, of.member, of.lessee, of.answer, of.patience)
-            }
-            Ask::Claim(of) => {
-                let request = Request::Claim { id: lease(&of.lease)?, items: items(&of.items) };
-                (request, of.member, of.lessee, of.answer, of.patience)
-            }
+            Ask::Revoke(of) => of_lease(of, |id| Request::Revoke { id })?,
+            Ask::Renew(of) => of_lease(of, |id| Request::Renew { id })?,
+            Ask::Lookup(of) => of_lease(of, |id| Request::Lookup { id })?,
+            Ask::Attach(of) => of_items(of, |id, items| Request::Attach { id, items })?,
+            Ask::Detach(of) => of_items(of, |id, items| Request::Detach { id, items })?,
+            Ask::Claim(of) => of_items(of, |id, items| Request::Claim { id, items })?,
             Ask::Leases(of) => {
                 let limit = of.limit as usize;
                 let request = Request::Leases { order: of.order, after: None, limit };
@@ -221,6 +203,22 @@ impl Checker {
         }
         Err(mistake(location, format!("`{name}` is {at}, after the end of the scenario at {end}")))
     }
+}
+
+/// A request, of whom, by whom, what it must be answered, and how long that is waited for.
+type Asked =
+    (Request, Option<Spanned<i64>>, Option<String>, Option<AnswerKind>, Option<Spanned<Span>>);
+
+fn of_lease(of: file::OfLease, request: fn(LeaseId) -> Request) -> Result<Asked, Mistake> {
+    Ok((request(lease(&of.lease)?), of.member, of.lessee, of.answer, of.patience))
+}
+
+fn of_items(
+    of: file::OfItems,
+    request: fn(LeaseId, Vec<Item>) -> Request,
+) -> Result<Asked, Mistake> {
+    let request = request(lease(&of.lease)?, items(&of.items));
+    Ok((request, of.member, of.lessee, of.answer, of.patience))
 }
 
 pub(super) fn lease(id: &Spanned<i64>) -> Result<LeaseId, Mistake> {

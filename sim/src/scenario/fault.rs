@@ -211,6 +211,12 @@ impl Fault {
         self.clone().members_mut().into_iter().map(|member| *member).collect()
     }
 
+    /// Whether it is of this kind and names this member.
+    #[must_use]
+    pub fn is(&self, kind: FaultKind, member: MemberId) -> bool {
+        self.kind() == kind && self.members().contains(&member)
+    }
+
     /// The members that it names.
     pub fn members_mut(&mut self) -> Vec<&mut MemberId> {
         match self {

@@ -294,6 +294,23 @@ fn read(path: &Path) -> Result<Vec<u8>, ScenarioError> {
     std::fs::read(path).map_err(failed)
 }
 
+impl Action {
+    /// The members that it names.
+    pub fn members_mut(&mut self) -> Vec<&mut MemberId> {
+        match self {
+            Self::Ask { member, .. } => member.iter_mut().collect(),
+            Self::Fault(fault) => fault.members_mut(),
+        }
+    }
+
+    /// It is of a group of so many members from now on: those that there are not are others.
+    pub fn fold_members(&mut self, members: u64) {
+        for member in self.members_mut() {
+            *member = MemberId((member.0 - 1) % members + 1);
+        }
+    }
+}
+
 impl Step {
     /// Where it stands, for messages: a step that was drawn is in no file.
     #[must_use]
@@ -333,6 +350,12 @@ impl Herd {
     pub fn last_lease(&self) -> LeaseId {
         let id = self.first_lease.get() + i64::from(self.leases) - 1;
         LeaseId::new(id).expect("a herd's ids were checked")
+    }
+
+    /// Whether a lease is one of them.
+    #[must_use]
+    pub fn has(&self, lease: LeaseId) -> bool {
+        (self.first_lease..=self.last_lease()).contains(&lease)
     }
 
     /// How long each waits for an answer: by default a third of its ttl, so that two other members can be

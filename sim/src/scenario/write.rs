@@ -3,8 +3,10 @@
 use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
-use lessor::{Config, Item, LeaseId, LeaseOrder, MemberId, Request};
+use lessor::{Config, Item, LeaseOrder, MemberId, Request};
 use serde::Serialize;
+
+use crate::model::text;
 
 use super::check::{DELAYS, default_offset};
 use super::span::Span;
@@ -139,7 +141,7 @@ fn step(step: &Step) -> Fields {
 pub(super) fn action(action: &Action) -> String {
     match action {
         Action::Ask { request, member, lessee, answer, patience } => {
-            let (name, fields) = self::request(request);
+            let (name, fields) = (text::name_of_request(request), self::request(request));
             let lessee = lessee.as_deref().map(quoted);
             let answer = answer.map(AnswerKind::word).map(quoted);
             let patience = patience.map(self::span);
@@ -151,32 +153,28 @@ pub(super) fn action(action: &Action) -> String {
     }
 }
 
-fn request(request: &Request) -> (&'static str, Fields) {
-    let of = |id: &LeaseId| Fields::default().field("lease", id);
+fn request(request: &Request) -> Fields {
+    let none = Fields::default();
     match request {
-        Request::Grant { id, ttl } => {
-            ("grant", Fields::default().maybe("lease", *id).span("ttl", ttl.as_duration()))
-        }
+        Request::Grant { id, ttl } => none.maybe("lease", *id).span("ttl", ttl.as_duration()),
         Request::GrantOnce { request, ttl } => {
-            let fields = Fields::default().field("request", request.0);
-            ("grant-once", fields.span("ttl", ttl.as_duration()))
+            none.field("request", request.0).span("ttl", ttl.as_duration())
         }
-        Request::Revoke { id } => ("revoke", of(id)),
-        Request::Renew { id } => ("renew", of(id)),
-        Request::Attach { id, items } => ("attach", of(id).field("items", keys(items))),
-        Request::Detach { id, items } => ("detach", of(id).field("items", keys(items))),
-        Request::Claim { id, items } => ("claim", of(id).field("items", keys(items))),
-        Request::Lookup { id } => ("lookup", of(id)),
+        Request::Revoke { id } | Request::Renew { id } | Request::Lookup { id } => {
+            none.field("lease", id)
+        }
+        Request::Attach { id, items }
+        | Request::Detach { id, items }
+        | Request::Claim { id, items } => none.field("lease", id).field("items", keys(items)),
         Request::TimeToLive { .. } | Request::Items { .. } => {
             unreachable!("no step of a scenario asks so")
         }
         Request::Leases { order, after: _, limit } => {
             let expiry = (*order == LeaseOrder::Expiry).then(|| quoted("expiry"));
-            ("leases", Fields::default().maybe("order", expiry).field("limit", limit))
+            none.maybe("order", expiry).field("limit", limit)
         }
-        Request::LeaseOf { item } => ("lease-of", Fields::default().field("item", key(item))),
-        Request::Promote => ("promote", Fields::default()),
-        Request::Demote => ("demote", Fields::default()),
+        Request::LeaseOf { item } => none.field("item", key(item)),
+        Request::Promote | Request::Demote => none,
     }
 }
 

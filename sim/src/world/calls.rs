@@ -10,7 +10,7 @@ use super::agenda::{Due, Slot};
 use super::{HostAction, Unseen, World};
 use crate::env::lessee::{self, Whom};
 use crate::judge::{self, Kind};
-use crate::scenario::{self, AnswerKind, Fault};
+use crate::scenario::{self, AnswerKind, FaultKind};
 
 /// The requests of a run.
 #[derive(Default)]
@@ -62,7 +62,7 @@ impl World {
         let died = !machine.is_up() || machine.processes != waits.process;
         let is_lost = answer.is_some()
             && !died
-            && self.injected.lasting.loses_answers(waits.member)
+            && self.injected.lasting.has(FaultKind::LoseAnswers, waits.member)
             && self.goes_by_link(waits.asker, &waits.request);
         let answer = match answer {
             Some(Ok(response)) => Ok(response),
@@ -233,8 +233,9 @@ impl World {
         let lost = false;
         let of_call = Call { asker, request: of_call, member, process, sent, given_up, lost };
         self.calls.on_their_way.insert(call, of_call);
-        let goes_by_link = self.goes_by_link(asker, &request);
-        if is_up && goes_by_link && self.injected.lasting.loses_requests(member) {
+        let is_lost = self.injected.lasting.has(FaultKind::LoseRequests, member)
+            && self.goes_by_link(asker, &request);
+        if is_up && is_lost {
             self.lose_call(call, None);
         } else if is_up {
             self.emit(Some(member), Kind::Sent { call, request: &request });
@@ -264,10 +265,8 @@ impl World {
         let scenario = self.scenario.clone();
         let by = by(&scenario.steps, asker, "");
         self.emit(Some(member), Kind::LostOnTheWay { call, by, request: &request, answer });
-        self.injected.meets(|fault| match answer {
-            None => matches!(fault, Fault::LoseRequests { member: of, .. } if *of == member),
-            Some(_) => matches!(fault, Fault::LoseAnswers { member: of, .. } if *of == member),
-        });
+        let kind = if answer.is_some() { FaultKind::LoseAnswers } else { FaultKind::LoseRequests };
+        self.injected.meets_member(kind, member);
     }
 
     /// How long somebody waits for an answer, if not for ever.

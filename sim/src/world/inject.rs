@@ -12,7 +12,7 @@ use crate::env::raft::Raft;
 use crate::judge::{Exchange, Kind, OverBy};
 use crate::model::text;
 use crate::record::coverage::Mark;
-use crate::scenario::{Crash, CrashWhen, Fault, Loss, Signed, Span, Then, Unsynced};
+use crate::scenario::{Crash, CrashWhen, Fault, FaultKind, Loss, Signed, Span, Then, Unsynced};
 
 /// Whether a fault has met something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -136,7 +136,7 @@ impl World {
     pub(super) fn weather_changed(&mut self) {
         self.order(Raft::reconnected);
         for member in self.members() {
-            let full = self.injected.lasting.disk_is_full(member);
+            let full = self.injected.lasting.has(FaultKind::FullDisk, member);
             let ppm = self.scenario.clocks.drift_ppm(member);
             let ppm = ppm.saturating_add(self.injected.lasting.drift_ppm(member));
             let machine = self.machines.of_mut(member);

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use lessor::MemberId;
+
 use crate::env::active_faults::Lasting;
 use crate::record::report::Injected as Count;
 use crate::scenario::{Fault, FaultKind};
@@ -29,6 +31,11 @@ impl Injected {
     /// A fault of this kind has met something.
     pub(super) fn has_effect(&mut self, kind: FaultKind) {
         self.counts.entry(kind).or_default().effective += 1;
+    }
+
+    /// Those of this kind that last, of this member, have met something.
+    pub(super) fn meets_member(&mut self, kind: FaultKind, member: MemberId) {
+        self.meets(|fault| fault.is(kind, member));
     }
 
     /// These of the faults that last have met something.

@@ -5,7 +5,7 @@ use lessor::{Instant, Member, MemberId, MemberInput, Output};
 use super::{Unseen, World};
 use crate::judge::Kind;
 use crate::record::report::Panic;
-use crate::scenario::Fault;
+use crate::scenario::FaultKind;
 
 impl World {
     /// A member is about to handle an input.
@@ -15,9 +15,7 @@ impl World {
         }
         self.unseen.remove(&Unseen::Inside);
         if matches!(input, MemberInput::HoldExpired(true)) {
-            let observes =
-                |fault: &Fault| matches!(fault, Fault::Observe { member: of, .. } if *of == member);
-            self.injected.meets(observes);
+            self.injected.meets_member(FaultKind::Observe, member);
         }
         self.emit_at(clock, member, Kind::Input(input));
     }

@@ -327,14 +327,7 @@ impl World {
 
     /// How it went.
     #[must_use]
-    pub fn report(&mut self) -> Report {
-        let mut report = self.report_without_events();
-        let events = self.events.take();
-        report.events = events.map(|events| events.finish(&self.scenario, &report));
-        report
-    }
-
-    fn report_without_events(&self) -> Report {
+    pub fn report(&self) -> Report {
         let violations = self.oracle.violations();
         let first = violations.iter().map(|violation| violation.at).min();
         Report {
@@ -357,6 +350,11 @@ impl World {
         }
     }
 
+    /// The events as data, if they were wanted, of a run that went so.
+    pub fn take_events(&mut self, report: &Report) -> Option<String> {
+        Some(self.events.take()?.finish(&self.scenario, report))
+    }
+
     /// What cannot be judged, because the host of the members does not show it.
     fn hidden(&self) -> BTreeSet<&'static str> {
         let shown = !self.unseen.contains(&Unseen::Inside) && !self.unseen.contains(&Unseen::Log);
@@ -369,11 +367,8 @@ impl World {
 
     /// A violation, with the name of the lessee whose lease it is about.
     fn with_lessee(&self, violation: &Violation) -> Violation {
-        let of_herd = |herd: &scenario::Herd, id| {
-            (herd.first_lease..=herd.last_lease())
-                .contains(&id)
-                .then(|| format!("{}/{id}", herd.name))
-        };
+        let of_herd =
+            |herd: &scenario::Herd, id| herd.has(id).then(|| format!("{}/{id}", herd.name));
         let of_step = |step: &scenario::Step, id| match &step.action {
             scenario::Action::Ask { request, lessee: Some(lessee), .. } => {
                 text::leases_of_request(request).contains(&id).then(|| lessee.clone())

@@ -13,7 +13,7 @@ use crate::env::disk::Met;
 use crate::env::packet::Packet;
 use crate::env::raft::Note;
 use crate::judge::Kind;
-use crate::scenario::{CrashWhen, Fault, FaultKind, Unsynced};
+use crate::scenario::{CrashWhen, FaultKind, Unsynced};
 
 impl World {
     /// How long a member's disk takes for what it is asked.
@@ -24,9 +24,7 @@ impl World {
             if slower >= SLOW && self.oracle.is_primary(member) {
                 self.stalls_guards(member, self.now + slower);
             }
-            self.injected.meets(
-                |fault| matches!(fault, Fault::SlowDisk { member: of, .. } if *of == member),
-            );
+            self.injected.meets_member(FaultKind::SlowDisk, member);
         }
         self.scenario.disks.latency + slower
     }
@@ -91,9 +89,7 @@ impl World {
             self.injected.has_effect(FaultKind::FailSync);
         }
         if refused > 0 {
-            self.injected.meets(
-                |fault| matches!(fault, Fault::FullDisk { member: of, .. } if *of == member),
-            );
+            self.injected.meets_member(FaultKind::FullDisk, member);
         }
     }
 
@@ -193,12 +189,10 @@ impl World {
     /// Whether a commit has to wait for a transaction of the member's host. It cannot begin meanwhile: what
     /// redb's own lock does when a host has [`database`](lessor::backend::RedbBackend::database) and writes.
     pub fn store_is_held(&mut self, member: MemberId) -> bool {
-        let held = self.injected.lasting.store_is_held(member);
+        let held = self.injected.lasting.has(FaultKind::HoldStore, member);
         if held {
             self.emit(Some(member), Kind::StoreHeld);
-            self.injected.meets(
-                |fault| matches!(fault, Fault::HoldStore { member: of, .. } if *of == member),
-            );
+            self.injected.meets_member(FaultKind::HoldStore, member);
         }
         held
     }

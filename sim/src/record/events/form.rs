@@ -1,6 +1,6 @@
 //! The form of each event in a file. docs/EVENTS.md says what the fields mean.
 
-use lessor::{LeaseId, MemberId};
+use lessor::LeaseId;
 use serde::{Serialize, Serializer};
 
 /// A line: an event with its number, its moment and its cause.
@@ -51,10 +51,23 @@ impl From<u64> for Number {
     }
 }
 
-impl From<MemberId> for Number {
-    fn from(member: MemberId) -> Self {
-        Self(member.0.into())
-    }
+/// What a power cut made of writes that were not synced.
+#[derive(Serialize)]
+pub(super) struct Cut {
+    pub(super) kept: u64,
+    pub(super) dropped: u64,
+    pub(super) torn: u64,
+}
+
+/// An entry of the log.
+#[derive(Serialize)]
+pub(super) struct Entry<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<String>,
+    pub(super) index: u64,
+    pub(super) op: &'a str,
+    pub(super) leases: Vec<Number>,
+    pub(super) effect: &'a str,
 }
 
 /// What happens, by its kind `k`.
@@ -136,22 +149,8 @@ pub(super) enum Body<'a> {
         op: &'a str,
         leases: Vec<Number>,
     },
-    Agreed {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        id: Option<String>,
-        index: u64,
-        op: &'a str,
-        leases: Vec<Number>,
-        effect: &'a str,
-    },
-    Apply {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        id: Option<String>,
-        index: u64,
-        op: &'a str,
-        leases: Vec<Number>,
-        effect: &'a str,
-    },
+    Agreed(Entry<'a>),
+    Apply(Entry<'a>),
     Commit {
         after: u64,
         index: u64,
@@ -229,12 +228,8 @@ pub(super) enum Body<'a> {
     },
     Disk {
         what: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        kept: Option<u64>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        dropped: Option<u64>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        torn: Option<u64>,
+        #[serde(flatten)]
+        cut: Option<Cut>,
     },
     Expect {
         found: &'a str,

@@ -8,8 +8,8 @@ use lessor::{
 };
 
 use super::form::{Body, Number};
-use super::leases::{self, op_of_command, op_of_request};
-use super::{At, EventLog, id_of, nanos, numbers};
+use super::leases;
+use super::{At, EventLog, form_of, id_of, nanos, numbers};
 use crate::model::text;
 
 impl EventLog {
@@ -40,11 +40,10 @@ impl EventLog {
 
     pub(super) fn input(&mut self, at: &mut At, input: &MemberInput) {
         let Some(member) = at.member else { return };
-        let touched = text::leases_of_input(input);
         let inside = self.of(member);
         inside.input = None;
         inside.why = "time";
-        inside.touched.clone_from(&touched);
+        inside.touched = text::leases_of_input(input);
         match input {
             MemberInput::Request { ticket, request } => self.request(at, member, *ticket, request),
             MemberInput::Committed(entries) => {
@@ -101,12 +100,11 @@ impl EventLog {
     }
 
     fn request(&mut self, at: &mut At, member: MemberId, ticket: Ticket, request: &Request) {
-        let leases = text::leases_of_request(request);
+        let (op, leases) = (text::name_of_request(request), text::leases_of_request(request));
         let inside = self.of(member);
-        inside.why = op_of_request(request);
+        inside.why = op;
         let asked = inside.door.iter().position(|(_, waits)| waits == request);
         let call = asked.and_then(|position| inside.door.remove(position)).map(|(call, _)| call);
-        let op = op_of_request(request);
         if !self.shows(&leases) {
             return self.count(at, format!("in {op}"));
         }
@@ -129,17 +127,14 @@ impl EventLog {
     }
 
     fn apply(&mut self, at: &mut At, member: MemberId, entry: &Entry) {
-        let (op, leases) = leases::op(entry);
+        let (op, leases) = leases::asked(entry);
         let agreed = self.agreed.get(&entry.index.0).copied();
         let (cause, effect) = agreed.map_or((None, "unknown"), |(n, effect)| (Some(n), effect));
         self.of(member).why = op;
         if !self.shows(&leases) {
             return self.count(at, format!("apply {op} {effect}"));
         }
-        let proposal = entry.proposal.as_ref();
-        let id = proposal.map(|proposal| id_of((proposal.term.0, proposal.sequence)));
-        let index = entry.index.0;
-        let body = Body::Apply { id, index, op, leases: numbers(&leases), effect };
+        let body = Body::Apply(form_of(entry, op, &leases, effect));
         let n = self.push(at, cause.filter(|n| *n > 0), body);
         self.is_about(n, "apply", at, &leases);
         self.of(member).input = Some(n);
@@ -213,8 +208,9 @@ impl EventLog {
         let cause = self.of(member).input;
         match output {
             Output::Propose(proposal) => {
+                let command = &proposal.command;
                 let (op, leases) =
-                    (op_of_command(&proposal.command), text::leases_of_command(&proposal.command));
+                    (text::name_of_command(command), text::leases_of_command(command));
                 if !self.shows(&leases) {
                     return self.count(at, format!("propose {op}"));
                 }

@@ -2,71 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lessor::{Command, Entry, Instant, LeaseId, LeaseOrder, Lessor, Request, Ttl};
+use lessor::{Command, Entry, Instant, LeaseId, LeaseOrder, Lessor, Ttl};
 
 use crate::model::{Applied, text};
 
 /// What an entry asks for, and of which leases.
-pub(super) fn op(entry: &Entry) -> (&'static str, BTreeSet<LeaseId>) {
-    match &entry.proposal {
+pub(super) fn asked(entry: &Entry) -> (&'static str, BTreeSet<LeaseId>) {
+    match entry.proposal.as_ref().map(|proposal| &proposal.command) {
         None => ("open-term", BTreeSet::new()),
-        Some(proposal) => {
-            let command = &proposal.command;
-            (op_of_command(command), text::leases_of_command(command))
-        }
+        Some(command) => (text::name_of_command(command), text::leases_of_command(command)),
     }
 }
 
-/// What a command is.
-pub(super) fn op_of_command(command: &Command) -> &'static str {
-    match command {
-        Command::Grant { .. } => "grant",
-        Command::Revoke { .. } => "revoke",
-        Command::Attach { .. } => "attach",
-        Command::Detach { .. } => "detach",
-        Command::Claim { .. } => "claim",
-        Command::Checkpoint { .. } => "checkpoint",
-    }
-}
-
-/// What a request is.
-pub(super) fn op_of_request(request: &Request) -> &'static str {
-    match request {
-        Request::Grant { .. } => "grant",
-        Request::GrantOnce { .. } => "grant-once",
-        Request::Revoke { .. } => "revoke",
-        Request::Renew { .. } => "renew",
-        Request::Attach { .. } => "attach",
-        Request::Detach { .. } => "detach",
-        Request::Claim { .. } => "claim",
-        Request::Lookup { .. } => "lookup",
-        Request::TimeToLive { .. } => "time-to-live",
-        Request::Items { .. } => "items",
-        Request::Leases { .. } => "leases",
-        Request::LeaseOf { .. } => "lease-of",
-        Request::Promote => "promote",
-        Request::Demote => "demote",
-    }
-}
-
-/// The lease that a request names, and the ttl that it asks for.
-pub(super) fn named(request: &Request) -> (Option<LeaseId>, Option<Ttl>) {
-    let ttl = match request {
-        Request::Grant { ttl, .. } | Request::GrantOnce { ttl, .. } => Some(*ttl),
-        Request::Revoke { .. }
-        | Request::Renew { .. }
-        | Request::Attach { .. }
-        | Request::Detach { .. }
-        | Request::Claim { .. }
-        | Request::Lookup { .. }
-        | Request::TimeToLive { .. }
-        | Request::Items { .. }
-        | Request::Leases { .. }
-        | Request::LeaseOf { .. }
-        | Request::Promote
-        | Request::Demote => None,
-    };
-    (text::leases_of_request(request).first().copied(), ttl)
+/// The term and the sequence of its proposal, if it has one.
+pub(super) fn key(entry: &Entry) -> Option<(u64, u64)> {
+    entry.proposal.as_ref().map(|proposal| (proposal.term.0, proposal.sequence))
 }
 
 /// What an entry does.

@@ -15,7 +15,7 @@ use crate::model::State;
 use crate::model::clock::Clock;
 use crate::record::report::Report;
 use crate::record::trace::{Focus, Line};
-use crate::scenario::{FaultKind, Scenario};
+use crate::scenario::{FaultKind, Herd, Scenario};
 
 mod form;
 mod inside;
@@ -64,8 +64,7 @@ const SHORT: u64 = 20_000;
 /// Writes events down.
 pub struct EventLog {
     detail: Detail,
-    /// The leases of herds.
-    herds: Vec<(LeaseId, LeaseId)>,
+    herds: Vec<Herd>,
     /// The line of each step in its file.
     steps: Vec<usize>,
     lines: String,
@@ -152,10 +151,9 @@ impl EventLog {
     /// For a run of a scenario.
     #[must_use]
     pub fn new(scenario: &Scenario, detail: Detail) -> Self {
-        let herds = scenario.herds.iter();
         Self {
             detail,
-            herds: herds.map(|herd| (herd.first_lease, herd.last_lease())).collect(),
+            herds: scenario.herds.clone(),
             steps: scenario.steps.iter().map(|step| step.line).collect(),
             lines: String::new(),
             causes: BTreeMap::new(),
@@ -220,7 +218,7 @@ impl EventLog {
                 "ppm": scenario.clocks.drift_ppm(member),
             })
         };
-        let herd = |herd: &crate::scenario::Herd| {
+        let herd = |herd: &Herd| {
             json!({
                 "name": herd.name,
                 "first": Number::from(herd.first_lease),
@@ -301,7 +299,7 @@ impl EventLog {
 
     /// Whether what concerns these leases is written event by event.
     fn shows(&self, leases: &BTreeSet<LeaseId>) -> bool {
-        let of_herd = |id: &LeaseId| self.herds.iter().any(|(a, b)| (a..=b).contains(&id));
+        let of_herd = |id: &LeaseId| self.herds.iter().any(|herd| herd.has(*id));
         let shows = |id: &LeaseId| self.detail.leases.contains(id) || !of_herd(id);
         self.detail.all || leases.is_empty() || leases.iter().any(shows)
     }
@@ -328,13 +326,11 @@ impl EventLog {
             because.insert(n);
             next = self.causes.get(&n).copied();
         }
-        because.extend(
-            lease.and_then(|id| self.about.get(&id)).into_iter().flat_map(|of| of.values()),
-        );
+        let about = lease.and_then(|id| self.about.get(&id));
+        because.extend(about.into_iter().flat_map(BTreeMap::values));
         because.extend(self.members.values().filter_map(|inside| inside.role));
-        let inside = member.and_then(|member| self.members.get(&member));
-        because
-            .extend(inside.into_iter().flat_map(|of| [of.commit, of.process, of.disk]).flatten());
+        let inside = member.and_then(|member| self.members.get(&member)).into_iter();
+        because.extend(inside.flat_map(|of| [of.commit, of.process, of.disk]).flatten());
         because.extend(self.faults.values());
         because.into_iter().collect()
     }
@@ -343,22 +339,15 @@ impl EventLog {
     fn agreed(&mut self, at: &mut At, entry: &Entry) {
         let applied = self.state.apply(entry);
         let effect = leases::effect(entry, &applied);
-        let (op, leases) = leases::op(entry);
-        let key = entry.proposal.as_ref().map(|proposal| (proposal.term.0, proposal.sequence));
+        let (op, leases) = leases::asked(entry);
         if !self.shows(&leases) {
             self.count(at, format!("agreed {op} {effect}"));
             self.agreed.insert(entry.index.0, (0, effect));
             return;
         }
-        let cause = key.and_then(|key| self.proposals.get(&key).copied()).or(self.note);
-        let body = Body::Agreed {
-            id: key.map(id_of),
-            index: entry.index.0,
-            op,
-            leases: numbers(&leases),
-            effect,
-        };
-        let n = self.push(at, cause, body);
+        let proposed = leases::key(entry).and_then(|key| self.proposals.get(&key).copied());
+        let form = form_of(entry, op, &leases, effect);
+        let n = self.push(at, proposed.or(self.note), Body::Agreed(form));
         self.is_about(n, "agreed", at, &leases);
         self.agreed.insert(entry.index.0, (n, effect));
     }
@@ -385,6 +374,17 @@ fn shown(lines: &[Line], now: Duration) -> Vec<String> {
 /// The id of a proposal.
 fn id_of((term, sequence): (u64, u64)) -> String {
     format!("{term}.{sequence}")
+}
+
+/// An entry that asks for this, of these leases, and has this effect.
+fn form_of<'a>(
+    entry: &Entry,
+    op: &'a str,
+    leases: &BTreeSet<LeaseId>,
+    effect: &'a str,
+) -> form::Entry<'a> {
+    let (id, index) = (leases::key(entry).map(id_of), entry.index.0);
+    form::Entry { id, index, op, leases: numbers(leases), effect }
 }
 
 fn numbers(leases: &BTreeSet<LeaseId>) -> Vec<Number> {

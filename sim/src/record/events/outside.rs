@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use lessor::{MemberId, Request, RequestError, Response};
 
-use super::form::{Body, Number};
-use super::leases::{named, op_of_request};
+use super::form::{Body, Cut, Number};
 use super::{Asked, Asker, At, EventLog, id_of, nanos};
+use crate::env::disk::PowerCut;
 use crate::env::packet::Packet;
 use crate::env::raft::Note;
 use crate::judge::{self, Disturbance, Exchange, GuardNews, Kind, OverBy};
@@ -39,15 +39,14 @@ impl EventLog {
             }
             Kind::Exchanged(Exchange::Older) => self.happens(at, "older-disk", FaultKind::PutBack),
             Kind::PowerLost { cut, .. } => {
-                let cut = cut.unwrap_or_default();
-                let (kept, dropped, torn) = (Some(cut.kept), Some(cut.dropped), Some(cut.torn));
-                self.disk(at, "cut", kept, dropped, torn);
+                let PowerCut { kept, dropped, torn, .. } = cut.unwrap_or_default();
+                self.disk(at, "cut", Some(Cut { kept, dropped, torn }));
                 self.happens(at, "power-lost", FaultKind::Crash);
             }
-            Kind::Disk(what) => self.disk(at, what, None, None, None),
-            Kind::WriteFailed => self.disk(at, "a commit failed", None, None, None),
+            Kind::Disk(what) => self.disk(at, what, None),
+            Kind::WriteFailed => self.disk(at, "a commit failed", None),
             Kind::CommittedAgain { refused: true } => {
-                self.disk(at, "a commit that came again is refused", None, None, None);
+                self.disk(at, "a commit that came again is refused", None);
             }
             Kind::Ordered { step, fault } => self.ordered(at, *step, fault),
             Kind::Fault { fault, .. } => {
@@ -210,16 +209,9 @@ impl EventLog {
         }
     }
 
-    fn disk(
-        &mut self,
-        at: &mut At,
-        what: &str,
-        kept: Option<u64>,
-        dropped: Option<u64>,
-        torn: Option<u64>,
-    ) {
+    fn disk(&mut self, at: &mut At, what: &str, cut: Option<Cut>) {
         let cause = at.member.and_then(|member| self.of(member).commit);
-        let n = self.push(at, cause, Body::Disk { what, kept, dropped, torn });
+        let n = self.push(at, cause, Body::Disk { what, cut });
         if let Some(member) = at.member {
             self.of(member).disk = Some(n);
         }
@@ -263,9 +255,13 @@ impl EventLog {
         request: &Request,
         again: bool,
     ) {
-        let (lease, ttl) = named(request);
-        let leases = lease.into_iter().collect();
-        let op = op_of_request(request);
+        let leases = text::leases_of_request(request);
+        let lease = leases.first().copied();
+        let mut ttl = None;
+        if let Request::Grant { ttl: asked, .. } | Request::GrantOnce { ttl: asked, .. } = request {
+            ttl = Some(*asked);
+        }
+        let op = text::name_of_request(request);
         let (by, asker) = match by {
             judge::Asker::Step { lessee, line, .. } => (lessee.unwrap_or(""), Asker::Step(line)),
             judge::Asker::Herd { .. } => ("herd", Asker::Lessee(lease)),
@@ -300,7 +296,7 @@ impl EventLog {
         request: &Request,
         answer: &Result<Response, RequestError>,
     ) {
-        let op = op_of_request(request);
+        let op = text::name_of_request(request);
         let Some(asked) = self.calls.remove(&call) else {
             let outcome = if answer.is_ok() { "ok" } else { "not ok" };
             return self.count(at, format!("told {op} {outcome}"));
@@ -331,7 +327,7 @@ impl EventLog {
         if let Some(member) = at.member {
             self.of(member).door.retain(|(waits, _)| *waits != call);
         }
-        let op = op_of_request(request);
+        let op = text::name_of_request(request);
         let Some(asked) = self.calls.remove(&call) else {
             return self.count(at, format!("gave up {op}"));
         };

@@ -20,12 +20,12 @@ class View {
   }
 
   layout() {
-    const lanes = [{ kind: 'world', name: 'log and network', key: 'world' }];
-    if (this.model.header.why) lanes.unshift({ kind: 'why', name: 'futures that fail', key: 'why' });
-    for (const member of this.model.members.values()) lanes.push({ kind: 'member', name: `member ${member.id}`, key: `m${member.id}`, member });
-    for (const id of this.shownLeases) lanes.push({ kind: 'lease', name: `lease ${id}`, key: `l${id}`, lease: this.model.leases.get(id) });
+    const lanes = [{ kind: 'world', name: 'log and network' }];
+    if (this.model.header.why) lanes.unshift({ kind: 'why', name: 'futures that fail' });
+    for (const member of this.model.members.values()) lanes.push({ kind: 'member', name: `member ${member.id}`, member });
+    for (const id of this.shownLeases) lanes.push({ kind: 'lease', name: `lease ${id}`, lease: this.model.leases.get(id) });
     const { herds } = this.model.header;
-    if (herds.length) lanes.push({ kind: 'herd', name: herds.length === 1 ? `herd ${herds[0].name}` : 'herds', key: 'herds', herds });
+    if (herds.length) lanes.push({ kind: 'herd', name: herds.length === 1 ? `herd ${herds[0].name}` : 'herds', herds });
     let y = 4;
     for (const lane of lanes) { lane.height = HEIGHT[lane.kind]; lane.y = y; y += lane.height + 4; }
     this.lanes = lanes; this.height = y + 8;
@@ -144,7 +144,7 @@ class View {
       if (x < GUTTER || x > this.width) continue;
       this.g.fillStyle = e.what === 'elected' ? this.c.fg : this.c.dim;
       this.diamond(x, lane.y + 40, 4.5);
-      const words = e.what === 'elected' ? `${e.m} elected, term ${e.term}` : e.what === 'effect' || e.k === 'effect' ? e.w ?? e.what : e.what;
+      const words = e.what === 'elected' ? `${e.m} elected, term ${e.term}` : e.k === 'effect' ? e.w ?? e.what : e.what;
       this.g.font = `10.5px ${FONT}`;
       const row = x > free[0] ? 0 : x > free[1] ? 1 : -1;
       if (row >= 0) { this.text(words, x + 7, lane.y + 38 + row * 13, this.c.fg, `10.5px ${FONT}`); free[row] = x + this.g.measureText(words).width + 14; }

@@ -5,7 +5,7 @@ const SECOND = 1e9;
 const seconds = (t) => (t / SECOND).toFixed(3);
 
 // Kinds that a reader looks for only when the rest has said where.
-const INSIDE = new Set(['in', 'out', 'confirm', 'send', 'recv', 'drop', 'disk', 'due', 'persisted', 'bin', 'fault', 'agreed']);
+const INSIDE = new Set(['in', 'out', 'confirm', 'send', 'recv', 'drop', 'disk', 'due', 'bin', 'fault', 'agreed']);
 
 function readModel(text) {
   const lines = text.split('\n');
