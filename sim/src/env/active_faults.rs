@@ -1,10 +1,7 @@
 //! The faults that last: while they do, what they make of links, disks and clocks.
-#![expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "each question is about a few kinds of faults, and a new kind need not answer all"
-)]
 
 use std::collections::BTreeMap;
+use std::slice;
 use std::time::Duration;
 
 use lessor::MemberId;
@@ -20,6 +17,29 @@ pub struct Lasting(BTreeMap<usize, Begun>);
 struct Begun {
     fault: Fault,
     met: bool,
+}
+
+/// What a fault changes for as long as it lasts.
+#[derive(Clone, Copy, Debug)]
+enum Effect<'a> {
+    /// Nothing passes between these members and the others.
+    CutsOff(&'a [MemberId]),
+    /// Nothing passes in this direction.
+    Blocks { from: MemberId, to: MemberId },
+    /// What passes in this direction takes longer.
+    Slows { from: MemberId, to: MemberId, by: Duration },
+    /// Any message may be lost, or come twice.
+    Noise { loss_ppm: u32, duplicate_ppm: u32 },
+    /// A member's disk takes longer.
+    SlowsDisk { member: MemberId, by: Duration },
+    /// A member's clock runs at another rate.
+    Drifts { member: MemberId, ppm: i32 },
+    /// Something is open in a member's process, and ends with it.
+    Opens(MemberId),
+    /// The world asks whether it lasts, with [`Lasting::has`].
+    IsAskedFor,
+    /// It does not last.
+    Nothing,
 }
 
 /// What becomes of a message from one member to another.
@@ -85,13 +105,16 @@ impl Lasting {
     pub fn link(&self, from: MemberId, to: MemberId) -> Link {
         let mut link = Link::default();
         for fault in self.faults() {
-            match fault {
-                Fault::Delay { by, .. } if fault.slows(from, to) => link.slower += by.0,
-                Fault::Noise { loss_ppm, duplicate_ppm, .. } => {
-                    link.loss_ppm = link.loss_ppm.max(*loss_ppm);
-                    link.duplicate_ppm = link.duplicate_ppm.max(*duplicate_ppm);
-                }
-                _ => link.blocked |= fault.blocks(from, to),
+            link.blocked |= fault.blocks(from, to);
+            let effect = fault.effect();
+            if let Effect::Slows { by, .. } = effect
+                && fault.slows(from, to)
+            {
+                link.slower += by;
+            }
+            if let Effect::Noise { loss_ppm, duplicate_ppm } = effect {
+                link.loss_ppm = link.loss_ppm.max(loss_ppm);
+                link.duplicate_ppm = link.duplicate_ppm.max(duplicate_ppm);
             }
         }
         link
@@ -106,11 +129,15 @@ impl Lasting {
     /// How much longer a member's disk takes.
     #[must_use]
     pub fn slower_disk(&self, member: MemberId) -> Duration {
-        let slower = |fault: &Fault| match fault {
-            Fault::SlowDisk { member: of, by, .. } if *of == member => by.0,
-            _ => Duration::ZERO,
-        };
-        self.faults().map(slower).sum()
+        let mut slower = Duration::ZERO;
+        for fault in self.faults() {
+            if let Effect::SlowsDisk { member: of, by } = fault.effect()
+                && of == member
+            {
+                slower += by;
+            }
+        }
+        slower
     }
 
     /// Whether a fault of this kind, of this member, has begun and not ended.
@@ -127,19 +154,21 @@ impl Lasting {
 
     /// A member's process has ended, and what was open in it.
     pub fn process_ended(&mut self, member: MemberId) -> Vec<(usize, Fault)> {
-        self.end_if(|fault| {
-            [FaultKind::HoldStore, FaultKind::Observe].iter().any(|kind| fault.is(*kind, member))
-        })
+        self.end_if(|fault| matches!(fault.effect(), Effect::Opens(of) if of == member))
     }
 
     /// How much faster a member's clock runs besides its own rate, in millionths.
     #[must_use]
     pub fn drift_ppm(&self, member: MemberId) -> i32 {
-        let drift = |fault: &Fault| match fault {
-            Fault::Drift { member: of, ppm, .. } if *of == member => *ppm,
-            _ => 0,
-        };
-        self.faults().map(drift).fold(0, i32::saturating_add)
+        let mut drift = 0_i32;
+        for fault in self.faults() {
+            if let Effect::Drifts { member: of, ppm } = fault.effect()
+                && of == member
+            {
+                drift = drift.saturating_add(ppm);
+            }
+        }
+        drift
     }
 }
 
@@ -147,33 +176,67 @@ impl Fault {
     /// Whether it lets no message pass from one member to another.
     #[must_use]
     pub fn blocks(&self, from: MemberId, to: MemberId) -> bool {
-        match self {
-            Self::Isolate { member, .. } => [from, to].contains(member),
-            Self::Partition { side, .. } => side.contains(&from) != side.contains(&to),
-            Self::Block { from: a, to: b, .. } => (from, to) == (*a, *b),
-            _ => false,
-        }
+        let effect = self.effect();
+        matches!(effect, Effect::CutsOff(side) if side.contains(&from) != side.contains(&to))
+            || matches!(effect, Effect::Blocks { from: a, to: b } if (from, to) == (a, b))
     }
 
     /// Whether messages from one member to another take longer.
     #[must_use]
     pub fn slows(&self, from: MemberId, to: MemberId) -> bool {
-        matches!(self, Self::Delay { from: a, to: b, .. } if (from, to) == (*a, *b))
+        matches!(self.effect(), Effect::Slows { from: a, to: b, .. } if (from, to) == (a, b))
     }
 
     fn is_of_links(&self) -> bool {
         matches!(
-            self,
-            Self::Isolate { .. }
-                | Self::Partition { .. }
-                | Self::Block { .. }
-                | Self::Delay { .. }
-                | Self::Noise { .. }
+            self.effect(),
+            Effect::CutsOff(_)
+                | Effect::Blocks { .. }
+                | Effect::Slows { .. }
+                | Effect::Noise { .. }
         )
     }
 
     fn touches(&self, member: MemberId) -> bool {
         self.members().contains(&member)
+    }
+
+    /// What it changes for as long as it lasts. Each kind has its line here, so that none that is new is
+    /// forgotten.
+    fn effect(&self) -> Effect<'_> {
+        match self {
+            Self::Isolate { member, .. } => Effect::CutsOff(slice::from_ref(member)),
+            Self::Partition { side, .. } => Effect::CutsOff(side),
+            Self::Block { from, to, .. } => Effect::Blocks { from: *from, to: *to },
+            Self::Delay { from, to, by, .. } => Effect::Slows { from: *from, to: *to, by: by.0 },
+            Self::Noise { loss_ppm, duplicate_ppm, .. } => {
+                Effect::Noise { loss_ppm: *loss_ppm, duplicate_ppm: *duplicate_ppm }
+            }
+            Self::SlowDisk { member, by, .. } => Effect::SlowsDisk { member: *member, by: by.0 },
+            Self::Drift { member, ppm, .. } => Effect::Drifts { member: *member, ppm: *ppm },
+            Self::Observe { member, .. } | Self::HoldStore { member, .. } => Effect::Opens(*member),
+            Self::FullDisk { .. } | Self::LoseRequests { .. } | Self::LoseAnswers { .. } => {
+                Effect::IsAskedFor
+            }
+            Self::Elect { .. }
+            | Self::Crash(_)
+            | Self::Kill { .. }
+            | Self::Restart { .. }
+            | Self::Stop { .. }
+            | Self::Pause { .. }
+            | Self::Depose {}
+            | Self::Heal { .. }
+            | Self::Lose { .. }
+            | Self::Repeat { .. }
+            | Self::FailSync { .. }
+            | Self::Rot { .. }
+            | Self::ReplaceDisk { .. }
+            | Self::CopyDisk { .. }
+            | Self::PutBack { .. }
+            | Self::Jump { .. }
+            | Self::Abort { .. }
+            | Self::OpenAgain { .. } => Effect::Nothing,
+        }
     }
 }
 

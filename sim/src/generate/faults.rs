@@ -1,6 +1,5 @@
 //! Faults: how often a seed has each kind (`share`), and what it is then (`strike`). Whether this seed has
 //! it is drawn in `generate`.
-#![expect(clippy::wildcard_enum_match_arm, reason = "most kinds of faults are drawn alike")]
 
 use std::time::Duration;
 
@@ -30,7 +29,24 @@ impl FaultKind {
             | Self::OpenAgain
             | Self::Jump
             | Self::Drift => 10,
-            _ => 22,
+            Self::Kill
+            | Self::Stop
+            | Self::Pause
+            | Self::Isolate
+            | Self::Partition
+            | Self::Block
+            | Self::Delay
+            | Self::Noise
+            | Self::Depose
+            | Self::Repeat
+            | Self::SlowDisk
+            | Self::FullDisk
+            | Self::FailSync
+            | Self::Observe
+            | Self::HoldStore
+            | Self::Abort
+            | Self::LoseRequests
+            | Self::LoseAnswers => 22,
         }
     }
 
