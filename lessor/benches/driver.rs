@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant as Clock};
 
 use lessor::backend::{Backend, BackendError, RedbBackend, Stored};
-use lessor::driver::{Driver, Handle, LocalLog, TokioRuntime};
+use lessor::driver::{Driver, FlightRecorder, Handle, LocalLog, TokioRuntime};
 use lessor::{Config, Instant, LeaseId, Lessor, Transaction};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
@@ -29,6 +29,7 @@ fn main() -> Outcome {
     disk()?;
     grants()?;
     renews()?;
+    recorded()?;
     recovery()
 }
 
@@ -117,7 +118,7 @@ async fn durable_grants(at_once: u64) -> Outcome<Durable> {
     let folder = folder()?;
     let commits = Arc::new(AtomicU64::new(0));
     let backend = RedbBackend::open(folder.path().join("leases.redb"))?;
-    let leases = open(Counting { backend, commits: commits.clone() }).await?;
+    let leases = open(Counting { backend, commits: commits.clone() }, None).await?;
     let start = Clock::now();
     let work = move |leases: Handle| async move {
         let mut latencies = Vec::new();
@@ -150,7 +151,7 @@ fn renews() -> Outcome {
         for threads in [1, 2] {
             let mut rounds = Vec::new();
             for _ in 0..ROUNDS {
-                rounds.push(runtime(threads)?.block_on(renew_rate(tasks))?);
+                rounds.push(runtime(threads)?.block_on(renew_rate(tasks, false))?);
             }
             cells.push(median(rounds));
         }
@@ -159,9 +160,36 @@ fn renews() -> Outcome {
     Ok(())
 }
 
-async fn renew_rate(tasks: u64) -> Outcome<f64> {
+/// The same, with a flight recorder and without, in turns.
+fn recorded() -> Outcome {
+    println!(
+        "\n{:>8}  {:>34} {:>34}",
+        "tasks", "recorded, on one thread", "recorded, on two threads"
+    );
+    for tasks in [1, 16, 256] {
+        print!("{tasks:>8}");
+        for threads in [1, 2] {
+            let (mut plain, mut recorded, mut shares) = (Vec::new(), Vec::new(), Vec::new());
+            for _ in 0..ROUNDS {
+                let without = runtime(threads)?.block_on(renew_rate(tasks, false))?;
+                let with = runtime(threads)?.block_on(renew_rate(tasks, true))?;
+                shares.push(with / without);
+                plain.push(without);
+                recorded.push(with);
+            }
+            let (share, plain, recorded) = (median(shares), median(plain), median(recorded));
+            print!("  {recorded:>10.0} of {plain:>10.0}, {:>5.1} %", share * 100.0);
+        }
+        println!();
+    }
+    Ok(())
+}
+
+async fn renew_rate(tasks: u64, is_recorded: bool) -> Outcome<f64> {
     let folder = folder()?;
-    let leases = open(RedbBackend::open(folder.path().join("leases.redb"))?).await?;
+    let backend = RedbBackend::open(folder.path().join("leases.redb"))?;
+    let recorder = FlightRecorder::create(folder.path().join("flight"))?;
+    let leases = open(backend, is_recorded.then_some(recorder)).await?;
     let mut work = Vec::new();
     for _ in 0..tasks {
         work.push((leases.grant(None, Duration::from_secs(60)).await?.id, leases.clone()));
@@ -255,10 +283,14 @@ impl Backend for Counting {
     }
 }
 
-async fn open(backend: impl Backend) -> Outcome<Handle> {
+async fn open(backend: impl Backend, recorder: Option<FlightRecorder>) -> Outcome<Handle> {
     let config = Config::default().with_queue(8192.try_into()?);
     let (handle, driver) =
         Driver::open(&config, TokioRuntime::new(), backend, LocalLog::new()).await?;
+    let driver = match recorder {
+        Some(recorder) => driver.observe(recorder),
+        None => driver,
+    };
     drop(tokio::spawn(driver.run()));
     Ok(handle)
 }

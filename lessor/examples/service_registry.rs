@@ -4,7 +4,7 @@
 //! or in the one that is named, and fails if the story does not hold:
 //!
 //! ```sh
-//! cargo run --example service_registry --features tokio,redb [-- FOLDER]
+//! cargo run --example service_registry --features recording,tokio,redb [-- FOLDER]
 //! ```
 //!
 //! By hand, in two steps (the store is one process's at a time, as any embedded one):
@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use lessor::driver::Handle;
+use lessor::driver::{FlightRecorder, Handle};
 use lessor::{Config, Item, LeaseId, LeaseOrder};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -160,7 +160,8 @@ struct Service {
 
 async fn open(folder: &Path) -> Result<Handle> {
     std::fs::create_dir_all(folder)?;
-    Ok(lessor::open(folder.join("registry.redb"), Config::default()).await?)
+    let recorder = FlightRecorder::create(folder.join("flight"))?;
+    Ok(lessor::open_observed(folder.join("registry.redb"), Config::default(), recorder).await?)
 }
 
 async fn services(leases: &Handle) -> Result<Vec<Service>> {

@@ -15,6 +15,7 @@ use crate::{Instant, LeaseId};
 
 /// Deadlines by slot of the lease table.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "recording", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Deadlines {
     nodes: Vec<Node>,
     /// Everything armed for a tick up to `elapsed`, in order.
@@ -35,6 +36,7 @@ pub(crate) trait Source {
 }
 
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "recording", derive(serde::Serialize, serde::Deserialize))]
 struct Node {
     armed: Instant,
     next: u32,
@@ -42,9 +44,11 @@ struct Node {
 }
 
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "recording", derive(serde::Serialize, serde::Deserialize))]
 struct Level {
     /// A bit for each bucket that holds something.
     occupied: u64,
+    #[cfg_attr(feature = "recording", serde(with = "saved_heads"))]
     heads: [u32; BUCKETS],
 }
 
@@ -303,6 +307,31 @@ const NEAR: u32 = u32::MAX - 1;
 const IDLE: u32 = u32::MAX - 2;
 /// The most slots that can be told from the marks above.
 pub(crate) const MAX_SLOTS: usize = IDLE as usize;
+
+/// serde has arrays of up to 32.
+#[cfg(feature = "recording")]
+mod saved_heads {
+    use alloc::vec::Vec;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::BUCKETS;
+
+    pub(super) fn serialize<S: Serializer>(
+        heads: &[u32; BUCKETS],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        heads.as_slice().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<[u32; BUCKETS], D::Error> {
+        let heads = Vec::deserialize(deserializer)?;
+        heads.try_into().map_err(|_| D::Error::custom("a level has another number of buckets"))
+    }
+}
 
 #[cfg(test)]
 mod tests {

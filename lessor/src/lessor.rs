@@ -43,6 +43,7 @@ use crate::{
 /// # Ok::<(), lessor::Error>(())
 /// ```
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "recording", derive(serde::Serialize, serde::Deserialize))]
 pub struct Lessor {
     retry_interval: Duration,
     checkpoint_interval: Duration,
@@ -1007,26 +1008,43 @@ mod tests;
 
 /// A command of which a part is applied.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "recording", derive(serde::Serialize, serde::Deserialize))]
 enum Begun {
     Attach {
         id: LeaseId,
+        #[cfg_attr(feature = "recording", serde(with = "saved_items"))]
         items: IntoIter<Item>,
     },
     Detach {
         id: LeaseId,
+        #[cfg_attr(feature = "recording", serde(with = "saved_items"))]
         items: IntoIter<Item>,
     },
     /// Nobody else holds the first `free` items. When all are free they are attached.
-    Claim {
-        id: LeaseId,
-        items: Vec<Item>,
-        free: usize,
-    },
+    Claim { id: LeaseId, items: Vec<Item>, free: usize },
     /// What was under the lease is here already; the lease itself goes last.
-    Revoke {
-        id: LeaseId,
-        deleted: Vec<Item>,
-    },
+    Revoke { id: LeaseId, deleted: Vec<Item> },
+}
+
+/// The items that are still to come.
+#[cfg(feature = "recording")]
+mod saved_items {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{IntoIter, Item, Vec};
+
+    pub(super) fn serialize<S: Serializer>(
+        items: &IntoIter<Item>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        items.as_slice().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<IntoIter<Item>, D::Error> {
+        Ok(Vec::deserialize(deserializer)?.into_iter())
+    }
 }
 
 /// The expiries as the deadline queue sees them: a renew has moved them later.

@@ -98,6 +98,8 @@
 //!
 //! - `std`: shared by the features below.
 //! - `serde`: `Serialize` and `Deserialize` for everything that a trace or a wire carries.
+//! - `recording`: what a member was told and said, as bytes; with `tokio`, a flight recorder that writes
+//!   them to files.
 //! - `redb`: a backend on the embedded store redb.
 //! - `tokio`: the driver, its handle, and the runtime on tokio.
 //! - `metrics`: the driver counts and measures through the facade [`metrics`](https://docs.rs/metrics).
@@ -131,6 +133,8 @@ mod log;
 mod member;
 mod order;
 mod outputs;
+#[cfg(feature = "recording")]
+pub mod recording;
 mod request_id;
 mod spread;
 mod table;
@@ -145,7 +149,7 @@ pub use self::command::{Checkpoint, Command, Input};
 pub use self::config::{Config, ConfigError};
 pub use self::digest::Digest;
 #[cfg(all(feature = "redb", feature = "tokio"))]
-pub use self::driver::open;
+pub use self::driver::{open, open_observed};
 pub use self::effect::{Effect, ExpiredBatch, RangeDelete, Ticket, Write};
 pub use self::error::{Error, ParseError, SnapshotError};
 pub use self::lease::{Item, Lease, LeaseId, LeaseRecord, Snapshot, Ttl};

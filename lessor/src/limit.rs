@@ -7,6 +7,7 @@ use crate::Instant;
 
 /// A sliding window: at most `limit` in any half-open window of `window`.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "recording", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct RateLimit {
     limit: usize,
     window: Duration,

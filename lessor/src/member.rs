@@ -75,6 +75,7 @@ pub use self::request::{LeaseStatus, Request, RequestError, Response, TimeToLive
 /// # Ok::<(), lessor::SnapshotError>(())
 /// ```
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "recording", derive(serde::Serialize, serde::Deserialize))]
 pub struct Member {
     lessor: Lessor,
     /// The latest moment that it was told.
@@ -126,6 +127,7 @@ pub struct Member {
     changes: Vec<Change>,
     outputs: Outputs,
     #[cfg(feature = "metrics")]
+    #[cfg_attr(feature = "recording", serde(skip))]
     tally: crate::tally::Tally,
     stopped: bool,
 }
@@ -1053,12 +1055,14 @@ impl Member {
 }
 
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "recording", derive(serde::Serialize, serde::Deserialize))]
 struct Reign {
     term: Term,
     barrier: LogIndex,
 }
 
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "recording", derive(serde::Serialize, serde::Deserialize))]
 struct Pending {
     sequence: u64,
     deadline: Instant,
@@ -1068,6 +1072,7 @@ struct Pending {
 
 /// What is answered to a change that succeeds, but for its index.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "recording", derive(serde::Serialize, serde::Deserialize))]
 enum Success {
     Granted {
         id: LeaseId,
@@ -1083,6 +1088,7 @@ enum Success {
 
 /// A task that waits, and since when.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "recording", derive(serde::Serialize, serde::Deserialize))]
 struct WaitingTask {
     asked: Instant,
     /// When it is given up.
@@ -1093,6 +1099,7 @@ struct WaitingTask {
 
 /// A renew that waits inside the lessor.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "recording", derive(serde::Serialize, serde::Deserialize))]
 struct Renewing {
     id: LeaseId,
     /// When it is given up; `None` if it waits for the revoke, which it does for as long as it takes.
@@ -1101,6 +1108,7 @@ struct Renewing {
 
 /// What a task waits for.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "recording", derive(serde::Serialize, serde::Deserialize))]
 enum WaitsFor {
     Confirmation(u64),
     Applied(LogIndex),
@@ -1108,6 +1116,7 @@ enum WaitsFor {
 
 /// What is done as soon as this member is known to lead still.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "recording", derive(serde::Serialize, serde::Deserialize))]
 enum Task {
     Request(Ticket, Request),
     Revoke(ExpiredBatch),
@@ -1115,6 +1124,7 @@ enum Task {
 
 /// Whether expired batches wait for a subscriber.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "recording", derive(serde::Serialize, serde::Deserialize))]
 enum SubscriberHold {
     None,
     Until(Instant),
@@ -1133,6 +1143,7 @@ impl SubscriberHold {
 
 /// A change of the role that was asked for.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "recording", derive(serde::Serialize, serde::Deserialize))]
 struct RoleChange {
     deadline: Instant,
     ticket: Ticket,

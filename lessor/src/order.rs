@@ -12,6 +12,8 @@ use crate::{Instant, LeaseId};
 
 /// The keys of the first so many rows of the table, in order.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "recording", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "recording", serde(bound(deserialize = "K: serde::Deserialize<'de> + Ord")))]
 pub(crate) struct Order<K> {
     keys: BTreeSet<K>,
     rows: usize,

@@ -11,6 +11,7 @@ use crate::{
 
 /// The outputs of a member, in the order in which they were decided.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "recording", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Outputs {
     queue: VecDeque<Queued>,
     /// What is before this position in the queue is held back.
@@ -32,6 +33,7 @@ pub(crate) struct Outputs {
 }
 
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "recording", derive(serde::Serialize, serde::Deserialize))]
 struct Queued {
     output: Output,
     /// What must be durable before it leaves.

@@ -19,9 +19,13 @@ use crate::{Instant, Item, LeaseId, LeaseRecord, Ticket, Ttl};
 
 /// The lease table.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "recording", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "recording", serde(from = "saved::Table"))]
 pub(crate) struct Table {
     rows: Vec<Row>,
+    #[cfg_attr(feature = "recording", serde(skip_serializing))]
     index: HashTable<u32>,
+    #[cfg_attr(feature = "recording", serde(skip_serializing))]
     hasher: SipHasher13,
     /// There once somebody has listed by id.
     by_id: Option<Order<LeaseId>>,
@@ -31,6 +35,7 @@ pub(crate) struct Table {
 
 /// One lease: what every renew touches, and a box for what most leases lack.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "recording", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Row {
     pub(crate) id: LeaseId,
     pub(crate) ttl: Ttl,
@@ -40,6 +45,7 @@ pub(crate) struct Row {
 
 /// What most leases lack.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "recording", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Cold {
     /// What was left at the last checkpoint since the last renew.
     pub(crate) remaining: Option<Ttl>,
@@ -308,6 +314,32 @@ impl Cold {
 
 fn hash(hasher: &SipHasher13, id: LeaseId) -> u64 {
     hasher.hash(&id.get().to_le_bytes())
+}
+
+/// The table as it is saved: without its index, which follows from the rows and a key that is nobody's business.
+#[cfg(feature = "recording")]
+mod saved {
+    use super::{Instant, LeaseId, Order, Row, Vec, hash};
+
+    #[derive(serde::Deserialize)]
+    pub(super) struct Table {
+        rows: Vec<Row>,
+        by_id: Option<Order<LeaseId>>,
+        by_expiry: Option<Order<(Instant, LeaseId)>>,
+    }
+
+    impl From<Table> for super::Table {
+        fn from(saved: Table) -> Self {
+            let Table { rows, by_id, by_expiry } = saved;
+            let mut table = Self { rows, by_id, by_expiry, ..Self::new(0) };
+            let Self { rows, index, hasher, .. } = &mut table;
+            for (slot, row) in (0..).zip(&*rows) {
+                let rehash = |&slot: &u32| hash(hasher, rows[slot as usize].id);
+                index.insert_unique(hash(hasher, row.id), slot, rehash);
+            }
+            table
+        }
+    }
 }
 
 #[cfg(test)]

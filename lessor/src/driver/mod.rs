@@ -25,6 +25,8 @@ use crate::{
     Output, RequestError, SnapshotError, StateAt, Ticket, Transaction,
 };
 
+#[cfg(feature = "recording")]
+mod flight_recorder;
 mod handle;
 mod keep_alive;
 mod log;
@@ -34,12 +36,14 @@ mod metrics;
 mod open;
 mod runtime;
 
+#[cfg(feature = "recording")]
+pub use self::flight_recorder::FlightRecorder;
 use self::handle::{Call, Caller, Clock, End};
 pub use self::handle::{CallError, Expired, Granted, Handle, Missed};
 pub use self::keep_alive::KeepAlive;
 pub use self::log::{LocalLog, Log, LogEvent};
 #[cfg(feature = "redb")]
-pub use self::open::open;
+pub use self::open::{open, open_observed};
 pub use self::runtime::{Runtime, TokioRuntime};
 
 /// Runs one [`Member`] on a runtime, a backend and a log.
@@ -58,6 +62,7 @@ pub use self::runtime::{Runtime, TokioRuntime};
 /// ```
 pub struct Driver<R, B, L> {
     runtime: Arc<R>,
+    config: Config,
     /// Away while it commits.
     backend: Option<B>,
     log: L,
@@ -88,6 +93,12 @@ pub struct Driver<R, B, L> {
 
 /// Sees every input and output of a member, for instance to record them.
 pub trait Observer: Send {
+    /// Called once, before anything else: an engine with these settings was opened. By default this does
+    /// nothing.
+    fn opened(&mut self, now: Instant, config: &Config, member: &Member) {
+        let _ = (now, config, member);
+    }
+
     /// Called before an input is handled.
     fn before(&mut self, now: Instant, input: &MemberInput);
 
@@ -150,7 +161,8 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
         let Stored { applied, digest, id_salt, snapshot } = stored?;
         let stored = StateAt { applied, snapshot };
         let id_salt = config.id_salt.unwrap_or(id_salt);
-        let member = Member::new(&config.clone().with_id_salt(id_salt), &stored)?;
+        let config = config.clone().with_id_salt(id_salt);
+        let member = Member::new(&config, &stored)?;
         let found = member.lessor().digest();
         if found != digest {
             return Err(DriverError::Digest { stored: digest, found });
@@ -162,6 +174,7 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
         let (handle, ends) = handle::handle(config.queue.get() as usize, clock);
         let mut driver = Self {
             runtime,
+            config,
             backend: Some(backend),
             log,
             member,
@@ -190,7 +203,8 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
 
     /// Shows every input and output of the member to `observer`.
     #[must_use]
-    pub fn observe(mut self, observer: impl Observer + 'static) -> Self {
+    pub fn observe(mut self, mut observer: impl Observer + 'static) -> Self {
+        observer.opened(self.runtime.now(), &self.config, &self.member);
         self.observer = Some(Box::new(observer));
         self
     }
@@ -216,6 +230,8 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
         if let Some(committing) = self.committing.take() {
             self.backend = Some(committing.await.0);
         }
+        // A flight recorder writes its last lines.
+        drop(self.observer.take());
         let backend = self.backend.take();
         self.runtime.run_blocking(move || drop(backend)).await;
         outcome

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Driver, DriverError, Handle, LocalLog, Runtime, TokioRuntime};
+use super::{Driver, DriverError, Handle, LocalLog, Observer, Runtime, TokioRuntime};
 use crate::backend::RedbBackend;
 use crate::{Config, chance};
 
@@ -39,9 +39,35 @@ use crate::{Config, chance};
 ///
 /// Outside of a tokio runtime, and in one whose timers are not enabled.
 pub async fn open(path: impl AsRef<Path>, config: Config) -> Result<Handle, DriverError> {
+    open_with(path.as_ref(), config, |driver| driver).await
+}
+
+/// The same as [`open`], with an observer of every input and output, such as
+/// [`FlightRecorder`](crate::driver::FlightRecorder).
+///
+/// # Errors
+///
+/// Those of [`open`].
+///
+/// # Panics
+///
+/// As [`open`] does.
+pub async fn open_observed(
+    path: impl AsRef<Path>,
+    config: Config,
+    observer: impl Observer + 'static,
+) -> Result<Handle, DriverError> {
+    open_with(path.as_ref(), config, |driver| driver.observe(observer)).await
+}
+
+async fn open_with(
+    path: &Path,
+    config: Config,
+    prepare: impl FnOnce(Whole) -> Whole,
+) -> Result<Handle, DriverError> {
     // Before the store is created.
     config.check()?;
-    let path = path.as_ref().to_owned();
+    let path = path.to_owned();
     let hash_key = config.hash_key.unwrap_or_else(draw_hash_key);
     // Not the store's: that would come back with an older copy of it.
     let id_salt = config.id_salt.unwrap_or_else(chance::draw);
@@ -50,9 +76,13 @@ pub async fn open(path: impl AsRef<Path>, config: Config) -> Result<Handle, Driv
     let backend = runtime.run_blocking(move || RedbBackend::open(path)).await?;
     let (handle, driver) = Driver::open(&config, runtime, backend, LocalLog::new()).await?;
     // Whoever holds a handle learns how it ended.
+    let driver = prepare(driver);
     drop(tokio::spawn(driver.run()));
     Ok(handle)
 }
+
+/// The driver of a whole engine.
+type Whole = Driver<TokioRuntime, RedbBackend, LocalLog>;
 
 /// A key that nobody outside of this process can know.
 fn draw_hash_key() -> u128 {

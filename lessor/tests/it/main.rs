@@ -10,6 +10,7 @@ mod creation;
 mod disk;
 mod docs;
 mod driver;
+mod flight_recorder;
 mod group;
 mod history;
 mod ids;

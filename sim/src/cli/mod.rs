@@ -28,6 +28,7 @@ mod log;
 mod output;
 mod progress;
 mod properties;
+mod recording;
 mod replay;
 mod run;
 mod shrink;

@@ -14,27 +14,28 @@ use crate::record::events::Detail;
 use crate::record::picture::picture;
 use crate::record::report::{Report, Verdict};
 use crate::record::trace::{Focus, Line};
-use crate::scenario::Scenario;
+use crate::scenario::Herd;
 
 use super::Tool;
 use super::input::{draw_or_load, seed, time};
 use super::interrupt::Interrupt;
 use super::log::{self, Level};
-use super::output::{Target, complain, painted, print};
+use super::output::{BAD_INPUT, Target, complain, painted, print};
 use super::progress::Progress;
+use super::recording;
 use super::run::record;
 
 #[derive(Args)]
 pub(crate) struct ReplayArgs {
-    /// The seed of a campaign, or a scenario file
-    #[arg(value_name = "SEED|FILE")]
-    what: PathBuf,
+    /// The seed of a campaign, a scenario file, or the folder of a recording
+    #[arg(value_name = "SEED|FILE|FOLDER")]
+    pub(super) what: PathBuf,
     /// Replays from this seed in place of the scenario's own
     #[arg(long, value_name = "SEED", value_parser = seed)]
-    seed: Option<u64>,
+    pub(super) seed: Option<u64>,
     /// Prints the scenario as a file in place of replaying it
     #[arg(long, conflicts_with_all = ["json", "grep", "lease", "member", "all"])]
-    scenario: bool,
+    pub(super) scenario: bool,
     /// Prints only the events with this text in them, also those that a trace counts or only hashes
     #[arg(long, value_name = "TEXT")]
     grep: Option<String>,
@@ -50,10 +51,10 @@ pub(crate) struct ReplayArgs {
     all: bool,
     /// Stops at this moment of virtual time, such as 12.5s, without a verdict about the end
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "scenario")]
-    until: Option<Duration>,
+    pub(super) until: Option<Duration>,
     /// Prints what the code under test logs, with virtual time and member, to the standard error
     #[arg(long, value_name = "LEVEL", conflicts_with = "scenario")]
-    log: Option<Level>,
+    pub(super) log: Option<Level>,
     /// Writes trace and verdict as JSON to a file, or to the standard output (`-`) in place of the text
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
@@ -77,34 +78,22 @@ enum DetailArg {
     Full,
 }
 
-/// Replays a scenario, prints its trace, and gives the exit code.
+/// Replays a scenario or a recording, prints its trace, and gives the exit code.
 pub(crate) fn run(tool: &Tool, args: &ReplayArgs) -> u8 {
-    let mut scenario = match draw_or_load(tool, &args.what) {
-        Ok(scenario) => scenario,
-        Err(code) => return code,
-    };
+    let outcome =
+        if recording::is_one(&args.what) { recording::run(args) } else { run_scenario(tool, args) };
+    outcome.unwrap_or_else(|code| code)
+}
+
+fn run_scenario(tool: &Tool, args: &ReplayArgs) -> Result<u8, u8> {
+    let mut scenario = draw_or_load(tool, &args.what)?;
     scenario.seed = args.seed.unwrap_or(scenario.seed);
     if args.scenario {
         print(&scenario.to_toml());
-        return 0;
+        return Ok(0);
     }
-    if let Some(member) = args.member.iter().find(|member| **member > scenario.members.into()) {
-        let members = scenario.members;
-        complain(&format!("--member {member}, but the scenario has members 1 to {members}"));
-        return super::output::BAD_INPUT;
-    }
-    let target = match Target::open(args.json.as_deref()) {
-        Ok(target) => target,
-        Err(code) => return code,
-    };
-    let events_target = match Target::open(args.events.as_deref()) {
-        Ok(target) => target,
-        Err(code) => return code,
-    };
-    let html_target = match Target::open(args.html.as_deref()) {
-        Ok(target) => target,
-        Err(code) => return code,
-    };
+    check_members(args, scenario.members)?;
+    let targets = Targets::open(args)?;
     let (name, members, secs) = (&scenario.name, scenario.members, scenario.duration.as_secs());
     complain(&format!(
         "replays {name}, seed {}: {members} members, {secs} virtual s",
@@ -116,74 +105,102 @@ pub(crate) fn run(tool: &Tool, args: &ReplayArgs) -> u8 {
     let running = Interrupt::default();
     running.begin(0, scenario.name.clone());
     let progress = Progress::begin("replays", Some(1), &running);
-    let focus = focus(args);
-    let options = Options { focus, until: args.until, ..Options::default() };
+    let options = Options { focus: focus(args), until: args.until, ..Options::default() };
     let mut replayed = Replayed::with(&tool.testbed, &args.what, &scenario, &options);
-    // What is wrong is about a lease or a member: all of it is worth a second look.
-    let closer = replayed.report.focus();
-    if options.focus.is_empty() && !closer.is_empty() {
-        replayed = Replayed::with(
-            &tool.testbed,
-            &args.what,
-            &scenario,
-            &Options { focus: closer, ..options },
-        );
+    if let Some(focus) = closer(&options, &replayed.report) {
+        let options = Options { focus, ..options };
+        replayed = Replayed::with(&tool.testbed, &args.what, &scenario, &options);
     }
-    let events = if args.events.is_some() || args.html.is_some() {
-        match events(tool, args, &scenario, &replayed.report) {
-            Ok(events) => events,
-            Err(code) => return code,
-        }
-    } else {
-        String::new()
-    };
+    if let Some(detail) = targets.detail(args, &replayed.report, &scenario.herds)? {
+        let options = Options { events: Some(detail), until: args.until, ..Options::default() };
+        replayed.report.events = tool.testbed.replay_with(&scenario, &options).events;
+    }
     drop(progress);
-    let code = replayed.verdict().code();
-    let lines = shown(args, &replayed);
-    let mut document = record(&replayed);
-    document["schema"] = json!(1);
-    document["trace"] = json!(lines.iter().map(ToString::to_string).collect::<Vec<_>>());
-    let prints = target.leaves_stdout() && events_target.leaves_stdout();
-    let code = target.write_json(code, &document);
-    let code = events_target.write(code, &events);
-    let code = if args.html.is_some() { html_target.write(code, &picture(&events)) } else { code };
-    if prints {
-        print(&text(args, &scenario, &replayed, &lines));
-    }
-    code
+    Ok(targets.write(args, &replayed, &[]))
 }
 
-/// The events as data, from a second replay: only the first says what is worth the detail.
-fn events(
-    tool: &Tool,
-    args: &ReplayArgs,
-    scenario: &Scenario,
-    first: &Report,
-) -> Result<String, u8> {
-    let mut detail = Detail::of(first, scenario);
-    detail.leases.extend(&args.lease);
-    detail.members.extend(args.member.iter().copied().map(MemberId));
-    if args.detail == DetailArg::Full {
-        let (events, most) = (first.trace.events(), MOST_EVENTS);
-        if events > most {
-            complain(&format!(
-                "--detail full: {} has {events} events, and at most {most} are written; name leases by --lease, \
-                 or members by --member",
-                scenario.name
-            ));
-            return Err(super::output::BAD_INPUT);
+pub(super) fn check_members(args: &ReplayArgs, members: u8) -> Result<(), u8> {
+    match args.member.iter().find(|member| **member > members.into()) {
+        None => Ok(()),
+        Some(member) => {
+            complain(&format!("--member {member}, but there are members 1 to {members}"));
+            Err(BAD_INPUT)
         }
-        detail.all = true;
     }
-    let options = Options { events: Some(detail), until: args.until, ..Options::default() };
-    Ok(tool.testbed.replay_with(scenario, &options).events.unwrap_or_default())
+}
+
+/// What is wrong is about a lease or a member: all of it is worth a second look, if nothing was asked for.
+pub(super) fn closer(options: &Options, report: &Report) -> Option<Focus> {
+    let closer = report.focus();
+    (options.focus.is_empty() && !closer.is_empty()).then_some(closer)
+}
+
+/// Where everything goes that is wanted besides the text.
+pub(super) struct Targets {
+    json: Target,
+    events: Target,
+    html: Target,
+}
+
+impl Targets {
+    pub(super) fn open(args: &ReplayArgs) -> Result<Self, u8> {
+        Ok(Self {
+            json: Target::open(args.json.as_deref())?,
+            events: Target::open(args.events.as_deref())?,
+            html: Target::open(args.html.as_deref())?,
+        })
+    }
+
+    /// How many events are wanted, of a run of which this is the report.
+    pub(super) fn detail(
+        &self,
+        args: &ReplayArgs,
+        first: &Report,
+        herds: &[Herd],
+    ) -> Result<Option<Detail>, u8> {
+        if args.events.is_none() && args.html.is_none() {
+            return Ok(None);
+        }
+        let mut detail = Detail::of(first, herds);
+        detail.leases.extend(&args.lease);
+        detail.members.extend(args.member.iter().copied().map(MemberId));
+        if args.detail == DetailArg::Full {
+            let (name, events, most) = (&first.name, first.trace.events(), MOST_EVENTS);
+            if events > most {
+                complain(&format!(
+                    "--detail full: {name} has {events} events, and at most {most} are written; name leases \
+                     by --lease, or members by --member"
+                ));
+                return Err(BAD_INPUT);
+            }
+            detail.all = true;
+        }
+        Ok(Some(detail))
+    }
+
+    /// Writes all of it, and prints the text with these lines besides.
+    pub(super) fn write(self, args: &ReplayArgs, replayed: &Replayed, besides: &[String]) -> u8 {
+        let events = replayed.report.events.as_deref().unwrap_or_default();
+        let lines = shown(args, replayed);
+        let mut document = record(replayed);
+        document["schema"] = json!(1);
+        document["trace"] = json!(lines.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let prints = self.json.leaves_stdout() && self.events.leaves_stdout();
+        let code = self.json.write_json(replayed.verdict().code(), &document);
+        let code = self.events.write(code, events);
+        let code = if args.html.is_some() { self.html.write(code, &picture(events)) } else { code };
+        if prints {
+            print(&text(args, replayed, &lines, besides));
+        }
+        code
+    }
 }
 
 /// More events than these are not written one by one.
 const MOST_EVENTS: u64 = 1_000_000;
 
 /// What the arguments ask to see.
-fn focus(args: &ReplayArgs) -> Focus {
+pub(super) fn focus(args: &ReplayArgs) -> Focus {
     Focus {
         all: args.all,
         text: args.grep.clone(),
@@ -211,7 +228,7 @@ fn shown<'r>(args: &ReplayArgs, replayed: &'r Replayed) -> Vec<&'r Line> {
     lines.filter(|line| of_lease(line) && of_member(line) && has_text(line)).collect()
 }
 
-fn text(args: &ReplayArgs, scenario: &Scenario, replayed: &Replayed, lines: &[&Line]) -> String {
+fn text(args: &ReplayArgs, replayed: &Replayed, lines: &[&Line], besides: &[String]) -> String {
     let report = &replayed.report;
     let mut text = String::new();
     for line in lines {
@@ -222,7 +239,10 @@ fn text(args: &ReplayArgs, scenario: &Scenario, replayed: &Replayed, lines: &[&L
         let _ =
             writeln!(text, "hash {} over {} events", report.trace.hash(), report.trace.events());
     } else if lines.is_empty() {
-        let _ = writeln!(text, "no event of {} has that", scenario.name);
+        let _ = writeln!(text, "no event of {} has that", report.name);
+    }
+    for line in besides {
+        let _ = writeln!(text, "{line}");
     }
     let verdict = replayed.verdict();
     let _ = writeln!(text, "{}: {}", report.name, painted(verdict));
@@ -260,6 +280,7 @@ Examples:
   cargo sim replay 17 --html 17.html                   a picture of the run, for a browser
   cargo sim replay 17 --events 17.jsonl                its events as data (docs/EVENTS.md)
   cargo sim replay 17 --scenario > seed-17.toml        the same as a scenario file
+  cargo sim replay flight --html flight.html           what a real engine has recorded (docs/EMBEDDING.md)
 
 Where a property does not hold, the trace has every event of the lease that it is about.
 Exit codes: see `cargo sim --help`; 0 also where --until stopped it and nothing was wrong.";

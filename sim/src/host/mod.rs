@@ -17,7 +17,7 @@ use crate::record::report::{Panic, Report};
 use crate::record::trace::Focus;
 use crate::scenario::Scenario;
 pub use crate::world::Fork;
-use crate::world::World;
+use crate::world::{Recorded, Recording, World};
 
 use self::cluster::Cluster;
 
@@ -97,7 +97,7 @@ impl Testbed {
     /// As [`replay`](Self::replay).
     #[must_use]
     pub fn events(&self, scenario: &Scenario, first: &Report) -> String {
-        let events = Some(Detail::of(first, scenario));
+        let events = Some(Detail::of(first, &scenario.herds));
         let again = self.replay_with(scenario, &Options { events, ..Options::default() });
         again.events.expect("they were asked for")
     }
@@ -156,6 +156,42 @@ impl Testbed {
         report.events = world.take_events(&report);
         report
     }
+}
+
+/// Replays the recording of a real engine, and says how it went and, in sentences, what was replayed.
+///
+/// # Errors
+///
+/// A sentence, if it is no recording.
+///
+/// # Panics
+///
+/// If a thread cannot be started.
+#[expect(clippy::disallowed_methods, reason = "nothing runs beside the thread of a replay")]
+pub fn replay_recording(
+    recording: &Recording,
+    options: &Options,
+) -> Result<(Report, Vec<String>), String> {
+    catch_panics();
+    let mut recorded = Recorded::new(recording)?;
+    match &options.events {
+        None => recorded.look_at(&options.focus),
+        Some(detail) => recorded.record_events(detail),
+    }
+    let recorded = Arc::new(Mutex::new(recorded));
+    let inside = recorded.clone();
+    let thread = std::thread::spawn(move || {
+        PANIC.set(Some(None));
+        let run = || lock(&inside).run();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err();
+        PANIC.take().flatten().filter(|_| panicked)
+    });
+    let panic = thread.join().expect("every panic inside was caught");
+    let mut recorded = lock(&recorded);
+    if let Some(panic) = panic {
+        recorded.panicked(panic);
+    }
+    Ok((recorded.report(), recorded.summary().collect()))
 }
 
 thread_local! {
@@ -235,7 +271,7 @@ impl Shared {
 }
 
 /// A panic ends the run; what the world knows until then is still worth a report.
-fn lock(world: &Mutex<World>) -> MutexGuard<'_, World> {
+fn lock<T>(world: &Mutex<T>) -> MutexGuard<'_, T> {
     world.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -70,6 +70,14 @@ pub enum Kind<'a> {
     /// Its host is about to do an output.
     Output(&'a Output),
 
+    /// A replay of a recording has come to something that the member said.
+    Compared {
+        /// What it says in the replay.
+        output: Option<&'a Output>,
+        /// How that is not what was recorded, if it is not.
+        differs: Option<&'a str>,
+    },
+
     // A member's process and its machine.
     /// It has read its store.
     Opened {

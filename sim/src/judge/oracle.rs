@@ -2,14 +2,13 @@
 //! told, keeps its own idea of what the log means, and lets every one of the
 //! [properties](super::Property) judge.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lessor::backend::Stored;
 use lessor::{
-    Command, Config, Entry, Instant, Item, LeaseId, LogIndex, Member, MemberId, MemberInput,
-    Output, Request, RequestError, Response, Role, Snapshot, StateAt, Ticket,
+    Config, Entry, Instant, Item, LeaseId, LogIndex, Member, MemberId, MemberInput, Output,
+    Request, RequestError, Response, Role, StateAt,
 };
 
 use crate::env::disk::Met;
@@ -19,7 +18,7 @@ use crate::judge::{
     Violation,
 };
 use crate::model::text;
-use crate::model::{Applied, Difference, State, Store, named};
+use crate::model::{Difference, State, Store, named};
 use crate::scenario::Clocks;
 
 use self::watched::Watched;
@@ -91,11 +90,18 @@ impl Oracle {
                     self.judge(now, NOBODY, Instant::ZERO, &Fact::Elected { term, leader });
                 }
             }
+            // It may have begun in the middle, and nothing of it is judged.
+            Kind::Input(_) | Kind::Handled { .. } | Kind::Output(_) if self.logless => {}
             Kind::Input(input) => self.before(now, member, clock, input),
             Kind::Handled { member: handled, shows, .. } => {
                 self.after(now, member, clock, *shows, handled);
             }
             Kind::Output(output) => self.output(now, member, clock, output),
+            Kind::Compared { output, differs } => {
+                let lease = differs.and(*output).and_then(lease_of);
+                let differs = differs.map(str::to_owned);
+                self.judge(now, member, clock, &Fact::Twin { differs, lease });
+            }
             Kind::Opened { stored, rotten, .. } => self.opened(now, member, clock, stored, *rotten),
             Kind::Unreadable => self.judge(now, member, Instant::ZERO, &Fact::Unreadable),
             Kind::OpenedAgain(None) => {
@@ -179,7 +185,7 @@ impl Oracle {
         }
     }
 
-    /// The hosts take no log, so nobody knows what happened in which order: only a panic is judged.
+    /// Nobody knows what happened in which order: only panics are judged, and whether twins say the same.
     pub fn knows_no_log(&mut self) {
         self.logless = true;
     }
@@ -540,7 +546,7 @@ impl Oracle {
     }
 
     fn judge(&mut self, now: Duration, member: MemberId, clock: Instant, fact: &Fact<'_>) {
-        if self.logless && !matches!(fact, Fact::Panicked { .. }) {
+        if self.logless && !matches!(fact, Fact::Panicked { .. } | Fact::Twin { .. }) {
             return;
         }
         let (state, renewed_and_gone, latest) = match self.members.get(&member) {
@@ -620,11 +626,12 @@ fn lease_of(output: &Output) -> Option<LeaseId> {
 }
 
 fn entry_at(log: &[Entry], index: LogIndex) -> Option<&Entry> {
-    log.get(usize::try_from(index.0.checked_sub(1)?).ok()?)
+    log.binary_search_by_key(&index, |entry| entry.index).ok().map(|at| &log[at])
 }
 
+/// The next entry that is known: in the log of a recording some are missing.
 fn entry_after(log: &[Entry], applied: LogIndex) -> Option<&Entry> {
-    log.get(usize::try_from(applied.0).ok()?)
+    log.get(log.partition_point(|entry| entry.index <= applied))
 }
 
 /// How many answers of a member are remembered.
@@ -638,7 +645,7 @@ const SEEN_LEASES: usize = 16;
 
 #[cfg(test)]
 mod tests {
-    use lessor::{Digest, LeaseRecord, Ttl};
+    use lessor::{Digest, LeaseRecord, Snapshot, Ttl};
 
     use super::*;
 

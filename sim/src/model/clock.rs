@@ -21,6 +21,12 @@ impl Clock {
         Self { at: Duration::ZERO, shown: offset.as_nanos(), ppm }
     }
 
+    /// A clock that shows this at that moment, and runs as time does.
+    #[must_use]
+    pub fn that_shows(shown: Instant, at: Duration) -> Self {
+        Self { at, shown: shown.as_nanos().into(), ppm: 0 }
+    }
+
     /// What it shows, up to the last moment that there is.
     #[must_use]
     pub fn read(&self, now: Duration) -> Instant {

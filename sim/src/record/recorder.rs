@@ -202,6 +202,7 @@ impl Recorder {
             | Kind::Unreadable
             | Kind::OpenedAgain(None)
             | Kind::Down { .. }
+            | Kind::Compared { .. }
             | Kind::SlowDisk(_)
             | Kind::StoreHeld
             | Kind::WriteFailed

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use lessor::{Config, Item, LeaseId, MemberId, Request, RequestId, Ttl};
+use lessor::{Item, LeaseId, MemberId, Request, RequestId, Ttl};
 use toml::Spanned;
 
 use super::error::sentence;
@@ -13,10 +13,7 @@ use super::fault::unknown_member;
 use super::file::{self, Ask, File};
 use super::settings::Delays;
 use super::span::Span;
-use super::{
-    Action, AnswerKind, Clocks, Disks, Ending, Expect, Herd, MemberClock, Network, PartName,
-    SCHEMA, Scenario, ScenarioError, Step, Upkeep, step,
-};
+use super::{Action, AnswerKind, Expect, PartName, SCHEMA, Scenario, ScenarioError, Step, step};
 
 use self::surroundings::{config, delays, disks, log, network, not_of};
 

@@ -78,7 +78,7 @@ impl World {
         let Some(Call { asker, request, member, sent, .. }) = self.take_call(call) else { return };
         self.acknowledged += u64::from(answer.is_ok());
         if answer.is_ok() && self.unseen.contains(&Unseen::Log) {
-            self.oracle.knows_no_log();
+            self.watch.oracle.knows_no_log();
         }
         let served = matches!(answer, Ok(_) | Err(RequestError::Refused(_)));
         let was = match asker {

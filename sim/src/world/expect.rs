@@ -14,9 +14,9 @@ impl World {
         else {
             return;
         };
-        let primary = self.members().find(|member| self.oracle.is_primary(*member));
+        let primary = self.members().find(|member| self.watch.oracle.is_primary(*member));
         let member = member.or(self.log.leader()).or(primary).unwrap_or(MemberId(1));
-        let state = self.oracle.stored(member);
+        let state = self.watch.oracle.stored(member);
         let lease = |id: &LeaseId| state.and_then(|state| state.leases.get(id));
         let (met, found) = match &what {
             AtMoment::Remaining { lease, .. } => {
@@ -38,7 +38,8 @@ impl World {
             }
             AtMoment::Primary(expected) => {
                 // A deposed one that is cut off does not know; the log does.
-                let leader = self.log.leader().filter(|leader| self.oracle.is_primary(*leader));
+                let leader =
+                    self.log.leader().filter(|leader| self.watch.oracle.is_primary(*leader));
                 let words = leader.map_or("nobody".to_owned(), |leader| format!("member {leader}"));
                 (leader == *expected, format!("{words} is primary"))
             }
@@ -84,7 +85,8 @@ impl World {
     pub(super) fn end(&mut self) {
         let owed = self.is_owed();
         self.phase = Phase::Over;
-        let leads = |leader: &MemberId| self.can_lead(*leader) && self.oracle.is_primary(*leader);
+        let leads =
+            |leader: &MemberId| self.can_lead(*leader) && self.watch.oracle.is_primary(*leader);
         let leader = self.log.leader().filter(leads);
         let core = self.core().into_iter();
         let connected = leader.map_or(Vec::new(), |leader| {
@@ -120,7 +122,7 @@ impl World {
                 let mut start = from;
                 while start < to {
                     let end = (start + every).min(to);
-                    let expired = self.oracle.expired().values();
+                    let expired = self.watch.oracle.expired().values();
                     let count = expired.filter(|at| (start..end).contains(*at)).count();
                     let count = u32::try_from(count).unwrap_or(u32::MAX);
                     if at_least.is_some_and(|least| count < least)

@@ -46,7 +46,7 @@ impl World {
         if let Some(guard) = self.herds.guards.get_mut(&lessee)
             && guard.stalled.take_if(|until| *until <= now).is_some()
         {
-            self.coverage.mark(Mark::GuardOutlived);
+            self.watch.coverage.mark(Mark::GuardOutlived);
         }
         self.lessee_clock(lessee).read(now)
     }

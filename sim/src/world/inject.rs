@@ -276,7 +276,7 @@ impl World {
         if !machine.is_up() || machine.paused {
             return Met::Nothing;
         }
-        self.coverage.mark_if(machine.committing > 0, Mark::AbortedInCommit);
+        self.watch.coverage.mark_if(machine.committing > 0, Mark::AbortedInCommit);
         self.tell(Some(member), fault, "its engine is aborted");
         self.actions.push_back(HostAction::Abort(member));
         self.down(member);

@@ -25,7 +25,7 @@ impl World {
         if self.is_dead(id) {
             return;
         }
-        let was_primary = self.oracle.is_primary(id);
+        let was_primary = self.watch.oracle.is_primary(id);
         let shows = self.clock(id).read(self.now);
         self.emit_at(clock, id, Kind::Handled { member, was_primary, shows });
     }

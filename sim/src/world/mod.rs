@@ -16,13 +16,12 @@ use crate::env::disk::FaultyDisk;
 use crate::env::lessee::Lessee;
 use crate::env::packet::Packet;
 use crate::env::raft::{Note, Raft};
-use crate::judge::oracle::Oracle;
 use crate::judge::{Event, Kind, OverBy, Violation};
 use crate::model::clock::Clock;
 use crate::model::text;
-use crate::record::coverage::{Coverage, Mark};
-use crate::record::events::{Detail, EventLog, Seen};
-use crate::record::recorder::{Recorder, WithRole};
+use crate::record::coverage::Mark;
+use crate::record::events::{Detail, EventLog};
+use crate::record::recorder::WithRole;
 use crate::record::report::{Panic, Report};
 use crate::record::trace::Focus;
 use crate::scenario::{self, Expectation, FaultKind, PartName, Scenario};
@@ -33,6 +32,7 @@ use self::guard::Herds;
 use self::injected::Injected;
 use self::links::Links;
 use self::machine::{Machines, Process};
+use self::watch::Watch;
 
 mod action;
 mod agenda;
@@ -46,10 +46,13 @@ mod links;
 mod machine;
 mod member;
 mod process;
+mod recorded;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use self::action::HostAction;
+pub use self::recorded::{Recorded, Recording};
 
 /// A scenario that is being replayed.
 pub struct World {
@@ -89,11 +92,7 @@ pub struct World {
     unmet: Vec<String>,
     without_effect: Vec<String>,
 
-    oracle: Oracle,
-    coverage: Coverage,
-    recorder: Recorder,
-    /// Writes events as data, if that is wanted.
-    events: Option<Box<EventLog>>,
+    watch: Watch,
     panic: Option<Panic>,
     /// What the hosts of the members do not show.
     unseen: BTreeSet<Unseen>,
@@ -165,10 +164,7 @@ impl World {
             acknowledged: 0,
             unmet: Vec::new(),
             without_effect: Vec::new(),
-            oracle: Oracle::new(&scenario.config, &scenario.clocks, scenario.twins),
-            coverage: Coverage::new(&scenario.config),
-            recorder: Recorder::new(&scenario.herds),
-            events: None,
+            watch: Watch::new(scenario),
             panic: None,
             // Until a host shows it.
             unseen: BTreeSet::from([Unseen::Inside, Unseen::Log]),
@@ -211,7 +207,7 @@ impl World {
 
     /// Has it show more than what is always shown.
     pub fn look_at(&mut self, focus: &Focus) {
-        self.recorder.look_at(focus);
+        self.watch.recorder.look_at(focus);
         for (member, machine) in self.machines.iter() {
             machine.disk.note_operations(focus.sees_disk(member));
         }
@@ -219,7 +215,7 @@ impl World {
 
     /// Has it write its events as data.
     pub fn record_events(&mut self, detail: &Detail) {
-        self.events = Some(Box::new(EventLog::new(&self.scenario, detail.clone())));
+        self.watch.events = Some(Box::new(EventLog::new(&self.scenario, detail.clone())));
     }
 
     /// Has it stop at a moment, before its end if that is later. Nothing of the end is judged then.
@@ -271,7 +267,7 @@ impl World {
         self.settle();
         if self.until.is_some_and(|until| self.now >= until) && !self.has_ended() {
             self.phase = Phase::Over;
-            self.recorder.finish(self.now);
+            self.watch.recorder.finish(self.now);
         }
         if self.now >= self.scenario.duration && !self.has_ended() {
             self.end();
@@ -293,7 +289,7 @@ impl World {
     /// Whether the scenario is over, or something was wrong: what would follow proves nothing.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.phase == Phase::Over || !self.oracle.violations().is_empty()
+        self.phase == Phase::Over || !self.watch.oracle.violations().is_empty()
     }
 
     /// A member's clock: each has an epoch and a rate of its own.
@@ -328,7 +324,7 @@ impl World {
     /// How it went.
     #[must_use]
     pub fn report(&self) -> Report {
-        let violations = self.oracle.violations();
+        let violations = self.watch.oracle.violations();
         let first = violations.iter().map(|violation| violation.at).min();
         Report {
             name: self.scenario.name.clone(),
@@ -341,24 +337,24 @@ impl World {
             without_effect: self.without_effect.clone(),
             faults: self.injected.counts(),
             acknowledged: self.acknowledged,
-            marks: self.coverage.counts(),
+            marks: self.watch.coverage.counts(),
             hidden: self.hidden(),
             panic: self.panic.clone(),
-            judged: self.oracle.judged().clone(),
-            trace: self.recorder.trace().clone(),
+            judged: self.watch.oracle.judged().clone(),
+            trace: self.watch.recorder.trace().clone(),
             events: None,
         }
     }
 
     /// The events as data, if they were wanted, of a run that went so.
     pub fn take_events(&mut self, report: &Report) -> Option<String> {
-        Some(self.events.take()?.finish(&self.scenario, report))
+        Some(self.watch.events.take()?.finish(&self.scenario, report))
     }
 
     /// What cannot be judged, because the host of the members does not show it.
     fn hidden(&self) -> BTreeSet<&'static str> {
         let shown = !self.unseen.contains(&Unseen::Inside) && !self.unseen.contains(&Unseen::Log);
-        let judged = self.oracle.judged().iter();
+        let judged = self.watch.oracle.judged().iter();
         let unseen = judged.filter(|(_, count)| !shown && *count == 0);
         let unseen = unseen.map(|(property, _)| property.id());
         let no_handle = self.unseen.contains(&Unseen::Handle);
@@ -394,23 +390,17 @@ impl World {
     }
 
     fn emit_event(&mut self, event: &Event<'_>) {
-        self.coverage.observe(event, &self.oracle);
-        self.oracle.observe(event);
+        self.watch.judge(event);
         let member = event.member.map(|member| self.with_role(member));
-        let shown = self.recorder.trace().lines().len();
-        self.recorder.observe(event, member, &self.oracle);
-        if let Some(events) = &mut self.events {
-            let clock = event.member.map(|member| self.machines.of(member).clock);
-            let lines = &self.recorder.trace().lines()[shown..];
-            events.observe(event, &Seen { clock, lines, oracle: &self.oracle });
-        }
+        let clock = event.member.map(|member| self.machines.of(member).clock);
+        self.watch.write(event, member, clock);
     }
 
     /// A member, with the letter of its role.
     fn with_role(&self, member: MemberId) -> WithRole {
         let role = if !self.machines.is_up(member) {
             '-'
-        } else if self.oracle.is_primary(member) {
+        } else if self.watch.oracle.is_primary(member) {
             'P'
         } else if self.log.leader() == Some(member) {
             'L'
@@ -461,7 +451,7 @@ impl World {
         }
         let entries: Vec<Entry> = self.log.committed_after(self.agreed).cloned().collect();
         self.agreed += entries.len();
-        self.coverage.mark_if(self.log.leaders() > 1, Mark::TwoLeaders);
+        self.watch.coverage.mark_if(self.log.leaders() > 1, Mark::TwoLeaders);
         for entry in &entries {
             self.emit(None, Kind::Committed(entry));
         }

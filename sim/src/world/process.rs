@@ -21,7 +21,7 @@ impl World {
         let slower = self.injected.lasting.slower_disk(member);
         if !slower.is_zero() {
             self.emit(Some(member), Kind::SlowDisk(slower));
-            if slower >= SLOW && self.oracle.is_primary(member) {
+            if slower >= SLOW && self.watch.oracle.is_primary(member) {
                 self.stalls_guards(member, self.now + slower);
             }
             self.injected.meets_member(FaultKind::SlowDisk, member);

@@ -15,6 +15,8 @@ mod own_host;
 mod own_log;
 #[cfg(madsim)]
 mod picture;
+#[cfg(madsim)]
+mod recording;
 mod rooms;
 #[cfg(madsim)]
 mod scenarios;

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use lessor::{LogIndex, MemberId};
+use lessor::{LogIndex, MemberId, Ttl};
 
 use super::{Broken, Fact, Invariant, Judgements, Property, Scene};
 
@@ -43,7 +43,13 @@ impl Invariant for TheLogAloneDecides {
             })
         });
         if let Some(record) = other {
-            let what = format!("lease {} is not what the log says", record.id);
+            let by_the_log = scene.state.leases.get(&record.id);
+            let (there, logged) = (
+                in_words(record.ttl, record.remaining),
+                by_the_log
+                    .map_or("nothing".to_owned(), |lease| in_words(lease.ttl, lease.remaining)),
+            );
+            let what = format!("lease {} has {there}, the log says {logged}", record.id);
             return Err(Broken::new(property, what).about(record.id));
         }
         if let Some((id, _)) = by_the_log.next() {
@@ -51,6 +57,13 @@ impl Invariant for TheLogAloneDecides {
             return Err(Broken::new(property, what).about(*id));
         }
         judged.hold(&[property])
+    }
+}
+
+fn in_words(ttl: Ttl, remaining: Option<Ttl>) -> String {
+    match remaining {
+        None => format!("ttl {ttl} and no checkpoint"),
+        Some(left) => format!("ttl {ttl} and {left} left"),
     }
 }
 

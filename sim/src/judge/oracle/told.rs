@@ -1,6 +1,14 @@
 //! What the oracle tells, and how it says what differs.
 
-use super::*;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use lessor::{LeaseId, MemberId, Request, Snapshot, Ticket};
+
+use super::Oracle;
+use crate::judge::{Judgements, Property, Violation};
+use crate::model::{State, text};
 
 impl Oracle {
     /// Everything that was found to be wrong, in order.

@@ -1,6 +1,11 @@
 //! What the oracle knows of a member.
 
-use super::*;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use lessor::{Command, Entry, Instant, LeaseId, LogIndex, Member, Request, Response, Ticket};
+
+use crate::model::{Applied, State, Store};
 
 /// What the oracle knows of a member.
 #[derive(Debug, Default)]

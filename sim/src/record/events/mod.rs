@@ -40,9 +40,9 @@ impl Detail {
     /// What is worth it in a run that went so: all of a short one, of a long one what the first violation is
     /// about.
     #[must_use]
-    pub fn of(report: &Report, scenario: &Scenario) -> Self {
+    pub fn of(report: &Report, herds: &[Herd]) -> Self {
         let focus = report.focus();
-        let firsts = scenario.herds.iter().map(|herd| herd.first_lease);
+        let firsts = herds.iter().map(|herd| herd.first_lease);
         Self {
             all: report.trace.events() <= SHORT,
             leases: focus.leases.into_iter().chain(firsts).collect(),

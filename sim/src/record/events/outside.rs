@@ -105,6 +105,7 @@ impl EventLog {
             | Kind::Proposed(_)
             | Kind::Confirm(_)
             | Kind::OpenedAgain(_)
+            | Kind::Compared { .. }
             | Kind::SlowDisk(_)
             | Kind::StoreHeld
             | Kind::CommittedAgain { refused: false }

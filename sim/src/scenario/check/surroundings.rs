@@ -1,7 +1,20 @@
 //! Makes what surrounds the members, and the herds, of what serde has read.
 
-use super::super::fault;
-use super::*;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+use lessor::{Config, MemberId};
+use toml::Spanned;
+
+use super::{Checker, MOST_LEASES, Mistake, default_offset, grantable, lease, mistake, positive};
+use crate::scenario::fault;
+use crate::scenario::file;
+use crate::scenario::settings::Delays;
+use crate::scenario::span::Span;
+use crate::scenario::{
+    Clocks, DELAYS, Disks, Ending, Herd, MemberClock, Network, PartName, Upkeep,
+};
 
 /// The table of the log, which has the settings of the modelled one only if it is that.
 pub(super) fn log(file: Option<Spanned<file::Log>>) -> Result<file::Log, Mistake> {
