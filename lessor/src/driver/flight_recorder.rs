@@ -49,11 +49,12 @@ pub struct FlightRecorder {
     ring: Option<Ring>,
     thread: Option<JoinHandle<()>>,
     queue: Arc<Queue>,
+    writer: Writer,
     /// There once the engine is open.
     config: Option<Config>,
     /// When a file has so many bytes, the next one begins.
     file_limit: usize,
-    /// How many bytes the current file has, and how many of them are the state of the member.
+    /// How many bytes of records the current file has, and how many of them are the state of the member.
     in_file: usize,
     state: usize,
     /// Whether it waits for the thread, and leaves out what comes.
@@ -72,6 +73,7 @@ impl FlightRecorder {
             ring: Some(Ring::open(folder.as_ref())?),
             thread: None,
             queue: Arc::default(),
+            writer: Writer::new(),
             config: None,
             file_limit: 0,
             in_file: 0,
@@ -110,27 +112,28 @@ impl FlightRecorder {
     /// The next file begins, with how the member is now.
     fn start(&mut self, begin: Begin, now: Instant, member: &Member) {
         let Some(config) = &self.config else { return };
-        let mut pending = self.queue.lock();
-        pending.end_file();
-        pending.writer.start(begin, time_of_day(), now, config, member);
-        (self.in_file, self.state) = (pending.writer.len(), pending.writer.len());
-        self.behind = false;
-        self.queue.wake.notify_one();
+        {
+            let mut pending = self.queue.lock();
+            self.writer.take_records(&mut pending.block);
+            let last = std::mem::take(&mut pending.block);
+            pending.ended.push(last);
+        }
+        self.writer.start(begin, time_of_day(), now, config, member);
+        self.state = self.hand_over();
+        self.in_file = self.state;
     }
 
-    fn write(&mut self, write: impl FnOnce(&mut Writer)) {
-        if self.behind {
-            return;
-        }
+    /// Lets the thread have what was written, and gives its length.
+    fn hand_over(&mut self) -> usize {
         let mut pending = self.queue.lock();
-        let before = pending.writer.len();
-        write(&mut pending.writer);
-        let after = pending.writer.len();
-        self.in_file += after - before;
+        let before = pending.block.len();
+        self.writer.take_records(&mut pending.block);
+        let after = pending.block.len();
         self.behind = after > MOST_PENDING;
-        if before == 0 {
+        if before == 0 && after > 0 {
             self.queue.wake.notify_one();
         }
+        after - before
     }
 }
 
@@ -152,7 +155,9 @@ impl Observer for FlightRecorder {
     }
 
     fn before(&mut self, now: Instant, input: &MemberInput) {
-        self.write(|writer| writer.input(now, input));
+        if !self.behind {
+            self.writer.input(now, input);
+        }
     }
 
     fn after(&mut self, now: Instant, member: &Member) {
@@ -167,13 +172,22 @@ impl Observer for FlightRecorder {
     }
 
     fn output(&mut self, now: Instant, output: &Output) {
-        self.write(|writer| writer.output(now, output));
+        if !self.behind {
+            self.writer.output(now, output);
+        }
+    }
+
+    fn idle(&mut self) {
+        if !self.behind {
+            self.in_file += self.hand_over();
+        }
     }
 }
 
 /// Waits until everything is written.
 impl Drop for FlightRecorder {
     fn drop(&mut self) {
+        self.idle();
         self.queue.lock().closed = true;
         self.queue.wake.notify_one();
         if let Some(thread) = self.thread.take()
@@ -194,10 +208,10 @@ struct Queue {
 /// What the thread has not taken.
 #[derive(Debug, Default)]
 struct Pending {
-    /// What belongs into the files before the last.
+    /// The records that end the files before the last.
     ended: Vec<Vec<u8>>,
-    /// What belongs into the last.
-    writer: Writer,
+    /// Those of the last.
+    block: Vec<u8>,
     closed: bool,
 }
 
@@ -207,9 +221,9 @@ impl Queue {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for something to write, and a little longer for more: what belongs into the files before the
-    /// last, and into the last. Nothing comes after `None`.
-    fn next(&self) -> Option<(Vec<Vec<u8>>, Vec<u8>)> {
+    /// Waits for something to write, and a little longer for more: what ends files, and the next block.
+    /// Nothing comes after `None`.
+    fn next(&self, block: &mut Vec<u8>) -> Option<Vec<Vec<u8>>> {
         let idles = |pending: &mut Pending| pending.is_empty() && !pending.closed;
         let pending = self.wake.wait_while(self.lock(), idles);
         let gathers = |pending: &mut Pending| !pending.closed;
@@ -217,18 +231,16 @@ impl Queue {
         let pending = self.wake.wait_timeout_while(pending, GATHER, gathers);
         let (mut pending, _) = pending.unwrap_or_else(PoisonError::into_inner);
         let some = !pending.is_empty();
-        some.then(|| (std::mem::take(&mut pending.ended), pending.writer.take_block()))
+        // The engine goes on in the room of the block before.
+        block.clear();
+        std::mem::swap(block, &mut pending.block);
+        some.then(|| std::mem::take(&mut pending.ended))
     }
 }
 
 impl Pending {
     fn is_empty(&self) -> bool {
-        self.ended.is_empty() && self.writer.is_empty()
-    }
-
-    /// What comes belongs into the next file.
-    fn end_file(&mut self) {
-        self.ended.push(self.writer.take_block());
+        self.ended.is_empty() && self.block.is_empty()
     }
 }
 
@@ -257,7 +269,8 @@ impl Ring {
 
     /// Writes whatever comes, until nothing does any more.
     fn record(mut self, queue: &Queue) {
-        while let Some((ended, block)) = queue.next() {
+        let mut block = Vec::new();
+        while let Some(ended) = queue.next(&mut block) {
             if let Err(error) = self.write_all(ended, &block) {
                 let folder = self.folder.display();
                 error!(%error, %folder, "the engine is recorded no more");
@@ -268,10 +281,10 @@ impl Ring {
 
     fn write_all(&mut self, ended: Vec<Vec<u8>>, block: &[u8]) -> io::Result<()> {
         for last in ended {
-            self.write(&last)?;
+            self.write_block(&last)?;
             self.begin_file()?;
         }
-        self.write(block)
+        self.write_block(block)
     }
 
     fn begin_file(&mut self) -> io::Result<()> {
@@ -280,6 +293,14 @@ impl Ring {
         self.next += 1;
         self.files.push_back((path, 0));
         self.write(Writer::HEADER)
+    }
+
+    fn write_block(&mut self, records: &[u8]) -> io::Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.write(&Writer::head(records))?;
+        self.write(records)
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -105,8 +105,12 @@ pub trait Observer: Send {
     /// Called after an input was handled, before its outputs are taken.
     fn after(&mut self, now: Instant, member: &Member);
 
-    /// Called before an output is carried out.
+    /// Called before an output is carried out. All that are carried out together have the same time.
     fn output(&mut self, now: Instant, output: &Output);
+
+    /// Called when everything that has come is done, before the engine waits for more. By default this
+    /// does nothing.
+    fn idle(&mut self) {}
 }
 
 /// Why a driver could not start, or has ended.
@@ -256,6 +260,9 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
                     continue;
                 }
             }
+            if let Some(observer) = &mut self.observer {
+                observer.idle();
+            }
             match self.wait().await {
                 Wake::Committed(backend, applied, result) => {
                     self.backend = Some(backend);
@@ -316,9 +323,10 @@ impl<R: Runtime, B: Backend, L: Log> Driver<R, B, L> {
             self.delete_again = false;
             self.with_backend(None, Backend::delete_again);
         }
+        let mut now = None;
         while let Some(output) = self.member.poll_output() {
             if let Some(observer) = &mut self.observer {
-                observer.output(self.runtime.now(), &output);
+                observer.output(*now.get_or_insert_with(|| self.runtime.now()), &output);
             }
             #[cfg(feature = "metrics")]
             self.metrics.output(&output);

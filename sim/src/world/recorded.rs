@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lessor::backend::Stored;
-use lessor::recording::{Begin, FormatError, Reader, Record, Start, VERSION, checksum};
+use lessor::recording::{Begin, Checksum, FormatError, Reader, Record, Start, VERSION};
 use lessor::{
     Checkpoint, Command, Entry, Instant, Item, LeaseId, LeaseRecord, LogIndex, Member, MemberId,
     MemberInput, Output, Proposal, Request, RequestError, Role, Snapshot, Term, Ticket,
@@ -88,7 +88,7 @@ impl Recording {
         let (_, bytes) = self.files.first()?;
         match Reader::new(bytes).ok()?.next()? {
             Record::Start(start) => Some(start),
-            Record::Input { .. } | Record::Output { .. } => None,
+            Record::Input { .. } | Record::Outputs { .. } => None,
         }
     }
 }
@@ -215,7 +215,7 @@ impl Recorded {
         match record {
             Record::Start(start) => self.start(start),
             Record::Input { now, input } => self.input(now, input),
-            Record::Output { now, checksum } => self.output(now, checksum),
+            Record::Outputs { now, count, checksum } => self.outputs(now, count, checksum),
         }
     }
 
@@ -356,23 +356,33 @@ impl Recorded {
         self.member = Some(member);
     }
 
-    fn output(&mut self, now: Instant, recorded: u32) {
+    /// The member says as many things as were recorded, which must be the same.
+    fn outputs(&mut self, now: Instant, count: u32, recorded: u32) {
         let Some(member) = &mut self.member else { return };
-        let said = member.poll_output();
+        let (mut checksum, mut said) = (Checksum::default(), Vec::new());
+        for _ in 0..count {
+            let Some(output) = member.poll_output() else { break };
+            checksum.add(&output);
+            said.push(output);
+        }
         self.pass(now);
-        let differs = match &said {
-            None => Some("the recording has an output here, the replay says nothing".to_owned()),
-            Some(output) if checksum(output) != recorded => Some(format!(
-                "the recording has another output, where the replay says: {}",
-                text::output(output)
-            )),
-            Some(_) => None,
-        };
-        self.compared(now, said.as_ref(), differs.as_deref());
-        let Some(output) = said.filter(|_| differs.is_none()) else { return };
+        let differs = (checksum.finish() != recorded).then(|| {
+            let said: Vec<_> = said.iter().map(|output| text::output(output).to_string()).collect();
+            let said = if said.is_empty() { "nothing".to_owned() } else { said.join("; ") };
+            format!("of {count} outputs one is not as it was recorded; the replay says: {said}")
+        });
+        self.compared(now, said.first(), differs.as_deref());
+        if differs.is_none() {
+            for output in said {
+                self.output(now, &output);
+            }
+        }
+    }
+
+    fn output(&mut self, now: Instant, output: &Output) {
         self.outputs += 1;
-        self.emit(Some(MEMBER), now, Kind::Output(&output));
-        match &output {
+        self.emit(Some(MEMBER), now, Kind::Output(output));
+        match output {
             Output::Propose(proposal) => {
                 self.proposed.insert((proposal.term, proposal.sequence));
                 self.emit(Some(MEMBER), now, Kind::Proposed(proposal));

@@ -68,7 +68,7 @@ impl Recorder {
     fn write(&mut self) {
         let mut files = self.host.files.lock().unwrap();
         let (_, file) = files.get_mut(&self.of).unwrap().last_mut().unwrap();
-        file.extend(self.writer.take_block());
+        file.extend(block(&mut self.writer));
     }
 }
 
@@ -99,6 +99,12 @@ impl Observer for Recorder {
         self.writer.output(now, output);
         self.write();
     }
+}
+
+fn block(writer: &mut Writer) -> Vec<u8> {
+    let mut records = Vec::new();
+    writer.take_records(&mut records);
+    [&Writer::head(&records)[..], &records].concat()
 }
 
 /// What each member of a scenario has recorded.
@@ -217,13 +223,15 @@ fn canary_an_output_that_is_not_said_again_is_found() {
                 writer.input(now, &told);
                 member.as_mut().unwrap().handle_input(now, input).unwrap();
             }
-            Record::Output { now, .. } => {
-                writer.output(now, &member.as_mut().unwrap().poll_output().unwrap());
+            Record::Outputs { now, count, .. } => {
+                for _ in 0..count {
+                    writer.output(now, &member.as_mut().unwrap().poll_output().unwrap());
+                }
             }
         }
     }
     assert_eq!(forged, 1);
-    files[0].1 = [Writer::HEADER, &writer.take_block()].concat();
+    files[0].1 = [Writer::HEADER, &block(&mut writer)].concat();
     let (report, _) = replay(&files);
     let [violation] = &report.violations[..] else { panic!("{:?}", report.violations) };
     let Violation { property, lease, what, .. } = violation;
