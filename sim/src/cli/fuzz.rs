@@ -13,12 +13,15 @@ use crate::campaign::pool::cores;
 use crate::campaign::seeds::{Ended, MergeError, Outcome, Plan, SCHEMA, Tally, fuzz};
 use crate::record::picture::picture;
 use crate::record::report::Verdict;
+use crate::record::trace::folded;
 
 use super::Tool;
 use super::campaign_page::campaign_page;
 use super::input::{seed, time};
 use super::interrupt::{INTERRUPTED, Interrupt};
-use super::output::{BAD_INPUT, LAST_LINES, NOTHING_RAN, Target, complain, count, painted, print};
+use super::output::{
+    BAD_INPUT, LAST_LINES, NOTHING_RAN, Target, complain, count, next_steps, painted, print,
+};
 use super::progress::Progress;
 
 #[derive(Args)]
@@ -300,17 +303,17 @@ fn summary(tool: &Tool, tally: &Tally) -> String {
             let _ = writeln!(text, "  {finding}");
         }
         let report = tool.testbed.replay_closely(&tool.testbed.scenario(first.seed));
-        for line in report.relevant(LAST_LINES) {
+        for line in folded(&report.relevant(LAST_LINES)) {
             let _ = writeln!(text, "  | {line}");
         }
+        let (command, seed) = (&tool.command, first.seed);
+        let kept = format!("{FAILURES}/{fingerprint}/seed-{seed}");
+        let scenario = format!("{kept}/scenario.toml");
         let _ = writeln!(
             text,
             "  reproduce with:\n    {command} replay {seed}\n  or, when the generator has changed:\n    \
-             {command} replay {FAILURES}/{fingerprint}/seed-{seed}/scenario.toml\n  \
-             shrink with:\n    {command} shrink {seed}\n  \
-             when it was decided:\n    {command} why {seed}\n  look at:\n    {FAILURES}/{fingerprint}/seed-{seed}/{PICTURE}\n",
-            command = tool.command,
-            seed = first.seed,
+             {command} replay {scenario}\n  look at:\n    {kept}/{PICTURE}\n{}",
+            next_steps(command, &seed.to_string(), &scenario),
         );
     }
     for what in tally.vacuous() {

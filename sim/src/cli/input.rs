@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::scenario::{Scenario, ScenarioError};
 
-use super::Tool;
 use super::output::{BAD_INPUT, CANNOT_JUDGE, NOTHING_RAN, complain};
+use super::{Tool, bundle};
 
 /// The scenario files among and below these paths, in order; by default those of the folder
 /// `scenarios` here or above.
@@ -104,7 +104,16 @@ pub(crate) fn draw_or_load(tool: &Tool, what: &Path) -> Result<Scenario, u8> {
 
 /// The scenario of a file, or why it cannot be replayed here.
 pub(crate) fn load(tool: &Tool, path: &Path) -> Result<Scenario, u8> {
-    let scenario = Scenario::load(path).map_err(|error| refuse(&error))?;
+    let scenario = if bundle::is_one(path) {
+        let (about, text) = bundle::read(path).map_err(|what| {
+            complain(&what);
+            BAD_INPUT
+        })?;
+        Scenario::parse(format!("{}.toml", about.name), &text)
+    } else {
+        Scenario::load(path)
+    };
+    let scenario = scenario.map_err(|error| refuse(&error))?;
     tool.testbed.check(&scenario).map_err(|unknown| {
         complain(&format!("{}: {unknown}", path.display()));
         BAD_INPUT

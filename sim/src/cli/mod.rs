@@ -8,6 +8,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::host::Testbed;
 
 use self::bugs::{BUGS_HELP, BugsArgs};
+use self::bundle::{BUNDLE_HELP, BundleArgs};
 use self::determinism::{DETERMINISM_HELP, DeterminismArgs};
 use self::diff::{DIFF_HELP, DiffArgs};
 use self::fuzz::{FUZZ_HELP, FuzzArgs, MERGE_HELP, MergeArgs};
@@ -18,6 +19,7 @@ use self::shrink::{SHRINK_HELP, ShrinkArgs};
 use self::why::{WHY_HELP, WhyArgs};
 
 mod bugs;
+mod bundle;
 mod campaign_page;
 mod determinism;
 mod diff;
@@ -73,6 +75,9 @@ enum Verb {
     /// Shows when a failure was decided: from which moment on other futures of the run fail as well.
     #[command(after_help = WHY_HELP)]
     Why(WhyArgs),
+    /// Packs a run into one file, to pass on: its scenario, trace, events and picture.
+    #[command(after_help = BUNDLE_HELP)]
+    Bundle(BundleArgs),
     /// Replays seeds on other threads, in other processes and builds, and compares their traces.
     #[command(after_help = DETERMINISM_HELP)]
     Determinism(DeterminismArgs),
@@ -114,7 +119,7 @@ impl Tool {
 }
 
 /// The whole command line of the simulator, for a testbed with parts of your own: run, replay, fuzz, merge,
-/// diff, shrink, why, determinism, bugs, properties. Gives the exit code of docs/SIMULATION.md.
+/// diff, shrink, why, bundle, determinism, bugs, properties. Gives the exit code of docs/SIMULATION.md.
 ///
 /// ```no_run
 /// use lessor::backend::RedbBackend;
@@ -146,6 +151,7 @@ fn run(tool: &Tool) -> u8 {
         Some(Verb::Diff(args)) => diff::run(tool, &args),
         Some(Verb::Shrink(args)) => shrink::run(tool, &args),
         Some(Verb::Why(args)) => why::run(tool, &args),
+        Some(Verb::Bundle(args)) => bundle::run(tool, &args),
         Some(Verb::Determinism(args)) => determinism::run(tool, &args),
         Some(Verb::Bugs(args)) => bugs::run(&args),
         Some(Verb::Properties(args)) => properties::run(&args),

@@ -157,6 +157,18 @@ fn replace(file: &mut File, text: &str) -> io::Result<()> {
     file.flush()
 }
 
+/// What can be done with a run that failed, each as a command to paste. `kept` is its scenario in a file, which
+/// stays what it is when the generator changes.
+pub(crate) fn next_steps(command: &str, what: &str, kept: &str) -> String {
+    format!(
+        "  shrink with:\n    {command} shrink {what}\n  \
+         when it was decided:\n    {command} why {what}\n  \
+         pass it on:\n    {command} bundle {what}\n  \
+         which commit brought it, after `git bisect start BAD GOOD`:\n    \
+         git bisect run sh -c '{command} --version || exit 125; {command} replay {kept}'\n"
+    )
+}
+
 pub(crate) const BAD_INPUT: u8 = 2;
 pub(crate) const NOTHING_RAN: u8 = 4;
 pub(crate) const CANNOT_JUDGE: u8 = 125;

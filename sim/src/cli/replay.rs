@@ -13,10 +13,9 @@ use crate::host::Options;
 use crate::record::events::Detail;
 use crate::record::picture::picture;
 use crate::record::report::{Report, Verdict};
-use crate::record::trace::{Focus, Line};
+use crate::record::trace::{Focus, Line, folded};
 use crate::scenario::Herd;
 
-use super::Tool;
 use super::input::{draw_or_load, seed, time};
 use super::interrupt::Interrupt;
 use super::log::{self, Level};
@@ -24,10 +23,11 @@ use super::output::{BAD_INPUT, Target, complain, painted, print};
 use super::progress::Progress;
 use super::recording;
 use super::run::record;
+use super::{Tool, bundle};
 
 #[derive(Args)]
 pub(crate) struct ReplayArgs {
-    /// The seed of a campaign, a scenario file, or the folder of a recording
+    /// The seed of a campaign, a scenario file, a bundle, or the folder of a recording
     #[arg(value_name = "SEED|FILE|FOLDER")]
     pub(super) what: PathBuf,
     /// Replays from this seed in place of the scenario's own
@@ -46,6 +46,15 @@ pub(crate) struct ReplayArgs {
     /// repeated
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=7))]
     member: Vec<u64>,
+    /// Prints only what happened from this moment of virtual time on, such as 12.5s
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    from: Option<Duration>,
+    /// Prints only what happened up to this moment of virtual time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    to: Option<Duration>,
+    /// Prints only this part of the world, such as fault, role, apply, commit; may be repeated
+    #[arg(long, value_name = "KIND")]
+    kind: Vec<String>,
     /// Prints every event there is
     #[arg(long)]
     all: bool,
@@ -116,7 +125,10 @@ fn run_scenario(tool: &Tool, args: &ReplayArgs) -> Result<u8, u8> {
         replayed.report.events = tool.testbed.replay_with(&scenario, &options).events;
     }
     drop(progress);
-    Ok(targets.write(args, &replayed, &[]))
+    let about = bundle::is_one(&args.what).then(|| bundle::read(&args.what)).and_then(Result::ok);
+    let besides: Vec<_> =
+        about.map(|(about, _)| about.compare(&replayed.report)).into_iter().collect();
+    Ok(targets.write(args, &replayed, &besides))
 }
 
 pub(super) fn check_members(args: &ReplayArgs, members: u8) -> Result<(), u8> {
@@ -190,7 +202,7 @@ impl Targets {
         let code = self.events.write(code, events);
         let code = if args.html.is_some() { self.html.write(code, &picture(events)) } else { code };
         if prints {
-            print(&text(args, replayed, &lines, besides));
+            print(&text(replayed, &lines, besides));
         }
         code
     }
@@ -224,17 +236,23 @@ fn shown<'r>(args: &ReplayArgs, replayed: &'r Replayed) -> Vec<&'r Line> {
     let has_text = |line: &Line| {
         args.grep.as_ref().is_none_or(|text| line.to_string().contains(text.as_str()))
     };
+    let in_time = |line: &Line| {
+        args.from.is_none_or(|from| line.at >= from) && args.to.is_none_or(|to| line.at <= to)
+    };
+    let of_kind =
+        |line: &Line| args.kind.is_empty() || args.kind.iter().any(|kind| kind == line.kind);
     let lines = replayed.report.trace.lines().iter();
+    let lines = lines.filter(|line| in_time(line) && of_kind(line));
     lines.filter(|line| of_lease(line) && of_member(line) && has_text(line)).collect()
 }
 
-fn text(args: &ReplayArgs, replayed: &Replayed, lines: &[&Line], besides: &[String]) -> String {
+fn text(replayed: &Replayed, lines: &[&Line], besides: &[String]) -> String {
     let report = &replayed.report;
     let mut text = String::new();
-    for line in lines {
+    for line in folded(lines) {
         let _ = writeln!(text, "{line}");
     }
-    let some = args.grep.is_some() || !args.lease.is_empty() || !args.member.is_empty();
+    let some = lines.len() < report.trace.lines().len();
     if !some {
         let _ =
             writeln!(text, "hash {} over {} events", report.trace.hash(), report.trace.events());
@@ -276,6 +294,7 @@ Examples:
   cargo sim replay 17 --lease 7                        all that concerns a lease, and the members
   cargo sim replay 17 --member 2                       all that a member does, down to its disk
   cargo sim replay 17 --grep 'lease 7'                 the events with some text in them
+  cargo sim replay 17 --from 30 --to 40 --kind role    the roles of ten seconds
   cargo sim replay 17 --until 31.5s --log debug        up to a moment, with the log of the members
   cargo sim replay 17 --html 17.html                   a picture of the run, for a browser
   cargo sim replay 17 --events 17.jsonl                its events as data (docs/EVENTS.md)

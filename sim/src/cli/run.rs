@@ -16,8 +16,9 @@ use crate::scenario::Scenario;
 use super::Tool;
 use super::input::{find, load};
 use super::interrupt::{INTERRUPTED, Interrupt};
-use super::output::{Target, complain, count, painted, print};
+use super::output::{LAST_LINES, Target, complain, count, next_steps, painted, print};
 use super::progress::Progress;
+use crate::record::trace::folded;
 
 #[derive(Args, Default)]
 pub(crate) struct RunArgs {
@@ -152,13 +153,15 @@ fn summary(
         }
         let scenario = scenarios.iter().find(|(path, _)| *path == one.path);
         let closely = scenario.map(|(_, scenario)| tool.testbed.replay_closely(scenario));
-        for line in closely.iter().flat_map(|report| report.relevant(super::output::LAST_LINES)) {
+        let lines = closely.iter().flat_map(|report| report.relevant(LAST_LINES));
+        for line in folded(&lines.collect::<Vec<_>>()) {
             let _ = writeln!(text, "  | {line}");
         }
-        let command = command(tool, one);
+        let (command, path) = (command(tool, one), one.path.display().to_string());
         let _ = writeln!(
             text,
-            "  reproduce with:\n    {command}\n  look at it:\n    {command} --html run.html"
+            "  reproduce with:\n    {command}\n  look at it:\n    {command} --html run.html\n{}",
+            next_steps(&tool.command, &path, &path).trim_end(),
         );
     }
     let mut judgements = Judgements::default();

@@ -66,6 +66,12 @@ impl Focus {
 }
 
 impl Line {
+    /// Whether it differs from this one by its time only.
+    fn says_what(&self, other: &Self) -> bool {
+        let Self { at: _, member, kind, words } = self;
+        (member, kind, words) == (&other.member, &other.kind, &other.words)
+    }
+
     /// Whether it speaks of this lease.
     #[must_use]
     pub fn names(&self, lease: LeaseId) -> bool {
@@ -255,6 +261,22 @@ impl fmt::Display for Trace {
     }
 }
 
+/// Lines as they are shown: of those that say the same one after the other only the first, and how often it
+/// comes again.
+#[must_use]
+pub fn folded(lines: &[&Line]) -> Vec<String> {
+    let mut shown = Vec::new();
+    for run in lines.chunk_by(|a, b| a.says_what(b)) {
+        shown.push(run[0].to_string());
+        if let [_, again @ .., last] = run {
+            let (more, secs, millis) =
+                (again.len() + 1, last.at.as_secs(), last.at.subsec_millis());
+            shown.push(format!("{:24}… {more} more of this until {secs}.{millis:03}", ""));
+        }
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,6 +290,15 @@ mod tests {
     fn the_hash_is_xxh3() {
         // Of no bytes, as the specification of XXH3 has it.
         assert_eq!(Trace::default().hash(), "99aa06d3014798d86001c324468d497f");
+    }
+
+    #[test]
+    fn what_is_said_again_and_again_is_shown_once() {
+        let lines = [line(5, "x"), line(6, "x"), line(9, "x"), line(9, "y"), line(12, "x")];
+        let shown = folded(&lines.iter().collect::<Vec<_>>());
+        let more = "                        … 2 more of this until 0.009".to_owned();
+        let [first, .., y, last] = &lines;
+        assert_eq!(shown, [first.to_string(), more, y.to_string(), last.to_string()]);
     }
 
     #[test]

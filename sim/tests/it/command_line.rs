@@ -181,6 +181,45 @@ fn a_seed_is_replayed_as_the_file_that_it_prints() {
 }
 
 #[test]
+fn a_bundle_is_replayed_and_says_whether_it_is_the_same_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("x.zip");
+    let bundle = path.to_str().expect("a path in UTF-8");
+    let packed = sim(&["bundle", "scenarios/stale-primary.toml", "-o", bundle]);
+    assert_eq!(code(&packed), 0, "{}", stderr(&packed));
+    let bytes = std::fs::read(&path).expect("it is there");
+    sim(&["bundle", "scenarios/stale-primary.toml", "-o", bundle]);
+    assert_eq!(std::fs::read(&path).expect("it is there"), bytes, "the same run, the same bytes");
+
+    let same = sim(&["replay", bundle]);
+    assert_eq!(code(&same), 0, "{}", stderr(&same));
+    let trace = stdout(&sim(&["replay", "scenarios/stale-primary.toml"]));
+    assert!(stdout(&same).contains("the same run as in the bundle"), "{}", stdout(&same));
+    assert!(trace.lines().all(|line| stdout(&same).contains(line)));
+    let other = stdout(&sim(&["replay", bundle, "--seed", "7"]));
+    assert!(other.contains("another run than in the bundle, which has the hash"), "{other}");
+
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).expect("it is written");
+    let damaged = sim(&["replay", bundle]);
+    assert_eq!(code(&damaged), 2);
+    assert!(stderr(&damaged).contains("name a file that `bundle` has written"));
+    assert_eq!(stderr(&damaged).lines().count(), 1, "{}", stderr(&damaged));
+}
+
+#[test]
+fn a_replay_shows_a_part_of_the_world_and_of_the_time() {
+    let file = "scenarios/stale-primary.toml";
+    let output = sim(&["replay", file, "--kind", "role", "--from", "5", "--to", "9s"]);
+    let text = stdout(&output);
+    let lines: Vec<_> = text.lines().filter(|line| line.starts_with(' ')).collect();
+    assert!(lines.iter().any(|line| line.contains("promoted")), "{text}");
+    for line in lines.iter().filter(|line| !line.contains('…')) {
+        let at: f32 = line.trim().split(' ').next().and_then(|at| at.parse().ok()).expect("a time");
+        assert!((5.0..=9.0).contains(&at) && line.contains(" role "), "{line}");
+    }
+}
+
+#[test]
 fn a_campaign_that_makes_no_sense_is_refused() {
     for wrong in [["--shard", "0/4"], ["--shard", "5/4"], ["--time", "soon"], ["--start", "x"]] {
         assert_eq!(code(&sim(&["fuzz", wrong[0], wrong[1]])), 2, "{wrong:?}");
