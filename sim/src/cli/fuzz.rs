@@ -302,8 +302,10 @@ fn summary(tool: &Tool, tally: &Tally) -> String {
         for finding in first.findings.iter().take(5) {
             let _ = writeln!(text, "  {finding}");
         }
-        let report = tool.testbed.replay_closely(&tool.testbed.scenario(first.seed));
-        for line in folded(&report.relevant(LAST_LINES)) {
+        let scenario = tool.testbed.scenario(first.seed);
+        let report = tool.testbed.replay_closely(&scenario);
+        let events = tool.testbed.events(&scenario, &report);
+        for line in folded(&report.causes(&events, LAST_LINES)) {
             let _ = writeln!(text, "  | {line}");
         }
         let (command, seed) = (&tool.command, first.seed);

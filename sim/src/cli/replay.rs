@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::campaign::batch::Replayed;
 use crate::host::Options;
 use crate::record::events::Detail;
+use crate::record::lanes::{View, lanes};
 use crate::record::picture::picture;
 use crate::record::report::{Report, Verdict};
 use crate::record::trace::{Focus, Line, folded};
@@ -55,6 +56,13 @@ pub(crate) struct ReplayArgs {
     /// Prints only this part of the world, such as fault, role, apply, commit; may be repeated
     #[arg(long, value_name = "KIND")]
     kind: Vec<String>,
+    /// Prints lanes in place of the trace: who led, what was disturbed, and how much time each lease had left; by
+    /// default those of the time before the first violation
+    #[arg(long, conflicts_with_all = ["grep", "kind", "all"])]
+    lanes: bool,
+    /// How wide the lanes are
+    #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u16).range(60..=400))]
+    columns: u16,
     /// Prints every event there is
     #[arg(long)]
     all: bool,
@@ -170,7 +178,7 @@ impl Targets {
         first: &Report,
         herds: &[Herd],
     ) -> Result<Option<Detail>, u8> {
-        if args.events.is_none() && args.html.is_none() {
+        if args.events.is_none() && args.html.is_none() && !args.lanes {
             return Ok(None);
         }
         let mut detail = Detail::of(first, herds);
@@ -202,7 +210,11 @@ impl Targets {
         let code = self.events.write(code, events);
         let code = if args.html.is_some() { self.html.write(code, &picture(events)) } else { code };
         if prints {
-            print(&text(replayed, &lines, besides));
+            if args.lanes {
+                print(&lanes(events, view(args)));
+            }
+            let lines = if args.lanes { &[][..] } else { &lines };
+            print(&text(args, replayed, lines, besides));
         }
         code
     }
@@ -246,7 +258,13 @@ fn shown<'r>(args: &ReplayArgs, replayed: &'r Replayed) -> Vec<&'r Line> {
     lines.filter(|line| of_lease(line) && of_member(line) && has_text(line)).collect()
 }
 
-fn text(replayed: &Replayed, lines: &[&Line], besides: &[String]) -> String {
+/// The window of the lanes.
+fn view(args: &ReplayArgs) -> View {
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    View { columns: args.columns.into(), from: args.from.map(nanos), to: args.to.map(nanos) }
+}
+
+fn text(args: &ReplayArgs, replayed: &Replayed, lines: &[&Line], besides: &[String]) -> String {
     let report = &replayed.report;
     let mut text = String::new();
     for line in folded(lines) {
@@ -256,7 +274,7 @@ fn text(replayed: &Replayed, lines: &[&Line], besides: &[String]) -> String {
     if !some {
         let _ =
             writeln!(text, "hash {} over {} events", report.trace.hash(), report.trace.events());
-    } else if lines.is_empty() {
+    } else if lines.is_empty() && !args.lanes {
         let _ = writeln!(text, "no event of {} has that", report.name);
     }
     for line in besides {
@@ -296,6 +314,7 @@ Examples:
   cargo sim replay 17 --grep 'lease 7'                 the events with some text in them
   cargo sim replay 17 --from 30 --to 40 --kind role    the roles of ten seconds
   cargo sim replay 17 --until 31.5s --log debug        up to a moment, with the log of the members
+  cargo sim replay 17 --lanes --from 30 --to 40        who led and what each lease had left, in a terminal
   cargo sim replay 17 --html 17.html                   a picture of the run, for a browser
   cargo sim replay 17 --events 17.jsonl                its events as data (docs/EVENTS.md)
   cargo sim replay 17 --scenario > seed-17.toml        the same as a scenario file

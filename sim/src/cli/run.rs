@@ -152,10 +152,12 @@ fn summary(
             let _ = writeln!(text, "  {finding}");
         }
         let scenario = scenarios.iter().find(|(path, _)| *path == one.path);
-        let closely = scenario.map(|(_, scenario)| tool.testbed.replay_closely(scenario));
-        let lines = closely.iter().flat_map(|report| report.relevant(LAST_LINES));
-        for line in folded(&lines.collect::<Vec<_>>()) {
-            let _ = writeln!(text, "  | {line}");
+        if let Some((_, scenario)) = scenario {
+            let report = tool.testbed.replay_closely(scenario);
+            let events = tool.testbed.events(scenario, &report);
+            for line in folded(&report.causes(&events, LAST_LINES)) {
+                let _ = writeln!(text, "  | {line}");
+            }
         }
         let (command, path) = (command(tool, one), one.path.display().to_string());
         let _ = writeln!(

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::judge::{Judgements, Violation};
 use crate::record::coverage::MARKS;
+use crate::record::events;
 use crate::record::trace::{Focus, Line, Trace};
 
 /// How a replay went.
@@ -204,6 +205,19 @@ impl Report {
         let names = |line: &&Line| lease.is_some_and(|lease| line.names(lease));
         if let Some(last) = lines.iter().rposition(names) {
             lines.truncate(last + 1 + BEHIND);
+        }
+        lines[lines.len().saturating_sub(most)..].to_vec()
+    }
+
+    /// The lines of the trace that led to the first violation, by the causes that the events name; those that
+    /// are [relevant](Self::relevant) by their words, if the events name none.
+    #[must_use]
+    pub fn causes(&self, events: &str, most: usize) -> Vec<&Line> {
+        let causes = events::causes(events);
+        let is_one = |line: &&Line| causes.contains(&(line.at, line.words.clone()));
+        let lines: Vec<_> = self.trace.lines().iter().filter(is_one).collect();
+        if lines.is_empty() {
+            return self.relevant(most);
         }
         lines[lines.len().saturating_sub(most)..].to_vec()
     }

@@ -219,6 +219,33 @@ fn a_replay_shows_a_part_of_the_world_and_of_the_time() {
     }
 }
 
+/// A leader that is cut off leads on, its successor extends the lease, and the renew is never decided.
+#[test]
+fn lanes_show_who_led_and_what_each_lease_had_left() {
+    for columns in ["80", "100"] {
+        let window = ["--from", "4", "--to", "30", "--columns", columns];
+        let replay = ["replay", "scenarios/stale-primary.toml", "--lanes"];
+        let text = stdout(&sim(&[&replay[..], &window].concat()));
+        let most: usize = columns.parse().expect("a number");
+        assert!(text.lines().all(|line| line.chars().count() <= most), "{text}");
+        let row = |name: &str| {
+            let mut lines = text.lines().skip_while(|line| !line.starts_with("lease 7"));
+            let found = lines.find_map(|line| line.strip_prefix(name));
+            found.unwrap_or_else(|| panic!("no {name} in {text}")).trim()
+        };
+        let is_down = |digits: &str| digits.as_bytes().is_sorted_by(|a, b| a >= b || *b == b'_');
+        let (one, two) = (row("  left, by 1"), row("  left, by 2"));
+        assert!(one.starts_with('8') && one.ends_with('_') && is_down(one), "{text}");
+        assert!(two.starts_with('9') && two.ends_with('0') && is_down(two), "{text}");
+        assert!(row("lease 7").starts_with("R-") && row("lease 7").ends_with("-?"), "{text}");
+        assert!(row("  exists on").starts_with('3') && row("  exists on").ends_with('1'), "{text}");
+        for shown in ["PRIMARY 1", "PRIMARY 2", "isolate~", "^2 elected, term 2", "  found expired"]
+        {
+            assert!(text.contains(shown), "{shown}: {text}");
+        }
+    }
+}
+
 #[test]
 fn a_campaign_that_makes_no_sense_is_refused() {
     for wrong in [["--shard", "0/4"], ["--shard", "5/4"], ["--time", "soon"], ["--start", "x"]] {

@@ -223,9 +223,13 @@ revoke = { lease = 9, answer = "ok" }
 "#;
 
 fn replay(testbed: &Testbed, text: &str) -> Report {
+    testbed.replay(&scenario(text))
+}
+
+fn scenario(text: &str) -> Scenario {
     let mut scenario = Scenario::parse("story.toml", text).expect("it is one");
     scenario.host = lessor_sim::scenario::PartName::new("own").expect("it is a name");
-    testbed.replay(&scenario)
+    scenario
 }
 
 fn count(report: &Report, property: Property) -> u64 {
@@ -253,6 +257,14 @@ fn canary_a_port_that_answers_before_the_log_is_found() {
     let testbed = Testbed::new().host("own", Port { hasty: true });
     let report = replay(&testbed, STORY);
     assert_eq!(report.violations.first().map(|one| one.property), Some(Property::S14));
+    // What led to it are its causes, and not the other leases nor what came later.
+    let events = testbed.events(&scenario(STORY), &report);
+    let lines = report.causes(&events, 30);
+    let at = report.violations[0].at;
+    assert!(lines.len() < report.relevant(30).len(), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.words.starts_with("revoke lease 9")), "{lines:#?}");
+    let other = lessor::LeaseId::new(7).expect("not 0");
+    assert!(lines.iter().all(|line| line.at <= at && !line.names(other)), "{lines:#?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use lessor::{Confirmation, Entry, Instant, LeaseId, MemberId, Request, Ticket};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::form::{Body, Number};
 use self::leases::Deadlines;
@@ -352,6 +352,24 @@ impl EventLog {
         self.agreed.insert(entry.index.0, (n, effect));
     }
 }
+
+/// When the events happened that led to the first thing that was judged to be wrong, with the words that the
+/// trace has for each: its causes, as far back as they go, and what they are known to depend on.
+pub(super) fn causes(events: &str) -> BTreeSet<(Duration, String)> {
+    let of_line = |line: &str| serde_json::from_str::<Value>(line).ok();
+    let judged = events.lines().filter(|line| line.contains(JUDGE)).find_map(of_line);
+    let because = judged.as_ref().and_then(|judged| judged["because"].as_array());
+    let because: BTreeSet<u64> = because.into_iter().flatten().filter_map(Value::as_u64).collect();
+    let in_words = |line: Value| {
+        let is_one = line["n"].as_u64().is_some_and(|n| because.contains(&n));
+        let words = line["w"].as_str().filter(|_| is_one)?;
+        Some((Duration::from_nanos(line["t"].as_u64()?), words.to_owned()))
+    };
+    events.lines().filter_map(of_line).filter_map(in_words).collect()
+}
+
+/// What only the line of a judgement has.
+const JUDGE: &str = r#""because":["#;
 
 /// Where and when an event is, and the words that the trace has for it.
 #[derive(Default)]

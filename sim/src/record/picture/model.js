@@ -212,7 +212,10 @@ function tell(model, v) {
   const turns = model.events.filter((e) => e.t > start && e.t <= at && isTurn(e) && (!stored || !e.m || e.m === v.m));
   const story = [];
   if (conditions.length) story.push({ title: 'all the time', steps: conditions });
-  if (goodChain.length) story.push(section(`the last time it went well (${((good.to - good.from) / 1e6).toFixed(0)} ms)`, goodChain));
+  // Steps compare only with those of the same operation.
+  const same = good && bad && good.op === bad.op, took = good ? `${((good.to - good.from) / 1e6).toFixed(0)} ms` : '';
+  const title = same || !bad ? `the last time it went well (${good?.op}, ${took})` : `before, a ${good?.op} went well (${took})`;
+  if (goodChain.length) story.push(section(title, goodChain));
   const middle = section('then', turns.slice(-14), 'turn');
   if (turns.length > 14) middle.steps.unshift({ text: `${turns.length - 14} more before these`, kind: 'dim' });
   if (middle.steps.length) story.push(middle);
@@ -221,10 +224,10 @@ function tell(model, v) {
   const recent = because.filter((e) => bears(e) && (e.t >= start || ['due', 'commit', 'disk'].includes(e.k)));
   const written = stored ? model.events.filter((e) => e.k === 'disk' && e.what !== 'cut' && e.m === v.m && e.t >= stored.t).slice(0, 12) : [];
   const now = section('this time', [...badChain, ...written, ...recent].filter((e) => e.k !== 'judge'));
-  if (bad && good && bad.told == null) {
+  if (same && bad.told == null) {
     const had = goodChain.map((e) => e.k), has = new Set(badChain.map((e) => e.k));
     const missing = had.find((k) => !has.has(k));
-    if (missing) now.steps.push({ text: `missing: ${MISSING[missing] ?? missing} (the last time after ${((good.to - good.from) / 1e6).toFixed(0)} ms)`, kind: 'missing' });
+    if (missing) now.steps.push({ text: `missing: ${MISSING[missing] ?? missing} (the last time after ${took})`, kind: 'missing' });
   }
   if (now.steps.length) story.push(now);
   story.push({ title: 'so', steps: [{ e: v, kind: 'bad' }] });
