@@ -121,6 +121,7 @@ impl FlightRecorder {
         self.writer.start(begin, time_of_day(), now, config, member);
         self.state = self.hand_over();
         self.in_file = self.state;
+        self.behind = false;
     }
 
     /// Lets the thread have what was written, and gives its length.
@@ -129,7 +130,7 @@ impl FlightRecorder {
         let before = pending.block.len();
         self.writer.take_records(&mut pending.block);
         let after = pending.block.len();
-        self.behind = after > MOST_PENDING;
+        self.behind = after > MOST_PENDING.max(2 * self.state);
         if before == 0 && after > 0 {
             self.queue.wake.notify_one();
         }
@@ -339,7 +340,7 @@ const DEFAULT_LIMIT: u64 = 64 << 20;
 const FILES: u64 = 8;
 /// A file has this many times the bytes of the state that it begins with, if that is more.
 const SHARE: usize = 4;
-/// If so many bytes wait for the disk, what comes is left out.
+/// If so many bytes wait for the disk, and twice the state that the file begins with, what comes is left out.
 const MOST_PENDING: usize = 16 << 20;
 /// How long the thread waits for more, so that it writes seldom.
 const GATHER: Duration = Duration::from_millis(5);

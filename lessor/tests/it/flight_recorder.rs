@@ -6,9 +6,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use lessor::backend::MemoryBackend;
-use lessor::driver::{Driver, FlightRecorder, Handle, LocalLog, TokioRuntime};
+use lessor::driver::{Driver, FlightRecorder, Handle, LocalLog, Observer, TokioRuntime};
 use lessor::recording::{Begin, Checksum, Reader, Record};
-use lessor::{Config, LeaseId, Member};
+use lessor::{
+    Config, Instant, Item, LeaseId, LeaseRecord, LogIndex, Member, MemberInput, Snapshot, StateAt,
+    Ttl,
+};
 use tokio::task::JoinHandle;
 
 async fn open(recorder: FlightRecorder) -> (Handle, JoinHandle<()>) {
@@ -128,4 +131,29 @@ async fn an_engine_goes_on_when_its_recorder_cannot_write() {
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
     assert!(FlightRecorder::create(&file).is_err());
+}
+
+/// Its first file begins with more bytes than may wait for a disk.
+#[test]
+fn a_large_state_is_recorded_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let record =
+        LeaseRecord { id: LeaseId::new(7).unwrap(), ttl: Ttl::from_secs(60), remaining: None };
+    let item = |number: u8| (Item::from(&vec![number; 1 << 20][..]), record.id);
+    let snapshot = Snapshot { leases: vec![record], items: (0..40).map(item).collect() };
+    let (config, applied) = (Config::default(), LogIndex(2));
+    let member = Member::new(&config, &StateAt { applied, snapshot }).unwrap();
+    let mut recorder = FlightRecorder::create(folder.path()).unwrap();
+    recorder.opened(Instant::ZERO, &config, &member);
+    for second in 1..=100 {
+        let now = Instant::from_secs(second);
+        recorder.before(now, &MemberInput::Timeout);
+        recorder.after(now, &member);
+        recorder.idle();
+    }
+    drop(recorder);
+    let files = FlightRecorder::files(folder.path()).unwrap();
+    let [file] = &files[..] else { panic!("{files:?}") };
+    let bytes = fs::read(file).unwrap();
+    assert_eq!(Reader::new(&bytes).unwrap().count(), 1 + 100);
 }
